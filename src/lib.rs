@@ -1,0 +1,31 @@
+//! Labels, traversability masks and places from one SqueezeNet pass, on the CPU.
+//!
+//! The crate is a pure core with two thin shells. The core takes a camera frame and gives a
+//! result with the time of each stage; it knows neither ROS nor the command line:
+//!
+//! ```text
+//! frame bytes -> decode -> preprocess -> session -> heads -> result -> publish
+//!   frame.rs    decode/   preprocess.rs  session.rs  head/    pipeline.rs  ros/ | cli/
+//! ```
+//!
+//! `ros` (feature `ros`, on by default) turns topics into frames and results into messages;
+//! `cli` does the same for picture files and bags. Both drive [`pipeline::Pipeline`].
+
+pub mod frame;
+pub mod decode;
+pub mod geometry;
+pub mod preprocess;
+pub mod manifest;
+pub mod session;
+pub mod head;
+pub mod result;
+pub mod timing;
+pub mod settings;
+pub mod pipeline;
+pub mod overlay;
+pub mod parameter;
+pub mod place;
+pub mod bag;
+pub mod cli;
+#[cfg(feature = "ros")]
+pub mod ros;

@@ -1,0 +1,367 @@
+//! The manifest beside each model: what the network wants and what its outputs mean.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::geometry::{Fit, Size};
+use crate::settings::Precision;
+
+/// The manifest's format that this crate reads.
+pub const SCHEMA: u32 = 1;
+
+/// A model's manifest, as its YAML says and checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Format of this file, [`SCHEMA`].
+    pub schema: u32,
+    /// The model's name, the file's stem.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// SPDX identifier, or words, of the weights' licence.
+    pub licence: String,
+    /// The network's files, one a precision.
+    pub files: Vec<ModelFile>,
+    /// What the network is fed.
+    pub input: InputSpec,
+    /// The classification head, if it has one.
+    #[serde(default)]
+    pub classification: Option<ClassificationSpec>,
+    /// The segmentation head, if it has one.
+    #[serde(default)]
+    pub segmentation: Option<SegmentationSpec>,
+    /// Feature maps that descriptors may pool.
+    #[serde(default)]
+    pub features: Vec<FeatureSpec>,
+    /// Figures for the card.
+    #[serde(default)]
+    pub scores: serde_json::Value,
+    /// A known answer to a picture made by rule.
+    #[serde(default)]
+    pub self_test: Option<SelfTest>,
+}
+
+/// One ONNX file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFile {
+    /// Its arithmetic.
+    pub precision: Precision,
+    /// Its path from the manifest's folder.
+    pub path: PathBuf,
+    /// Its SHA-256, hexadecimal.
+    pub sha256: String,
+}
+
+/// Order of the colour planes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelOrder {
+    /// Red first.
+    Rgb,
+    /// Blue first.
+    Bgr,
+}
+
+/// The input tensor: float32 `[1, 3, height, width]`, `(pixel - mean) * scale`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputSpec {
+    /// Nominal width in pixels.
+    pub width: u32,
+    /// Nominal height in pixels.
+    pub height: u32,
+    /// How pictures of other shapes are fitted.
+    pub fit: Fit,
+    /// Short side before the centre crop, with `fit: crop` alone.
+    #[serde(default)]
+    pub resize_short_side: u32,
+    /// Order of the planes.
+    pub channels: ChannelOrder,
+    /// Subtracted, in the planes' order, 0..255.
+    pub mean: [f32; 3],
+    /// Multiplied after that.
+    pub scale: [f32; 3],
+}
+
+/// The classification head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassificationSpec {
+    /// Output `[1, classes]`, logits.
+    pub output: String,
+    /// Logits are divided by it before the softmax.
+    pub temperature: f32,
+    /// File of the class names, a line each.
+    pub classes: PathBuf,
+}
+
+/// The segmentation head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentationSpec {
+    /// Output `[1, classes, h, w]`, logits on a grid that covers the input.
+    pub output: String,
+    /// Logits are divided by it before the softmax.
+    pub temperature: f32,
+    /// The classes, by index.
+    pub classes: Vec<SegmentationClass>,
+}
+
+/// One class of the segmentation head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentationClass {
+    /// Readable name.
+    pub name: String,
+    /// Colour in overlays, red, green, blue.
+    pub color: [u8; 3],
+    /// What it means for a robot.
+    pub traversability: Traversability,
+    /// Cost in Nav2 units, 0 free to 254 lethal, 255 unknown.
+    pub cost: u8,
+}
+
+/// What a class means for a robot; the ids of the traversability mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Traversability {
+    /// It can be driven on.
+    Traversable = 0,
+    /// Slowly.
+    Caution = 1,
+    /// It cannot be passed.
+    Obstacle = 2,
+    /// Sky and whatever else is out of reach.
+    Background = 3,
+}
+
+impl Traversability {
+    /// All of them, by id.
+    pub const ALL: [Self; 4] = [Self::Traversable, Self::Caution, Self::Obstacle, Self::Background];
+
+    /// The id in the mask.
+    pub fn id(self) -> u8 {
+        self as u8
+    }
+
+    /// The name in manifests, parameters and `label_info`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Traversable => "traversable",
+            Self::Caution => "caution",
+            Self::Obstacle => "obstacle",
+            Self::Background => "background",
+        }
+    }
+}
+
+/// A feature map `[1, channels, h, w]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureSpec {
+    /// The output's name.
+    pub output: String,
+    /// Its channels.
+    pub channels: usize,
+    /// Input pixels from one cell to the next.
+    pub stride: u32,
+}
+
+/// A known answer to the test picture of [`crate::pipeline::test_picture`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelfTest {
+    /// Index of the largest logit.
+    pub logits_argmax: usize,
+    /// Its value, within 2 % in fp32.
+    pub logits_max: f32,
+}
+
+/// Why a model cannot be used.
+#[derive(Debug, Error)]
+pub enum ManifestError {
+    /// No manifest by that name.
+    #[error("no model {name:?}: there is neither such a file nor {name}.yaml in {}; known are {known}", searched.display())]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// The models folder.
+        searched: PathBuf,
+        /// What is there instead.
+        known: String,
+    },
+    /// A file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The YAML is not a manifest.
+    #[error("{}: {reason}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        reason: String,
+    },
+    /// The file is not the one that the manifest describes.
+    #[error("{}: its SHA-256 is {actual}, the manifest says {expected}: fetch the model again or export it anew", path.display())]
+    Hash {
+        /// The file.
+        path: PathBuf,
+        /// What was computed.
+        actual: String,
+        /// What the manifest says.
+        expected: String,
+    },
+}
+
+/// A manifest with what it refers to.
+#[derive(Debug, Clone)]
+pub struct Card {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Where it stands.
+    pub path: PathBuf,
+    /// Names of the classification's classes by index; empty without that head.
+    pub class_names: Vec<String>,
+}
+
+impl Card {
+    /// Finds a model by name in `models_dir`, or by the path of its manifest.
+    ///
+    /// # Errors
+    /// [`ManifestError`] naming file and reason.
+    pub fn load(model: &str, models_dir: &Path) -> Result<Self, ManifestError> {
+        let path = if model.ends_with(".yaml") || model.contains('/') {
+            PathBuf::from(model)
+        } else {
+            models_dir.join(format!("{model}.yaml"))
+        };
+        if !path.is_file() {
+            return Err(ManifestError::Unknown {
+                name: model.to_owned(),
+                searched: models_dir.to_owned(),
+                known: list(models_dir).join(", "),
+            });
+        }
+        let text = read_text(&path)?;
+        let parse_error = |reason: String| ManifestError::Parse { path: path.clone(), reason };
+        let manifest: Manifest =
+            serde_saphyr::from_str(&text).map_err(|error| parse_error(error.to_string()))?;
+        manifest.check().map_err(parse_error)?;
+        let class_names = match &manifest.classification {
+            None => Vec::new(),
+            Some(spec) => {
+                let names_path = folder(&path).join(&spec.classes);
+                read_text(&names_path)?.lines().map(str::to_owned).collect()
+            }
+        };
+        Ok(Self { manifest, path, class_names })
+    }
+
+    /// The bytes of the network of `precision`, their hash checked.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when there is none, or it is not the one described.
+    pub fn read_network(&self, precision: Precision) -> Result<Vec<u8>, ManifestError> {
+        let file = self.manifest.file(precision).ok_or_else(|| ManifestError::Parse {
+            path: self.path.clone(),
+            reason: format!("files: none has precision {precision:?}"),
+        })?;
+        let path = folder(&self.path).join(&file.path);
+        let bytes = std::fs::read(&path).map_err(|source| ManifestError::Read { path: path.clone(), source })?;
+        let actual = hexadecimal(&Sha256::digest(&bytes));
+        if actual.eq_ignore_ascii_case(&file.sha256) {
+            Ok(bytes)
+        } else {
+            Err(ManifestError::Hash { path, actual, expected: file.sha256.clone() })
+        }
+    }
+}
+
+impl Manifest {
+    /// The file of a precision.
+    pub fn file(&self, precision: Precision) -> Option<&ModelFile> {
+        self.files.iter().find(|file| file.precision == precision)
+    }
+
+    /// Nominal input size.
+    pub fn input_size(&self) -> Size {
+        Size::new(self.input.width, self.input.height)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let ensure = |ok: bool, reason: &str| if ok { Ok(()) } else { Err(reason.to_owned()) };
+        ensure(self.schema == SCHEMA, &format!("schema: {} where {SCHEMA} is read", self.schema))?;
+        ensure(!self.files.is_empty(), "files: at least one is needed")?;
+        ensure(
+            self.files.iter().all(|file| file.precision != Precision::Auto),
+            "files: precision must be fp32 or int8",
+        )?;
+        let sides = 64..=4096;
+        ensure(
+            sides.contains(&self.input.width) && sides.contains(&self.input.height),
+            "input: width and height must be 64 to 4096",
+        )?;
+        ensure(
+            self.input.fit != Fit::Crop
+                || (self.input.width.max(self.input.height)..=8192).contains(&self.input.resize_short_side),
+            "input: resize_short_side must be at least width and height, and at most 8192",
+        )?;
+        let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        ensure(
+            finite(&self.input.mean) && finite(&self.input.scale),
+            "input: mean and scale must be finite",
+        )?;
+        let temperature = |value: f32| value.is_finite() && value > 0.0;
+        if let Some(spec) = &self.classification {
+            ensure(temperature(spec.temperature), "classification: temperature must be over 0")?;
+        }
+        if let Some(spec) = &self.segmentation {
+            ensure(temperature(spec.temperature), "segmentation: temperature must be over 0")?;
+            ensure(
+                (2..=254).contains(&spec.classes.len()),
+                "segmentation: 2 to 254 classes are possible",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Names of the models in a folder, sorted.
+pub fn list(models_dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(models_dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let path = entry.path();
+            let is_manifest = path.extension().is_some_and(|extension| extension == "yaml");
+            is_manifest.then(|| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))?
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+fn read_text(path: &Path) -> Result<String, ManifestError> {
+    std::fs::read_to_string(path).map_err(|source| ManifestError::Read { path: path.to_owned(), source })
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

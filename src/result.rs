@@ -1,0 +1,101 @@
+//! What a frame gives: plain data, ready for messages, files and pictures.
+
+use crate::geometry::{Rect, Size};
+use crate::timing::StageTimes;
+
+/// What is wanted of a frame; the rest is not computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Wanted {
+    /// Image classification.
+    pub labels: bool,
+    /// The mask, its confidence, or both.
+    pub mask: bool,
+    /// The cost of each pixel.
+    pub cost: bool,
+    /// Boxes of obstacle regions.
+    pub obstacles: bool,
+    /// The place descriptor.
+    pub embedding: bool,
+    /// The picture itself as rgb8, for overlays and thumbnails.
+    pub picture: bool,
+}
+
+impl Wanted {
+    /// Everything.
+    pub const ALL: Self =
+        Self { labels: true, mask: true, cost: true, obstacles: true, embedding: true, picture: true };
+
+    /// Whether the segmentation branch has to run.
+    pub fn segmentation(self) -> bool {
+        self.mask || self.cost || self.obstacles
+    }
+}
+
+/// One class of an image, of the network or of the user's own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Label {
+    /// Readable name.
+    pub name: String,
+    /// Index in the model's class list; the user's own classes follow after its last.
+    pub index: usize,
+    /// Calibrated probability, 0 to 1.
+    pub score: f32,
+}
+
+/// Per-pixel results, row-major, without padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Maps {
+    /// Of all maps here.
+    pub size: Size,
+    /// The model's class id of each pixel, 255 where the confidence is too low.
+    pub semantic: Vec<u8>,
+    /// 0 traversable, 1 caution, 2 obstacle, 3 background, 255 unknown.
+    pub traversability: Vec<u8>,
+    /// Probability of the winning class, 0 to 255 for 0 to 1.
+    pub confidence: Vec<u8>,
+    /// Expected cost in Nav2 units, 0 to 254, 255 unknown; empty when not wanted.
+    pub cost: Vec<u8>,
+}
+
+/// A connected region of one obstacle class.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Obstacle {
+    /// The class's name.
+    pub class: String,
+    /// Its id in the semantic mask.
+    pub class_id: u8,
+    /// Mean confidence of the region, 0 to 1.
+    pub score: f32,
+    /// Its bounding box in source pixels.
+    pub bounding_box: Rect,
+    /// Its area in source pixels.
+    pub area_px: f64,
+}
+
+/// The picture as interleaved red, green, blue bytes without padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Width and height.
+    pub size: Size,
+    /// `3 * width * height` bytes.
+    pub rgb: Vec<u8>,
+}
+
+/// All that one frame gave. What was not wanted, or the model has no head for, is `None`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrameResult {
+    /// The camera picture's size.
+    pub image_size: Size,
+    /// Best first.
+    pub labels: Option<Vec<Label>>,
+    /// Mask, confidence, cost.
+    pub maps: Option<Maps>,
+    /// The most dangerous, that is lowest in the picture, first.
+    pub obstacles: Option<Vec<Obstacle>>,
+    /// Unit-length place descriptor.
+    pub embedding: Option<Vec<f32>>,
+    /// The picture.
+    pub picture: Option<Picture>,
+    /// Time of each stage.
+    pub times: StageTimes,
+}

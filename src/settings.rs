@@ -1,0 +1,310 @@
+//! Checked settings: what the pipeline and the shells work with, read once a frame as one
+//! immutable snapshot. They are made from raw parameters in `parameter`; nothing here parses.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::geometry::Fit;
+
+/// Everything that can be tuned, in force together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Which model, on what.
+    pub model: ModelSettings,
+    /// The cameras, by name; a single unnamed one has the name "".
+    pub cameras: BTreeMap<String, CameraSettings>,
+    /// What all cameras share.
+    pub outputs: OutputSettings,
+    /// The places.
+    pub places: PlaceSettings,
+    /// Log level: error, warn, info, debug or trace.
+    pub log_level: LogLevel,
+    /// The watched parameter file, empty for none.
+    pub config_file: PathBuf,
+    /// Age at the end of processing from which `/diagnostics` warns, in milliseconds; 0 never.
+    pub late_ms: f64,
+}
+
+/// Which network runs, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelSettings {
+    /// A model's name, or the path of a manifest.
+    pub model: String,
+    /// fp32, int8 or the faster of them.
+    pub precision: Precision,
+    /// ONNX Runtime's execution provider.
+    pub provider: Provider,
+    /// Inference threads; 0 takes as many as the machine has, up to four.
+    pub threads: usize,
+}
+
+/// Arithmetic of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// The faster on this machine.
+    Auto,
+    /// 32-bit floating point.
+    Fp32,
+    /// 8-bit integers.
+    Int8,
+}
+
+/// Where ONNX Runtime computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// The processor.
+    Cpu,
+    /// Intel OpenVINO.
+    Openvino,
+    /// XNNPACK.
+    Xnnpack,
+    /// NVIDIA CUDA.
+    Cuda,
+    /// NVIDIA TensorRT.
+    Tensorrt,
+}
+
+/// One camera.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CameraSettings {
+    /// Topic of its pictures.
+    pub image_topic: String,
+    /// Raw or compressed, or what the topic turns out to be.
+    pub transport: Transport,
+    /// Reliability asked of the publisher.
+    pub reliability: Reliability,
+    /// Frames older than this are dropped, in milliseconds; 0 never.
+    pub max_age_ms: f64,
+    /// Frames a second at most; 0 unlimited.
+    pub max_hz: f64,
+    /// Share of the processor against the other cameras, over 0.
+    pub weight: f64,
+    /// How the picture becomes the network's input; none: as the model's manifest says.
+    pub fit: Option<Fit>,
+    /// Network input width in pixels; 0: as the manifest says.
+    pub input_width: u32,
+    /// Network input height in pixels; 0: as the manifest says.
+    pub input_height: u32,
+    /// Labels of this camera.
+    pub labels: LabelSettings,
+    /// Mask of this camera.
+    pub mask: MaskSettings,
+    /// Obstacle boxes of this camera.
+    pub obstacles: ObstacleSettings,
+}
+
+/// How pictures travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// What the topic's publishers announce.
+    Auto,
+    /// `sensor_msgs/Image`
+    Raw,
+    /// `sensor_msgs/CompressedImage`
+    Compressed,
+}
+
+/// DDS reliability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reliability {
+    /// Matched to the publisher.
+    Auto,
+    /// Lost frames stay lost.
+    BestEffort,
+    /// Lost frames are sent again.
+    Reliable,
+}
+
+/// Image classification.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelSettings {
+    /// Labels published at most, best first.
+    pub top_k: usize,
+    /// Labels of a lower probability are left out, 0 to 1.
+    pub threshold: f32,
+    /// What `class_id` holds.
+    pub class_id_format: ClassIdFormat,
+}
+
+/// What `class_id` of a label holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClassIdFormat {
+    /// The readable name.
+    Name,
+    /// The index as a decimal number.
+    Index,
+}
+
+/// The per-pixel outputs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MaskSettings {
+    /// What the ids mean.
+    pub kind: MaskKind,
+    /// Of what size the mask is.
+    pub size: MaskSize,
+    /// Pixels of a lower confidence are unknown (255), 0 to 1.
+    pub min_confidence: f32,
+    /// Traversability by class name, over the manifest's.
+    pub traversability: BTreeMap<String, crate::manifest::Traversability>,
+    /// Cost by class name, over the manifest's; 0 to 254, or 255 for unknown.
+    pub cost: BTreeMap<String, u8>,
+}
+
+/// What the mask's ids mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MaskKind {
+    /// 0 traversable, 1 caution, 2 obstacle, 3 background, 255 unknown.
+    Traversability,
+    /// The model's own class ids, 255 unknown.
+    Semantic,
+}
+
+/// Of what size the mask is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MaskSize {
+    /// The camera picture's.
+    Source,
+    /// The network input's.
+    Network,
+}
+
+/// Boxes of obstacle regions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObstacleSettings {
+    /// Smaller regions are left out: a share of the picture's area, 0 to 1.
+    pub min_area: f32,
+    /// Boxes published at most, the lowest in the picture first.
+    pub max_count: usize,
+}
+
+/// What all cameras share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutputSettings {
+    /// Reliability offered to subscribers; `Auto` counts as reliable.
+    pub reliability: Reliability,
+    /// Weight of the mask's colours in the overlay, 0 to 1.
+    pub overlay_alpha: f32,
+    /// JPEG quality of the compressed overlay, 1 to 100.
+    pub overlay_jpeg_quality: u8,
+}
+
+/// Place recognition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlaceSettings {
+    /// The gallery's file; empty keeps places in memory alone.
+    pub file: PathBuf,
+    /// Similarity from which a place counts as recognised, 0 to 1; 0: learnt from the gallery.
+    pub threshold: f32,
+    /// How much the past frames count, 0 (not at all) to 1.
+    pub smoothing: f32,
+    /// Views a place keeps at most.
+    pub max_views: usize,
+    /// Whether small pictures of the views are kept.
+    pub keep_thumbnails: bool,
+    /// Topic of the robot's pose, empty for none.
+    pub pose_topic: String,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogLevel {
+    /// Failures alone.
+    Error,
+    /// And what degrades the results.
+    Warn,
+    /// And what a user wants to know.
+    Info,
+    /// And decisions.
+    Debug,
+    /// And every frame.
+    Trace,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            model: ModelSettings::default(),
+            cameras: BTreeMap::from([(String::new(), CameraSettings::default())]),
+            outputs: OutputSettings::default(),
+            places: PlaceSettings::default(),
+            log_level: LogLevel::Info,
+            config_file: PathBuf::new(),
+            late_ms: 0.0,
+        }
+    }
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            model: "squeezenet1_1_imagenet".to_owned(),
+            precision: Precision::Auto,
+            provider: Provider::Cpu,
+            threads: 0,
+        }
+    }
+}
+
+impl Default for CameraSettings {
+    fn default() -> Self {
+        Self {
+            image_topic: "/camera/image_raw".to_owned(),
+            transport: Transport::Auto,
+            reliability: Reliability::Auto,
+            max_age_ms: 0.0,
+            max_hz: 0.0,
+            weight: 1.0,
+            fit: None,
+            input_width: 0,
+            input_height: 0,
+            labels: LabelSettings::default(),
+            mask: MaskSettings::default(),
+            obstacles: ObstacleSettings::default(),
+        }
+    }
+}
+
+impl Default for LabelSettings {
+    fn default() -> Self {
+        Self { top_k: 5, threshold: 0.0, class_id_format: ClassIdFormat::Name }
+    }
+}
+
+impl Default for MaskSettings {
+    fn default() -> Self {
+        Self {
+            kind: MaskKind::Traversability,
+            size: MaskSize::Source,
+            min_confidence: 0.0,
+            traversability: BTreeMap::new(),
+            cost: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for ObstacleSettings {
+    fn default() -> Self {
+        Self { min_area: 0.0005, max_count: 50 }
+    }
+}
+
+impl Default for OutputSettings {
+    fn default() -> Self {
+        Self { reliability: Reliability::Reliable, overlay_alpha: 0.5, overlay_jpeg_quality: 80 }
+    }
+}
+
+impl Default for PlaceSettings {
+    fn default() -> Self {
+        Self {
+            file: PathBuf::new(),
+            threshold: 0.0,
+            smoothing: 0.5,
+            max_views: 50,
+            keep_thumbnails: false,
+            pose_topic: String::new(),
+        }
+    }
+}
