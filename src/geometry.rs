@@ -84,7 +84,12 @@ impl Placement {
         };
         [
             axis(self.source.left, self.source.width, self.target_origin.0, self.target_size.width),
-            axis(self.source.top, self.source.height, self.target_origin.1, self.target_size.height),
+            axis(
+                self.source.top,
+                self.source.height,
+                self.target_origin.1,
+                self.target_size.height,
+            ),
         ]
     }
 }

@@ -11,21 +11,21 @@
 //! `ros` (feature `ros`, on by default) turns topics into frames and results into messages;
 //! `cli` does the same for picture files and bags. Both drive [`pipeline::Pipeline`].
 
-pub mod frame;
-pub mod decode;
-pub mod geometry;
-pub mod preprocess;
-pub mod manifest;
-pub mod session;
-pub mod head;
-pub mod result;
-pub mod timing;
-pub mod settings;
-pub mod pipeline;
-pub mod overlay;
-pub mod parameter;
-pub mod place;
 pub mod bag;
 pub mod cli;
+pub mod decode;
+pub mod frame;
+pub mod geometry;
+pub mod head;
+pub mod manifest;
+pub mod overlay;
+pub mod parameter;
+pub mod pipeline;
+pub mod place;
+pub mod preprocess;
+pub mod result;
 #[cfg(feature = "ros")]
 pub mod ros;
+pub mod session;
+pub mod settings;
+pub mod timing;

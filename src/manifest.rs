@@ -278,7 +278,8 @@ impl Card {
             reason: format!("files: none has precision {precision:?}"),
         })?;
         let path = folder(&self.path).join(&file.path);
-        let bytes = std::fs::read(&path).map_err(|source| ManifestError::Read { path: path.clone(), source })?;
+        let bytes = std::fs::read(&path)
+            .map_err(|source| ManifestError::Read { path: path.clone(), source })?;
         let actual = hexadecimal(&Sha256::digest(&bytes));
         if actual.eq_ignore_ascii_case(&file.sha256) {
             Ok(bytes)
@@ -314,7 +315,8 @@ impl Manifest {
         )?;
         ensure(
             self.input.fit != Fit::Crop
-                || (self.input.width.max(self.input.height)..=8192).contains(&self.input.resize_short_side),
+                || (self.input.width.max(self.input.height)..=8192)
+                    .contains(&self.input.resize_short_side),
             "input: resize_short_side must be at least width and height, and at most 8192",
         )?;
         let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
@@ -358,7 +360,8 @@ fn folder(path: &Path) -> &Path {
 }
 
 fn read_text(path: &Path) -> Result<String, ManifestError> {
-    std::fs::read_to_string(path).map_err(|source| ManifestError::Read { path: path.to_owned(), source })
+    std::fs::read_to_string(path)
+        .map_err(|source| ManifestError::Read { path: path.to_owned(), source })
 }
 
 /// Bytes as lower-case hexadecimal digits.

@@ -1,1 +1,175 @@
-//! To come.
+//! A frame's way through the core, from bytes to result.
+
+use thiserror::Error;
+
+use crate::decode::Decoder;
+use crate::frame::{Frame, FrameError, RawImage};
+use crate::geometry::{self, Placement, Size};
+use crate::head::classification::ClassificationHead;
+use crate::manifest::Manifest;
+use crate::preprocess::Preprocessor;
+use crate::result::{FrameResult, Picture, Wanted};
+use crate::session::{Needs, Network, NetworkError};
+use crate::settings::{CameraSettings, Precision};
+use crate::timing::{StageTimes, Stopwatch};
+
+/// Why a frame gave no result.
+#[derive(Debug, Error)]
+pub enum PipelineError {
+    /// The frame is at fault; the next one may be fine.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The network is at fault.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+}
+
+/// One network with the stages around it and the buffers that they keep.
+///
+/// A pipeline serves one frame at a time, of whatever camera, and remembers nothing of it: the
+/// same frame gives the same result, but for the times.
+#[derive(Debug)]
+pub struct Pipeline {
+    network: Network,
+    decoder: Decoder,
+    preprocessor: Preprocessor,
+    classification: ClassificationHead,
+}
+
+impl Pipeline {
+    /// A pipeline around a loaded network.
+    pub fn new(network: Network) -> Self {
+        Self {
+            network,
+            decoder: Decoder::default(),
+            preprocessor: Preprocessor::default(),
+            classification: ClassificationHead::default(),
+        }
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Takes a frame through all stages.
+    ///
+    /// # Errors
+    /// [`PipelineError::Frame`] if the frame cannot be used, [`PipelineError::Network`] if the
+    /// network fails on it. The pipeline is ready for the next frame in both cases.
+    pub fn process(
+        &mut self,
+        frame: Frame<'_>,
+        wanted: Wanted,
+        camera: &CameraSettings,
+    ) -> Result<FrameResult, PipelineError> {
+        let mut watch = Stopwatch::new();
+        let mut times = StageTimes::default();
+        let card = self.network.card().clone();
+        let manifest = &card.manifest;
+
+        let pixels = self.decoder.decode(frame)?;
+        times.decode = watch.lap();
+
+        let placement = place(pixels.size, manifest, camera);
+        let tensor = self.preprocessor.run(&pixels, &placement, &manifest.input);
+        times.preprocess = watch.lap();
+
+        let needs = Needs {
+            classification: wanted.labels,
+            segmentation: wanted.segmentation(),
+            features: wanted.embedding,
+        };
+        let tensors = self.network.infer(needs, tensor, placement.input_size)?;
+        times.inference = watch.lap();
+
+        let labels = match &manifest.classification {
+            Some(spec) if wanted.labels => {
+                let logits = tensors.get(&spec.output)?;
+                Some(self.classification.run(logits.values, spec, &card, &camera.labels))
+            }
+            _ => None,
+        };
+        let picture = wanted.picture.then(|| pixels.to_picture());
+        times.postprocess = watch.lap();
+
+        Ok(FrameResult {
+            image_size: pixels.size,
+            labels,
+            maps: None,
+            obstacles: None,
+            embedding: None,
+            picture,
+            times,
+        })
+    }
+
+    /// Gives the network a picture with a known answer and compares.
+    ///
+    /// # Errors
+    /// [`NetworkError::SelfTest`] with both answers. Int8 may give a neighbouring class: its
+    /// logit has to come within 20 % of the known one, fp32's within 2 % and of the same class.
+    pub fn self_test(&mut self) -> Result<(), PipelineError> {
+        let card = self.network.card().clone();
+        let manifest = &card.manifest;
+        let is_int8 = self.network.precision() == Precision::Int8;
+        let (Some(expected), Some(spec)) = (manifest.self_test, &manifest.classification) else {
+            return Ok(());
+        };
+        let picture = test_picture();
+        let (width, height) = (picture.size.width, picture.size.height);
+        let image = RawImage::new("rgb8", width, height, 0, false, &picture.rgb)?;
+        let pixels = self.decoder.decode(Frame::Raw(image))?;
+        let placement = place(pixels.size, manifest, &CameraSettings::default());
+        let tensor = self.preprocessor.run(&pixels, &placement, &manifest.input);
+        let needs = Needs { classification: true, ..Needs::default() };
+        let tensors = self.network.infer(needs, tensor, placement.input_size)?;
+        let logits = tensors.get(&spec.output)?;
+        let best = logits.values.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+        let (argmax, max) = best.unwrap_or((0, f32::NAN));
+        let at_expected = logits.values.get(expected.logits_argmax).copied().unwrap_or(f32::NAN);
+        let tolerance = if is_int8 { 0.2 } else { 0.02 };
+        let deviation = (at_expected - expected.logits_max).abs();
+        if deviation <= tolerance * expected.logits_max.abs()
+            && (is_int8 || argmax == expected.logits_argmax)
+        {
+            Ok(())
+        } else {
+            Err(NetworkError::SelfTest {
+                model: manifest.name.clone(),
+                argmax,
+                max,
+                expected_argmax: expected.logits_argmax,
+                expected_max: expected.logits_max,
+            }
+            .into())
+        }
+    }
+}
+
+/// Where a picture of `image` pixels goes in the network's input, by manifest and settings.
+pub fn place(image: Size, manifest: &Manifest, camera: &CameraSettings) -> Placement {
+    let or = |setting: u32, nominal: u32| if setting == 0 { nominal } else { setting };
+    let input = Size::new(
+        or(camera.input_width, manifest.input.width),
+        or(camera.input_height, manifest.input.height),
+    );
+    let fit = camera.fit.unwrap_or(manifest.input.fit);
+    // A manifest that never crops has no short side: the input's, and a seventh more, as usual.
+    let short_side = manifest.input.resize_short_side.max(input.width.max(input.height) * 8 / 7);
+    geometry::place(image, input, fit, short_side)
+}
+
+/// The picture of the self test, 320x240, made by rule: red grows to the right, green downwards,
+/// blue is the exclusive or of both.
+pub fn test_picture() -> Picture {
+    let size = Size::new(320, 240);
+    let mut rgb = Vec::with_capacity(3 * size.area());
+    for y in 0..size.height {
+        for x in 0..size.width {
+            let ramp = |i: u32, length: u32| (i * 255 / (length - 1)) as u8;
+            rgb.extend([ramp(x, size.width), ramp(y, size.height), ((x ^ y) & 255) as u8]);
+        }
+    }
+    Picture { size, rgb }
+}

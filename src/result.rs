@@ -22,8 +22,14 @@ pub struct Wanted {
 
 impl Wanted {
     /// Everything.
-    pub const ALL: Self =
-        Self { labels: true, mask: true, cost: true, obstacles: true, embedding: true, picture: true };
+    pub const ALL: Self = Self {
+        labels: true,
+        mask: true,
+        cost: true,
+        obstacles: true,
+        embedding: true,
+        picture: true,
+    };
 
     /// Whether the segmentation branch has to run.
     pub fn segmentation(self) -> bool {

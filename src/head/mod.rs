@@ -1,5 +1,5 @@
 //! What each of the network's outputs means: logits become labels, a mask, obstacles.
 
 pub mod classification;
-pub mod segmentation;
 pub mod obstacle;
+pub mod segmentation;
