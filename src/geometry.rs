@@ -34,7 +34,7 @@ impl std::fmt::Display for Size {
 #[serde(rename_all = "snake_case")]
 pub enum Fit {
     /// The whole picture without bars, its aspect kept, about as many pixels as the input size
-    /// has: the network's input takes the picture's shape.
+    /// has, or as the picture has if that is fewer: the network's input takes the picture's shape.
     #[default]
     Aspect,
     /// The whole picture, stretched to the input size.
@@ -97,7 +97,9 @@ impl Placement {
 /// Places a picture of `image` pixels in an input of nominally `input` pixels.
 ///
 /// `resize_short_side` is the short side before the centre crop and used by [`Fit::Crop`] alone.
-/// [`Fit::Aspect`] gives sides of whole multiples of 8, at least 64, with the area of `input`.
+/// [`Fit::Aspect`] gives sides of whole multiples of 8, at least 64, with at most about the area
+/// of `input`: enlarging a picture adds no detail, and objects that fill it then are larger than
+/// any that the networks were trained on.
 pub fn place(image: Size, input: Size, fit: Fit, resize_short_side: u32) -> Placement {
     let (w, h) = (f64::from(image.width), f64::from(image.height));
     let whole = Rect { left: 0.0, top: 0.0, width: w, height: h };
@@ -111,7 +113,7 @@ pub fn place(image: Size, input: Size, fit: Fit, resize_short_side: u32) -> Plac
     match fit {
         Fit::Stretch => filled(input, whole),
         Fit::Aspect => {
-            let scale = (input.area() as f64 / (w * h)).sqrt();
+            let scale = (input.area() as f64 / (w * h)).sqrt().min(1.0);
             let side = |length: f64| (((length * scale) / 8.0).round() as u32 * 8).clamp(64, 4096);
             filled(Size::new(side(w), side(h)), whole)
         }

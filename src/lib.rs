@@ -17,6 +17,7 @@ pub mod decode;
 pub mod frame;
 pub mod geometry;
 pub mod head;
+pub mod install;
 pub mod manifest;
 pub mod overlay;
 pub mod parameter;

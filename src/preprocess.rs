@@ -58,7 +58,7 @@ fn resize<'a>(
     let rows = pixels.size.height as usize;
     let whole_rows = pixels.bytes.len() >= pixels.stride_bytes * rows;
     // A padded row is a wider picture's, cut off, if its bytes are a whole number of pixels.
-    let source = if whole_rows && pixels.stride_bytes % bytes_per_pixel == 0 {
+    let source = if whole_rows && pixels.stride_bytes.is_multiple_of(bytes_per_pixel) {
         *pixels
     } else {
         unpadded.clear();
@@ -130,10 +130,10 @@ fn normalise(pixels: &Pixels<'_>, placement: &Placement, input: &InputSpec, tens
             match pixels.layout {
                 PixelLayout::Gray => convert_row::<1>(row, offset, scale, bias, out),
                 PixelLayout::Rgb | PixelLayout::Bgr => {
-                    convert_row::<3>(row, offset, scale, bias, out)
+                    convert_row::<3>(row, offset, scale, bias, out);
                 }
                 PixelLayout::Rgba | PixelLayout::Bgra => {
-                    convert_row::<4>(row, offset, scale, bias, out)
+                    convert_row::<4>(row, offset, scale, bias, out);
                 }
             }
         }

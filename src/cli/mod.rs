@@ -1,1 +1,142 @@
-//! To come.
+//! The command line: one file a command, thin over the core.
+
+mod bench;
+mod image;
+mod model;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::install;
+use crate::manifest::Card;
+use crate::pipeline::Pipeline;
+use crate::session::Network;
+use crate::settings::{ModelSettings, Precision};
+
+/// Labels, traversability masks and places from one SqueezeNet pass, on the CPU.
+#[derive(Debug, Parser)]
+#[command(
+    name = "squeezenet_node",
+    version,
+    after_help = "Without a command the ROS 2 node starts; it takes --ros-args like every node."
+)]
+pub struct Cli {
+    /// What to do; the node without.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Labels, mask and overlay of picture files, no ROS graph needed
+    Image(image::ImageArgs),
+    /// Latency of each stage and throughput of this machine and model
+    Bench(bench::BenchArgs),
+    /// What models there are, or one model's card
+    Model(model::ModelArgs),
+}
+
+/// Which model, and how it is run.
+#[derive(Debug, Clone, Args)]
+pub struct ModelOptions {
+    /// Model name, or path of a manifest
+    #[arg(long, default_value_t = ModelSettings::default().model)]
+    pub model: String,
+    /// Arithmetic
+    #[arg(long, value_enum, default_value_t = PrecisionArg::Fp32)]
+    pub precision: PrecisionArg,
+    /// Inference threads; 0 takes as many as the machine has, up to four
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+}
+
+/// [`Precision`] for the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// The faster on this machine
+    Auto,
+    /// 32-bit floating point
+    Fp32,
+    /// 8-bit integers
+    Int8,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::Auto => Self::Auto,
+            PrecisionArg::Fp32 => Self::Fp32,
+            PrecisionArg::Int8 => Self::Int8,
+        }
+    }
+}
+
+impl ModelOptions {
+    /// The settings that these options make.
+    pub fn settings(&self) -> ModelSettings {
+        ModelSettings {
+            model: self.model.clone(),
+            precision: self.precision.into(),
+            threads: self.threads,
+            ..ModelSettings::default()
+        }
+    }
+
+    /// A pipeline with the model loaded.
+    ///
+    /// # Errors
+    /// The model's, or ONNX Runtime's.
+    pub fn pipeline(&self) -> anyhow::Result<Pipeline> {
+        let settings = self.settings();
+        let card = Arc::new(Card::load(&settings.model, &models_dir())?);
+        Ok(Pipeline::new(Network::load(card, &settings)?))
+    }
+}
+
+fn models_dir() -> PathBuf {
+    install::models_dir()
+}
+
+/// How a command ended, as the exit status says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was done.
+    Done,
+    /// Some inputs failed; each was named.
+    SomeFailed,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::SUCCESS,
+            Outcome::SomeFailed => Self::from(1),
+        }
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// Usage and set-up: the exit status is 2.
+pub fn run(command: Command) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Image(args) => image::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Model(args) => model::run(&args),
+    }
+}
+
+/// Writes a line to standard output; a reader that has gone ends the program quietly.
+fn print_line(line: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result.context("standard output"),
+    }
+}

@@ -50,7 +50,7 @@ pub(super) fn interpolate(image: &RawImage<'_>, pattern: BayerPattern, rgb: &mut
 }
 
 fn mean2(a: u8, b: u8) -> u8 {
-    ((u16::from(a) + u16::from(b) + 1) / 2) as u8
+    (u16::from(a) + u16::from(b)).div_ceil(2) as u8
 }
 
 fn mean4(a: u8, b: u8, c: u8, d: u8) -> u8 {

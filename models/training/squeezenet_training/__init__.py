@@ -1,0 +1,1 @@
+"""Fine-tuning of SqueezeNet's heads on anyone's pictures, and export to the node's models."""
