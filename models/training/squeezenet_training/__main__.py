@@ -1,0 +1,20 @@
+"""`python -m squeezenet_training COMMAND`; see the README beside this package."""
+
+import argparse
+
+from . import segment
+
+COMMANDS = {"segment": segment}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="squeezenet_training", description=__doc__)
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    for name, module in COMMANDS.items():
+        module.add_arguments(subparsers.add_parser(name, help=module.__doc__))
+    args = parser.parse_args()
+    COMMANDS[args.command].run(args)
+
+
+if __name__ == "__main__":
+    main()

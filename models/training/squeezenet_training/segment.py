@@ -1,0 +1,184 @@
+"""`segment`: pictures with index masks -> a segmentation branch on the frozen backbone."""
+
+import argparse
+import copy
+import json
+import math
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from .backbone import SqueezeNet, load_pretrained
+from .losses import class_weights, segmentation_loss
+from .segmentation_data import SegmentationClasses, SegmentationSet
+from .segmentation_metrics import confusion, iou, upsampled_probabilities
+from .segmenter import SegmentationBranch
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders with images/ and labels/")
+    parser.add_argument("--val", type=Path, nargs="*", default=[], help="folders to score on")
+    parser.add_argument("--classes", type=Path, required=True, help="YAML: name, color, traversability, cost of each class")
+    parser.add_argument("--out", type=Path, required=True, help="run folder: checkpoints, log, scores")
+    parser.add_argument("--backbone", type=Path, required=True, help="squeezenet1_1_imagenet.onnx")
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, nargs=2, default=(416, 320), metavar=("WIDTH", "HEIGHT"), help="of the training crops")
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--weight-decay", type=float, default=0.02)
+    parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's choice")
+    parser.add_argument("--workers", type=int, default=1, help="loader processes")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--limit", type=int, help="use the first pictures only (to try things)")
+    parser.add_argument("--score-every", type=int, default=5, metavar="EPOCHS")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def seed_all(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def seed_worker(_: int) -> None:
+    """Each loader process draws its own numbers, the same in every run."""
+    seed = torch.initial_seed() % 2**32
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+class Averaged:
+    """Exponential moving average of a module's weights."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        self.updates += 1
+        decay = min(0.998, (1 + self.updates) / (10 + self.updates))
+        for kept, new in zip(self.module.state_dict().values(), module.state_dict().values()):
+            if kept.dtype.is_floating_point:
+                kept.lerp_(new, 1 - decay)
+            else:
+                kept.copy_(new)
+
+
+@torch.no_grad()
+def score(backbone: SqueezeNet, branch: SegmentationBranch, data: SegmentationSet, device: str) -> np.ndarray:
+    """Confusion matrix over whole pictures, through the node's post-processing."""
+    branch.eval()
+    counts = np.zeros((data.count, data.count), np.int64)
+    for image, target in data:
+        image = image[None].to(device, memory_format=torch.channels_last)
+        logits, _ = branch(image, backbone(image))
+        predicted = upsampled_probabilities(logits, target.shape).argmax(1)[0]
+        counts += confusion(predicted.cpu().numpy(), target.numpy(), data.count)
+    return counts
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """A short linear warm-up, then half a cosine to zero."""
+    warm_up = max(1, min(200, steps // 20))
+    if step < warm_up:
+        return peak * (step + 1) / warm_up
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    seed_all(args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    classes = SegmentationClasses.load(args.classes)
+    train = SegmentationSet(args.data, classes, True, tuple(args.size), args.limit)
+    val = SegmentationSet(args.val, classes, False, limit=args.limit) if args.val else None
+    loader = DataLoader(
+        train, args.batch, shuffle=True, drop_last=len(train) >= args.batch,
+        num_workers=args.workers, worker_init_fn=seed_worker,
+        persistent_workers=args.workers > 0,
+    )
+    channels_last = {"memory_format": torch.channels_last}
+    backbone = load_pretrained(args.backbone)[0].requires_grad_(False).eval()
+    backbone.to(args.device, **channels_last)
+    branch = SegmentationBranch(len(classes.classes)).to(args.device, **channels_last)
+    decayed = [p for p in branch.parameters() if p.ndim > 1]
+    plain = [p for p in branch.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": args.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=args.lr,
+    )
+    averaged = Averaged(branch)
+    weights = class_weights(train.pixel_counts()).to(args.device)
+    steps = args.epochs * len(loader)
+    first_epoch, best = 0, -1.0
+    checkpoint_path = args.out / "last.pt"
+    if checkpoint_path.exists():
+        state = torch.load(checkpoint_path, weights_only=True)
+        branch.load_state_dict(state["branch"])
+        averaged.module.load_state_dict(state["averaged"])
+        averaged.updates = state["updates"]
+        optimizer.load_state_dict(state["optimizer"])
+        first_epoch, best = state["epoch"], state["best"]
+        print(f"resumed after epoch {first_epoch}")
+    log = (args.out / "log.jsonl").open("a")
+    for epoch in range(first_epoch, args.epochs):
+        seed_all(args.seed + epoch)
+        branch.train()
+        losses, started = [], time.time()
+        progress = tqdm(loader, desc=f"epoch {epoch + 1}/{args.epochs}", leave=False)
+        for index, (image, target) in enumerate(progress):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(epoch * len(loader) + index, steps, args.lr)
+            losses.append(train_step(backbone, branch, image, target, optimizer, weights, args.device))
+            averaged.update(branch)
+            progress.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
+        record = {
+            "epoch": epoch + 1, "loss": round(float(np.mean(losses)), 4),
+            "seconds": round(time.time() - started, 1),
+        }
+        is_last = epoch + 1 == args.epochs
+        if val is not None and ((epoch + 1) % args.score_every == 0 or is_last):
+            counts = score(backbone, averaged.module, val, args.device)
+            per_class = iou(counts)
+            record["mean_iou"] = round(float(np.nanmean(per_class)), 4)
+            record["iou"] = dict(zip(classes.names, np.round(per_class, 3).tolist()))
+            if record["mean_iou"] > best:
+                best = record["mean_iou"]
+                torch.save(averaged.module.state_dict(), args.out / "best.pt")
+        log.write(json.dumps(record) + "\n")
+        log.flush()
+        tqdm.write(json.dumps(record))
+        state = {
+            "branch": branch.state_dict(), "averaged": averaged.module.state_dict(),
+            "updates": averaged.updates, "optimizer": optimizer.state_dict(),
+            "epoch": epoch + 1, "best": best,
+        }
+        torch.save(state, checkpoint_path.with_suffix(".tmp"))
+        checkpoint_path.with_suffix(".tmp").replace(checkpoint_path)
+    torch.save(averaged.module.state_dict(), args.out / "final.pt")
+
+
+def train_step(
+    backbone: SqueezeNet, branch: SegmentationBranch, image: Tensor, target: Tensor,
+    optimizer: torch.optim.Optimizer, weights: Tensor, device: str,
+) -> float:
+    image = image.to(device, memory_format=torch.channels_last)
+    target = target.to(device)
+    with torch.autocast(device, torch.bfloat16):
+        with torch.no_grad():
+            maps = backbone(image)
+        logits, auxiliary = branch(image, maps)
+    loss = segmentation_loss(logits, auxiliary, target, weights)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(branch.parameters(), 5.0)
+    optimizer.step()
+    return loss.item()

