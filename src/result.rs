@@ -31,6 +31,11 @@ impl Wanted {
         picture: true,
     };
 
+    /// Whether anything is wanted.
+    pub fn any(self) -> bool {
+        self != Self::default()
+    }
+
     /// Whether the segmentation branch has to run.
     pub fn segmentation(self) -> bool {
         self.mask || self.cost || self.obstacles

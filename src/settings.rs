@@ -23,6 +23,8 @@ pub struct Settings {
     pub config_file: PathBuf,
     /// Age at the end of processing from which `/diagnostics` warns, in milliseconds; 0 never.
     pub late_ms: f64,
+    /// Whether time comes from `/clock`.
+    pub use_sim_time: bool,
 }
 
 /// Which network runs, and how.
@@ -232,6 +234,7 @@ impl Default for Settings {
             log_level: LogLevel::Info,
             config_file: PathBuf::new(),
             late_ms: 0.0,
+            use_sim_time: false,
         }
     }
 }

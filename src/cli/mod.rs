@@ -94,7 +94,7 @@ impl ModelOptions {
     pub fn pipeline(&self) -> anyhow::Result<Pipeline> {
         let settings = self.settings();
         let card = Arc::new(Card::load(&settings.model, &models_dir())?);
-        Ok(Pipeline::new(Network::load(card, &settings)?))
+        Ok(Pipeline::new(Network::load(&card, &settings)?))
     }
 }
 

@@ -159,7 +159,7 @@ fn jpeg_of(width: u32, height: u32) -> Vec<u8> {
     file
 }
 
-fn png_of(picture: image::DynamicImage) -> Vec<u8> {
+fn png_of(picture: &image::DynamicImage) -> Vec<u8> {
     let mut file = std::io::Cursor::new(Vec::new());
     picture.write_to(&mut file, image::ImageFormat::Png).unwrap();
     file.into_inner()
@@ -184,7 +184,7 @@ fn compressed_pictures_come_back() {
         image::DynamicImage::from(gray.clone()).to_rgba8().into(),
         image::DynamicImage::from(gray).to_luma16().into(),
     ] {
-        let file = png_of(picture);
+        let file = png_of(&picture);
         let rgb = decoder.decode(Frame::Compressed(&file)).unwrap().to_picture().rgb;
         assert_eq!(&rgb[3 * (2 * 5 + 4)..], [42, 42, 42]);
     }
@@ -201,7 +201,7 @@ fn broken_and_huge_pictures_are_refused_with_a_reason() {
     check(&jpeg[..jpeg.len() / 2], "cut off");
     check(b"", "neither JPEG nor PNG");
     check(b"GIF89a....", "neither JPEG nor PNG");
-    let png = png_of(image::DynamicImage::new_rgb8(8, 8));
+    let png = png_of(&image::DynamicImage::new_rgb8(8, 8));
     check(&png[..png.len() / 2], "PNG picture");
     // The size fields of the headers, made absurd.
     let mut huge = jpeg.clone();
@@ -236,7 +236,7 @@ proptest! {
 
     #[test]
     fn no_file_panics(start in 0_usize..2, noise: Vec<u8>, cut in 0_usize..600) {
-        let mut file = if start == 0 { jpeg_of(16, 16) } else { png_of(image::DynamicImage::new_rgb8(9, 7)) };
+        let mut file = if start == 0 { jpeg_of(16, 16) } else { png_of(&image::DynamicImage::new_rgb8(9, 7)) };
         let at = cut.min(file.len());
         let end = (at + noise.len()).min(file.len());
         file[at..end].copy_from_slice(&noise[..end - at]);

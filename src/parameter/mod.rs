@@ -1,1 +1,11 @@
-//! To come.
+//! Parameters: raw values come in, checked [`crate::settings::Settings`] go out.
+
+mod documents;
+mod store;
+mod table;
+mod value;
+
+pub use documents::{markdown, parameter_file};
+pub use store::{Refusal, Store};
+pub use table::{Allowed, DefaultValue, Parameter, TABLE, find};
+pub use value::Value;

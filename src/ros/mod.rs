@@ -1,1 +1,228 @@
-//! To come.
+//! The ROS 2 shell: topics to frames, results to messages. The only part that names r2r.
+//!
+//! ```text
+//! spin thread --streams--> drain tasks --newest frame--> inference thread --> publishers
+//!   owns the node            one a camera    mailbox         owns the pipeline
+//! ```
+//!
+//! The spin thread owns the node, a drain task a camera's slot, the inference thread (a plain
+//! one, never a tokio worker) the pipeline, the store the parameters; the inference thread reads
+//! one settings snapshot a frame.
+
+mod camera;
+mod diagnostics;
+mod executor;
+mod mailbox;
+mod names;
+mod output;
+mod parameter_services;
+mod worker;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use r2r::diagnostic_msgs::msg::DiagnosticArray;
+use r2r::std_msgs::msg::Header;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
+
+use crate::install;
+use crate::manifest::Card;
+use crate::parameter::{Store, Value};
+use crate::pipeline::Pipeline;
+use crate::session::{self, Network};
+use crate::settings::LogLevel;
+use diagnostics::CameraState;
+use mailbox::Mailboxes;
+use names::Resolver;
+use output::CameraOutputs;
+use worker::Worker;
+
+/// The node's name, unless it is remapped.
+const NAME: &str = "squeezenet";
+
+type LogFilter = reload::Handle<EnvFilter, Registry>;
+
+/// Runs the node until SIGINT or SIGTERM.
+///
+/// # Errors
+/// Whatever keeps the node from starting: ROS, parameters, the model.
+pub fn run() -> anyhow::Result<()> {
+    let context = r2r::Context::create().context("ROS 2 cannot be initialised")?;
+    let mut node = r2r::Node::create(context, NAME, "").context("the node cannot be created")?;
+    let overrides: Vec<(String, Value)> = {
+        let parameters = node.params.lock().unwrap_or_else(PoisonError::into_inner);
+        let parsed = parameters.iter();
+        parsed
+            .map(|(name, p)| (name.clone(), parameter_services::from_override(&p.value)))
+            .collect()
+    };
+    let store = Store::new(&overrides)?;
+    let settings = store.settings();
+    let log_filter = start_logging(settings.log_level);
+
+    let models_dir = install::models_dir();
+    tracing::info!("loading model {} from {}", settings.model.model, models_dir.display());
+    let card = Arc::new(Card::load(&settings.model.model, &models_dir)?);
+    let network = Network::load(&card, &settings.model)?;
+    let mut pipeline = Pipeline::new(network);
+    pipeline.self_test()?;
+    let network = pipeline.network();
+    tracing::info!(
+        "model {} ready: {:?}, {} threads, input {}",
+        card.manifest.name,
+        network.precision(),
+        network.threads(),
+        card.manifest.input_size()
+    );
+    let model = model_facts(network)?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("tokio")
+        .enable_all()
+        .build()?;
+    let _entered = runtime.enter();
+    let shutdown = CancellationToken::new();
+    runtime.spawn(cancel_on_signal(shutdown.clone()));
+
+    let clock = node.get_ros_clock();
+    if settings.use_sim_time {
+        let time_source = node.get_time_source();
+        time_source.enable_sim_time(&mut node)?;
+    }
+    let names: Vec<String> = settings.cameras.keys().cloned().collect();
+    let outputs = names
+        .iter()
+        .map(|camera| CameraOutputs::new(&mut node, camera, settings.outputs.reliability))
+        .collect::<r2r::Result<Vec<_>>>()?;
+    let current = Arc::new(ArcSwap::new(settings));
+    let cameras: Vec<_> =
+        names.iter().map(|name| Arc::new(CameraState::new(name, current.clone()))).collect();
+    let cameras = Arc::new(cameras);
+    let mailboxes = Arc::new(Mailboxes::new(cameras.len()));
+
+    let store = Arc::new(Mutex::new(store));
+    let on_change: parameter_services::OnChange = {
+        let (current, mailboxes) = (current.clone(), mailboxes.clone());
+        Arc::new(move |store, changed| {
+            let settings = store.settings();
+            set_log_level(&log_filter, settings.log_level);
+            current.store(settings);
+            tracing::info!("parameters changed: {}", changed.join(", "));
+            mailboxes.wake();
+        })
+    };
+    parameter_services::serve(&mut node, store, clock.clone(), on_change)?;
+    let arrays =
+        node.create_publisher::<DiagnosticArray>("/diagnostics", r2r::QosProfile::default())?;
+    let qualified_name = node.fully_qualified_name()?;
+    let namespace = node.namespace()?;
+    let resolver = Arc::new(Resolver::new(&node.name()?, &namespace, std::env::args()));
+    let (handle, spin_thread) = executor::spin(node, shutdown.clone())?;
+    for (index, camera) in cameras.iter().enumerate() {
+        runtime.spawn(camera::run(
+            index,
+            camera.clone(),
+            handle.clone(),
+            resolver.clone(),
+            mailboxes.clone(),
+            shutdown.clone(),
+        ));
+    }
+    runtime.spawn(report(arrays, qualified_name, cameras.clone(), model, clock.clone()));
+    let worker = Worker {
+        pipeline,
+        outputs,
+        cameras,
+        mailboxes: mailboxes.clone(),
+        settings: current,
+        clock,
+    };
+    let inference_thread =
+        std::thread::Builder::new().name("inference".to_owned()).spawn(move || worker.run())?;
+
+    runtime.block_on(shutdown.cancelled());
+    tracing::info!("stopping");
+    mailboxes.close();
+    let joined = inference_thread.join().and(spin_thread.join());
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    joined.map_err(|_| anyhow::anyhow!("a thread of the node panicked"))
+}
+
+fn model_facts(network: &Network) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let manifest = &network.card().manifest;
+    let file = manifest.file(network.precision());
+    Ok(vec![
+        ("model", manifest.name.clone()),
+        ("model sha256", file.map(|file| file.sha256.clone()).unwrap_or_default()),
+        ("precision", format!("{:?}", network.precision()).to_lowercase()),
+        ("provider", format!("{:?}", network.provider()).to_lowercase()),
+        ("threads", network.threads().to_string()),
+        ("runtime", session::runtime_info()?.to_owned()),
+    ])
+}
+
+/// `/diagnostics`, once a second of wall time.
+async fn report(
+    publisher: r2r::Publisher<DiagnosticArray>,
+    node: String,
+    cameras: Arc<Vec<Arc<CameraState>>>,
+    model: Vec<(&'static str, String)>,
+    clock: Arc<Mutex<r2r::Clock>>,
+) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let name = node.trim_start_matches('/').to_owned();
+    loop {
+        ticks.tick().await;
+        let now = clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
+        let stamp = r2r::Clock::to_builtin_time(&now.unwrap_or_default());
+        let array = DiagnosticArray {
+            header: Header { stamp, frame_id: String::new() },
+            status: cameras.iter().map(|camera| camera.report(&name, &model)).collect(),
+        };
+        if let Err(error) = publisher.publish(&array) {
+            tracing::warn!("/diagnostics: {error}");
+        }
+    }
+}
+
+async fn cancel_on_signal(shutdown: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    shutdown.cancel();
+}
+
+fn filter(level: LogLevel) -> EnvFilter {
+    let directive = match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    // ONNX Runtime's chatter is of use to its developers alone.
+    EnvFilter::new(format!("{directive},ort=warn"))
+}
+
+fn start_logging(level: LogLevel) -> LogFilter {
+    let (filter, handle) = reload::Layer::new(filter(level));
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    handle
+}
+
+fn set_log_level(handle: &LogFilter, level: LogLevel) {
+    if let Err(error) = handle.reload(filter(level)) {
+        tracing::warn!("log_level: {error}");
+    }
+}

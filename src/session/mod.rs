@@ -112,7 +112,7 @@ impl Network {
     ///
     /// # Errors
     /// [`NetworkError`] that says which file, what was found and what is expected.
-    pub fn load(card: Arc<Card>, settings: &ModelSettings) -> Result<Self, NetworkError> {
+    pub fn load(card: &Arc<Card>, settings: &ModelSettings) -> Result<Self, NetworkError> {
         let threads = match settings.threads {
             0 => std::thread::available_parallelism()
                 .map_or(1, |cores| cores.get().min(MOST_DEFAULT_THREADS)),

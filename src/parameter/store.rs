@@ -1,0 +1,407 @@
+//! The parameters' one owner: values in force, and the settings that they make.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Parameter, TABLE, Value, find};
+use crate::geometry::Fit;
+use crate::manifest::Traversability;
+use crate::settings::{
+    CameraSettings, ClassIdFormat, LabelSettings, LogLevel, MaskKind, MaskSettings, MaskSize,
+    ModelSettings, ObstacleSettings, OutputSettings, PlaceSettings, Precision, Provider,
+    Reliability, Settings, Transport,
+};
+
+/// Why a value was not taken; nothing changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("parameter {name}: {reason}")]
+pub struct Refusal {
+    /// The parameter.
+    pub name: String,
+    /// What is wrong and what is allowed.
+    pub reason: String,
+}
+
+fn refuse(name: &str, reason: impl Into<String>) -> Refusal {
+    Refusal { name: name.to_owned(), reason: reason.into() }
+}
+
+/// All parameters' values. A change is taken whole or not at all.
+#[derive(Debug, Clone)]
+pub struct Store {
+    values: BTreeMap<String, Value>,
+    settings: Arc<Settings>,
+}
+
+impl Store {
+    /// The table's defaults under `overrides` (from parameter files and the command line).
+    ///
+    /// # Errors
+    /// The first override that is not allowed. Names that are not declared are left to other
+    /// nodes, as parameter files with wildcards carry them.
+    pub fn new(overrides: &[(String, Value)]) -> Result<Self, Refusal> {
+        let mut values: BTreeMap<String, Value> = TABLE
+            .iter()
+            .map(|parameter| (parameter.name.to_owned(), parameter.default.value()))
+            .collect();
+        if let Some((_, cameras)) = overrides.iter().find(|(name, _)| name == "cameras") {
+            check("cameras", cameras)?;
+            values.insert("cameras".to_owned(), cameras.clone());
+        }
+        let cameras = texts(&values, "cameras");
+        for (name, value) in overrides {
+            if declaration(name, &cameras).is_some() {
+                check_declared(name, value, &cameras)?;
+                values.insert(name.clone(), value.clone());
+            }
+        }
+        let settings = Arc::new(settings(&values)?);
+        Ok(Self { values, settings })
+    }
+
+    /// The settings in force, one immutable snapshot.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.clone()
+    }
+
+    /// Names of all parameters, sorted: the table's, and those of named cameras.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = TABLE.iter().map(|p| p.name.to_owned()).collect();
+        for camera in texts(&self.values, "cameras") {
+            let own = TABLE.iter().filter(|p| p.per_camera);
+            names.extend(own.map(|p| format!("{camera}.{}", p.name)));
+        }
+        names.sort();
+        names
+    }
+
+    /// Declaration and value; of a camera's parameter that is not set the common one's.
+    pub fn get(&self, name: &str) -> Option<(&'static Parameter, &Value)> {
+        let parameter = declaration(name, &texts(&self.values, "cameras"))?;
+        let value = self.values.get(name).or_else(|| self.values.get(parameter.name))?;
+        Some((parameter, value))
+    }
+
+    /// Takes all changes, or none. Gives the names whose value is another now.
+    ///
+    /// # Errors
+    /// The first value that is not allowed, or what makes the whole contradict itself.
+    pub fn set(&mut self, changes: &[(String, Value)]) -> Result<Vec<String>, Refusal> {
+        let cameras = texts(&self.values, "cameras");
+        let mut values = self.values.clone();
+        for (name, value) in changes {
+            check_declared(name, value, &cameras)?;
+            if find(name).is_some_and(|parameter| parameter.read_only) {
+                return Err(refuse(
+                    name,
+                    "it is read-only: set it in the parameter file and start the node anew",
+                ));
+            }
+            values.insert(name.clone(), value.clone());
+        }
+        let settings = settings(&values)?;
+        let changed: Vec<String> = values
+            .iter()
+            .filter(|(name, value)| self.values.get(*name) != Some(value))
+            .map(|(name, _)| name.clone())
+            .collect();
+        self.values = values;
+        self.settings = Arc::new(settings);
+        Ok(changed)
+    }
+}
+
+/// The table's row for a name, or for a camera's own variant of it.
+fn declaration(name: &str, cameras: &[String]) -> Option<&'static Parameter> {
+    find(name).or_else(|| {
+        let (camera, own) = name.split_once('.')?;
+        let is_known = cameras.iter().any(|known| known == camera);
+        find(own).filter(|parameter| is_known && parameter.per_camera)
+    })
+}
+
+fn check(name: &str, value: &Value) -> Result<(), Refusal> {
+    check_declared(name, value, &[])
+}
+
+fn check_declared(name: &str, value: &Value, cameras: &[String]) -> Result<(), Refusal> {
+    let parameter = declaration(name, cameras)
+        .ok_or_else(|| refuse(name, "there is no such parameter; `ros2 param list` shows all"))?;
+    parameter.check(value).map_err(|reason| refuse(name, reason))
+}
+
+fn texts(values: &BTreeMap<String, Value>, name: &str) -> Vec<String> {
+    match values.get(name) {
+        Some(Value::Texts(texts)) => texts.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// Reads checked values by name, a camera's own first.
+struct Reader<'a> {
+    values: &'a BTreeMap<String, Value>,
+    camera: &'a str,
+}
+
+impl<'a> Reader<'a> {
+    fn value(&self, name: &str) -> Option<&'a Value> {
+        let own = self.values.get(&format!("{}.{name}", self.camera));
+        own.or_else(|| self.values.get(name))
+    }
+
+    fn text(&self, name: &str) -> &'a str {
+        match self.value(name) {
+            Some(Value::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    fn integer(&self, name: &str) -> i64 {
+        match self.value(name) {
+            Some(Value::Integer(value)) => *value,
+            _ => 0,
+        }
+    }
+
+    fn double(&self, name: &str) -> f64 {
+        match self.value(name) {
+            Some(Value::Double(value)) => *value,
+            _ => 0.0,
+        }
+    }
+
+    /// Entries `key=value` of an array of strings.
+    fn entries<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        allowed: &str,
+    ) -> Result<BTreeMap<String, T>, Refusal> {
+        let Some(Value::Texts(entries)) = self.value(name) else { return Ok(BTreeMap::new()) };
+        entries
+            .iter()
+            .map(|entry| {
+                let parsed = entry
+                    .split_once('=')
+                    .and_then(|(key, value)| Some((key.trim().to_owned(), parse(value.trim())?)));
+                parsed.ok_or_else(|| {
+                    refuse(name, format!("{entry:?} is not of the form class={allowed}"))
+                })
+            })
+            .collect()
+    }
+}
+
+/// Raw values to checked settings. Values have passed the table's checks; here it is seen whether
+/// they make sense together.
+fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
+    let common = Reader { values, camera: "" };
+    let names = texts(values, "cameras");
+    let mut cameras = BTreeMap::new();
+    if names.is_empty() {
+        cameras.insert(String::new(), camera_settings(&common)?);
+    }
+    for name in &names {
+        let mut letters = name.chars();
+        let is_name = letters.next().is_some_and(|first| first.is_ascii_alphabetic())
+            && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+        if !is_name || find(name).is_some() {
+            return Err(refuse(
+                "cameras",
+                format!("{name:?} is no name for a camera: letters, digits and _ are allowed"),
+            ));
+        }
+        if cameras
+            .insert(name.clone(), camera_settings(&Reader { values, camera: name })?)
+            .is_some()
+        {
+            return Err(refuse("cameras", format!("{name:?} is there twice")));
+        }
+    }
+    Ok(Settings {
+        model: ModelSettings {
+            model: common.text("model").to_owned(),
+            precision: match common.text("precision") {
+                "fp32" => Precision::Fp32,
+                "int8" => Precision::Int8,
+                _ => Precision::Auto,
+            },
+            provider: Provider::Cpu,
+            threads: common.integer("inference.threads") as usize,
+        },
+        cameras,
+        outputs: OutputSettings {
+            reliability: reliability(common.text("output.reliability")),
+            overlay_alpha: common.double("overlay.alpha") as f32,
+            overlay_jpeg_quality: common.integer("overlay.jpeg_quality") as u8,
+        },
+        places: PlaceSettings::default(),
+        log_level: match common.text("log_level") {
+            "error" => LogLevel::Error,
+            "warn" => LogLevel::Warn,
+            "debug" => LogLevel::Debug,
+            "trace" => LogLevel::Trace,
+            _ => LogLevel::Info,
+        },
+        config_file: PathBuf::new(),
+        late_ms: common.double("diagnostics.late_ms"),
+        use_sim_time: values.get("use_sim_time") == Some(&Value::Bool(true)),
+    })
+}
+
+fn reliability(text: &str) -> Reliability {
+    match text {
+        "best_effort" => Reliability::BestEffort,
+        "reliable" => Reliability::Reliable,
+        _ => Reliability::Auto,
+    }
+}
+
+fn camera_settings(reader: &Reader<'_>) -> Result<CameraSettings, Refusal> {
+    let topic = reader.text("image_topic");
+    if topic.is_empty()
+        || topic.chars().any(|c| !(c.is_ascii_alphanumeric() || "_/~{}".contains(c)))
+    {
+        return Err(refuse("image_topic", format!("{topic:?} is no topic name")));
+    }
+    let side = |name| match reader.integer(name) {
+        size @ 1..64 => {
+            Err(refuse(name, format!("{size} is not allowed, it must be 0 or 64 to 4096")))
+        }
+        size => Ok(size as u32),
+    };
+    let meanings = |text: &str| Traversability::ALL.into_iter().find(|kind| kind.name() == text);
+    Ok(CameraSettings {
+        image_topic: topic.to_owned(),
+        transport: match reader.text("image_transport") {
+            "raw" => Transport::Raw,
+            "compressed" => Transport::Compressed,
+            _ => Transport::Auto,
+        },
+        reliability: reliability(reader.text("input.reliability")),
+        max_age_ms: reader.double("input.max_age_ms"),
+        max_hz: reader.double("rate.max_hz"),
+        weight: reader.double("rate.weight"),
+        fit: match reader.text("input.fit") {
+            "aspect" => Some(Fit::Aspect),
+            "stretch" => Some(Fit::Stretch),
+            "letterbox" => Some(Fit::Letterbox),
+            "crop" => Some(Fit::Crop),
+            _ => None,
+        },
+        input_width: side("input.width")?,
+        input_height: side("input.height")?,
+        labels: LabelSettings {
+            top_k: reader.integer("labels.top_k") as usize,
+            threshold: reader.double("labels.threshold") as f32,
+            class_id_format: match reader.text("labels.class_id_format") {
+                "index" => ClassIdFormat::Index,
+                _ => ClassIdFormat::Name,
+            },
+        },
+        mask: MaskSettings {
+            kind: match reader.text("mask.kind") {
+                "semantic" => MaskKind::Semantic,
+                _ => MaskKind::Traversability,
+            },
+            size: match reader.text("mask.size") {
+                "network" => MaskSize::Network,
+                _ => MaskSize::Source,
+            },
+            min_confidence: reader.double("mask.min_confidence") as f32,
+            traversability: reader.entries("mask.traversability", meanings, "meaning, such as pavement=caution; meanings are traversable, caution, obstacle and background")?,
+            cost: reader.entries("mask.cost", |text| text.parse().ok(), "cost, such as pavement=120; costs are 0 to 255")?,
+        },
+        obstacles: ObstacleSettings {
+            min_area: reader.double("obstacles.min_area") as f32,
+            max_count: reader.integer("obstacles.max_count") as usize,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(value: &str) -> Value {
+        Value::Text(value.to_owned())
+    }
+
+    fn store(overrides: &[(&str, Value)]) -> Result<Store, Refusal> {
+        let overrides: Vec<_> =
+            overrides.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Store::new(&overrides)
+    }
+
+    #[test]
+    fn the_table_makes_the_default_settings() {
+        assert_eq!(*store(&[]).unwrap().settings(), Settings::default());
+    }
+
+    #[test]
+    fn every_default_is_allowed() {
+        for parameter in TABLE {
+            parameter.check(&parameter.default.value()).unwrap();
+        }
+    }
+
+    #[test]
+    fn refusals_name_parameter_value_and_what_is_allowed_and_change_nothing() {
+        let mut store = store(&[]).unwrap();
+        let before = store.settings();
+        let mut check = |name: &str, value: Value, expected: &str| {
+            let good = ("labels.top_k".to_owned(), Value::Integer(3));
+            let error = store.set(&[good, (name.to_owned(), value)]).unwrap_err().to_string();
+            assert!(
+                error.contains(name) && error.contains(expected),
+                "{error:?} lacks {expected:?}"
+            );
+            assert_eq!(store.settings(), before, "nothing of a refused set is taken");
+        };
+        check("labels.top_k", Value::Integer(0), "0 is not allowed, it must be 1 to 1000");
+        check("labels.threshold", Value::Double(f64::NAN), "NaN is not allowed");
+        check("labels.threshold", Value::Integer(1), "1 is a integer, expected a double");
+        check("precision", text("fp16"), "it must be one of auto, fp32, int8");
+        check("labels.top_q", Value::Integer(1), "no such parameter");
+        check(
+            "mask.cost",
+            Value::Texts(vec!["road".into()]),
+            "\"road\" is not of the form class=cost",
+        );
+        check("mask.cost", Value::Texts(vec!["road=256".into()]), "0 to 255");
+        check("input.width", Value::Integer(7), "0 or 64 to 4096");
+        check("image_topic", text("a b"), "no topic name");
+        check("cameras", Value::Texts(vec!["a".into()]), "read-only");
+    }
+
+    #[test]
+    fn cameras_have_their_own_values() {
+        let cameras = Value::Texts(vec!["front".into(), "rear".into()]);
+        let mut store = store(&[
+            ("cameras", cameras),
+            ("front.image_topic", text("/front/image")),
+            ("labels.top_k", Value::Integer(2)),
+            ("rear.labels.top_k", Value::Integer(4)),
+        ])
+        .unwrap();
+        let settings = store.settings();
+        assert_eq!(settings.cameras["front"].image_topic, "/front/image");
+        assert_eq!(settings.cameras["rear"].image_topic, "/camera/image_raw");
+        assert_eq!(settings.cameras["front"].labels.top_k, 2);
+        assert_eq!(settings.cameras["rear"].labels.top_k, 4);
+        let changed = store.set(&[("front.labels.top_k".into(), Value::Integer(9))]).unwrap();
+        assert_eq!(changed, ["front.labels.top_k"]);
+        assert_eq!(store.settings().cameras["front"].labels.top_k, 9);
+        assert_eq!(store.get("rear.labels.top_k").unwrap().1, &Value::Integer(4));
+        assert!(store.names().contains(&"front.mask.kind".to_owned()));
+        assert!(store.set(&[("left.labels.top_k".into(), Value::Integer(9))]).is_err());
+    }
+
+    #[test]
+    fn names_of_others_in_a_parameter_file_are_left_alone() {
+        assert!(store(&[("frame_rate", Value::Double(30.0))]).is_ok());
+        assert!(store(&[("labels.top_k", text("five"))]).is_err());
+        assert!(store(&[("cameras", Value::Texts(vec!["front left".into()]))]).is_err());
+    }
+}

@@ -1,0 +1,338 @@
+//! The one table of all parameters: descriptors, validation, the commented parameter file and the
+//! README's table are made from it.
+
+use super::Value;
+
+/// A default, in a form that a constant can have.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum DefaultValue {
+    /// A bool.
+    Bool(bool),
+    /// An integer.
+    Integer(i64),
+    /// A double.
+    Double(f64),
+    /// A string.
+    Text(&'static str),
+    /// An empty array of strings.
+    NoTexts,
+}
+
+impl DefaultValue {
+    /// As a value.
+    pub fn value(self) -> Value {
+        match self {
+            Self::Bool(value) => Value::Bool(value),
+            Self::Integer(value) => Value::Integer(value),
+            Self::Double(value) => Value::Double(value),
+            Self::Text(value) => Value::Text(value.to_owned()),
+            Self::NoTexts => Value::Texts(Vec::new()),
+        }
+    }
+}
+
+/// What values are allowed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Allowed {
+    /// Any of the type.
+    Any,
+    /// Integers from, to.
+    Integers(i64, i64),
+    /// Doubles from, to.
+    Doubles(f64, f64),
+    /// These strings.
+    Choices(&'static [&'static str]),
+}
+
+/// One parameter.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default; the type is the default's.
+    pub default: DefaultValue,
+    /// What values are allowed.
+    pub allowed: Allowed,
+    /// Whether `<camera>.<name>` overrides it for one camera.
+    pub per_camera: bool,
+    /// Whether it is fixed when the node starts.
+    pub read_only: bool,
+    /// Unit of a number, empty for none.
+    pub unit: &'static str,
+    /// One sentence for people.
+    pub description: &'static str,
+}
+
+const fn parameter(
+    name: &'static str,
+    default: DefaultValue,
+    allowed: Allowed,
+    unit: &'static str,
+    description: &'static str,
+) -> Parameter {
+    Parameter { name, default, allowed, per_camera: false, read_only: false, unit, description }
+}
+
+const fn per_camera(parameter: Parameter) -> Parameter {
+    Parameter { per_camera: true, ..parameter }
+}
+
+const fn read_only(parameter: Parameter) -> Parameter {
+    Parameter { read_only: true, ..parameter }
+}
+
+use Allowed::{Any, Choices, Doubles, Integers};
+use DefaultValue::{Double, Integer, NoTexts, Text};
+
+const LARGEST: f64 = 1e9;
+
+/// All parameters, in the order in which people read them.
+pub const TABLE: &[Parameter] = &[
+    parameter(
+        "model",
+        Text("squeezenet1_1_imagenet"),
+        Any,
+        "",
+        "Model to run: a name that `squeezenet_node model` lists, or the path of a manifest.",
+    ),
+    parameter(
+        "precision",
+        Text("auto"),
+        Choices(&["auto", "fp32", "int8"]),
+        "",
+        "Arithmetic of the network; auto measures what the model has and keeps the faster.",
+    ),
+    parameter(
+        "inference.threads",
+        Integer(0),
+        Integers(0, 64),
+        "threads",
+        "Inference threads; 0 takes as many as the machine has, up to four.",
+    ),
+    read_only(parameter(
+        "cameras",
+        NoTexts,
+        Any,
+        "",
+        "Names of the cameras; empty for a single one without a name.",
+    )),
+    per_camera(parameter(
+        "image_topic",
+        Text("/camera/image_raw"),
+        Any,
+        "",
+        "Topic of the pictures.",
+    )),
+    per_camera(parameter(
+        "image_transport",
+        Text("auto"),
+        Choices(&["auto", "raw", "compressed"]),
+        "",
+        "Message type of the topic; auto takes what its publishers announce.",
+    )),
+    per_camera(parameter(
+        "input.reliability",
+        Text("auto"),
+        Choices(&["auto", "best_effort", "reliable"]),
+        "",
+        "Reliability of the subscription; auto matches the publisher's.",
+    )),
+    per_camera(parameter(
+        "input.max_age_ms",
+        Double(0.0),
+        Doubles(0.0, LARGEST),
+        "ms",
+        "Frames older than this when their turn comes are dropped and counted; 0 never.",
+    )),
+    per_camera(parameter(
+        "input.fit",
+        Text("model"),
+        Choices(&["model", "aspect", "stretch", "letterbox", "crop"]),
+        "",
+        "How pictures become the network's input; model takes what the manifest says.",
+    )),
+    per_camera(parameter(
+        "input.width",
+        Integer(0),
+        Integers(0, 4096),
+        "px",
+        "Width of the network's input; 0 takes the manifest's, others must be at least 64.",
+    )),
+    per_camera(parameter(
+        "input.height",
+        Integer(0),
+        Integers(0, 4096),
+        "px",
+        "Height of the network's input; 0 takes the manifest's, others must be at least 64.",
+    )),
+    per_camera(parameter(
+        "rate.max_hz",
+        Double(0.0),
+        Doubles(0.0, 1000.0),
+        "Hz",
+        "Frames processed a second at most; 0 for no limit.",
+    )),
+    per_camera(parameter(
+        "rate.weight",
+        Double(1.0),
+        Doubles(0.01, 100.0),
+        "",
+        "Share of the processor against the other cameras.",
+    )),
+    per_camera(parameter(
+        "labels.top_k",
+        Integer(5),
+        Integers(1, 1000),
+        "",
+        "Labels published at most, best first.",
+    )),
+    per_camera(parameter(
+        "labels.threshold",
+        Double(0.0),
+        Doubles(0.0, 1.0),
+        "",
+        "Labels of a lower probability are left out.",
+    )),
+    per_camera(parameter(
+        "labels.class_id_format",
+        Text("name"),
+        Choices(&["name", "index"]),
+        "",
+        "What class_id holds: the readable name or the index.",
+    )),
+    per_camera(parameter(
+        "mask.kind",
+        Text("traversability"),
+        Choices(&["traversability", "semantic"]),
+        "",
+        "What the mask's ids mean: 0 traversable, 1 caution, 2 obstacle, 3 background; or the model's own classes.",
+    )),
+    per_camera(parameter(
+        "mask.size",
+        Text("source"),
+        Choices(&["source", "network"]),
+        "",
+        "Size of the mask: the camera picture's or the network input's.",
+    )),
+    per_camera(parameter(
+        "mask.min_confidence",
+        Double(0.0),
+        Doubles(0.0, 1.0),
+        "",
+        "Pixels of a lower confidence are unknown (255).",
+    )),
+    per_camera(parameter(
+        "mask.traversability",
+        NoTexts,
+        Any,
+        "",
+        "Overrides of the manifest as class=meaning, such as pavement=caution; meanings are traversable, caution, obstacle, background.",
+    )),
+    per_camera(parameter(
+        "mask.cost",
+        NoTexts,
+        Any,
+        "",
+        "Overrides of the manifest as class=cost, such as pavement=120; 0 free to 254 lethal, 255 unknown.",
+    )),
+    per_camera(parameter(
+        "obstacles.min_area",
+        Double(0.0005),
+        Doubles(0.0, 1.0),
+        "",
+        "Obstacle regions smaller than this share of the picture are left out.",
+    )),
+    per_camera(parameter(
+        "obstacles.max_count",
+        Integer(50),
+        Integers(1, 1000),
+        "",
+        "Obstacles published at most, the lowest in the picture first.",
+    )),
+    read_only(parameter(
+        "output.reliability",
+        Text("reliable"),
+        Choices(&["reliable", "best_effort"]),
+        "",
+        "Reliability offered to subscribers.",
+    )),
+    parameter(
+        "overlay.alpha",
+        Double(0.5),
+        Doubles(0.0, 1.0),
+        "",
+        "Weight of the mask's colours in the overlay.",
+    ),
+    parameter(
+        "overlay.jpeg_quality",
+        Integer(80),
+        Integers(1, 100),
+        "",
+        "JPEG quality of the compressed overlay.",
+    ),
+    parameter(
+        "diagnostics.late_ms",
+        Double(0.0),
+        Doubles(0.0, LARGEST),
+        "ms",
+        "Age of results (now - stamp, p95) from which diagnostics warn; 0 never.",
+    ),
+    parameter(
+        "log_level",
+        Text("info"),
+        Choices(&["error", "warn", "info", "debug", "trace"]),
+        "",
+        "How much is logged.",
+    ),
+    parameter(
+        "use_sim_time",
+        DefaultValue::Bool(false),
+        Any,
+        "",
+        "Whether time comes from /clock.",
+    ),
+];
+
+/// A parameter by its own name.
+pub fn find(name: &str) -> Option<&'static Parameter> {
+    TABLE.iter().find(|parameter| parameter.name == name)
+}
+
+impl Parameter {
+    /// Whether a value may be this parameter's.
+    ///
+    /// # Errors
+    /// What is wrong and what is allowed.
+    pub fn check(&self, value: &Value) -> Result<(), String> {
+        let expected = self.default.value();
+        if std::mem::discriminant(&expected) != std::mem::discriminant(value) {
+            return Err(format!(
+                "{value} is a {}, expected a {}",
+                value.type_name(),
+                expected.type_name()
+            ));
+        }
+        let is_allowed = match (self.allowed, value) {
+            (Integers(from, to), Value::Integer(value)) => (from..=to).contains(value),
+            (Doubles(from, to), Value::Double(value)) => (from..=to).contains(value),
+            (Choices(choices), Value::Text(value)) => choices.contains(&value.as_str()),
+            (Any, Value::Double(value)) => value.is_finite(),
+            _ => true,
+        };
+        if is_allowed {
+            Ok(())
+        } else {
+            Err(format!("{value} is not allowed, {}", self.allowed_text()))
+        }
+    }
+
+    /// What is allowed, in words; empty if anything is.
+    pub fn allowed_text(&self) -> String {
+        match self.allowed {
+            Any => String::new(),
+            Integers(from, to) => format!("it must be {from} to {to}"),
+            Doubles(from, to) => format!("it must be {from:?} to {to:?}"),
+            Choices(choices) => format!("it must be one of {}", choices.join(", ")),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The newest frame of each camera, and whose turn it is.
+//!
+//! Senders are the cameras' drain tasks, the receiver is the inference thread; a slot holds one
+//! frame, and a newer one replaces it. Closed by [`Mailboxes::close`], after which
+//! [`Mailboxes::take`] gives [`Turn::End`].
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What the receiver has to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn<T> {
+    /// Answer this frame of that camera.
+    Frame(usize, T),
+    /// Look at the settings: they may be others.
+    Wake,
+    /// Stop.
+    End,
+}
+
+/// A slot for each camera.
+#[derive(Debug)]
+pub struct Mailboxes<T> {
+    state: Mutex<State<T>>,
+    filled: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    slots: Vec<Slot<T>>,
+    is_closed: bool,
+    is_woken: bool,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    frame: Option<T>,
+    /// Processing time used so far over the camera's weight: the least of them is served next.
+    used: f64,
+}
+
+impl<T> Mailboxes<T> {
+    /// Empty slots.
+    pub fn new(cameras: usize) -> Self {
+        let slots = (0..cameras).map(|_| Slot { frame: None, used: 0.0 }).collect();
+        Self {
+            state: Mutex::new(State { slots, is_closed: false, is_woken: false }),
+            filled: Condvar::new(),
+        }
+    }
+
+    /// Puts a camera's newest frame; gives the older one that it replaces.
+    pub fn put(&self, camera: usize, frame: T) -> Option<T> {
+        let mut state = self.lock();
+        let least = state.slots.iter().map(|slot| slot.used).fold(f64::INFINITY, f64::min);
+        let waiting = state.slots.iter().filter(|slot| slot.frame.is_some());
+        let least_waiting = waiting.map(|slot| slot.used).fold(f64::INFINITY, f64::min);
+        let slot = state.slots.get_mut(camera)?;
+        // One that was idle starts level with the others: it has no claim on the past.
+        let level = if least_waiting.is_finite() { least_waiting } else { least };
+        if slot.frame.is_none() {
+            slot.used = slot.used.max(level);
+        }
+        let replaced = slot.frame.replace(frame);
+        self.filled.notify_one();
+        replaced
+    }
+
+    /// Waits for a frame and takes that of the camera which has used least.
+    pub fn take(&self) -> Turn<T> {
+        let mut state = self.lock();
+        loop {
+            if state.is_closed {
+                return Turn::End;
+            }
+            if std::mem::take(&mut state.is_woken) {
+                return Turn::Wake;
+            }
+            let slots = state.slots.iter_mut().enumerate();
+            let next = slots
+                .filter(|(_, slot)| slot.frame.is_some())
+                .min_by(|(_, a), (_, b)| a.used.total_cmp(&b.used));
+            if let Some((camera, frame)) =
+                next.and_then(|(camera, slot)| Some((camera, slot.frame.take()?)))
+            {
+                return Turn::Frame(camera, frame);
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Books the processing time of a camera's frame, in seconds over its weight.
+    pub fn charge(&self, camera: usize, seconds: f64, weight: f64) {
+        if let Some(slot) = self.lock().slots.get_mut(camera) {
+            slot.used += seconds / weight.max(f64::MIN_POSITIVE);
+        }
+    }
+
+    /// Makes the receiver look at the settings.
+    pub fn wake(&self) {
+        self.lock().is_woken = true;
+        self.filled.notify_all();
+    }
+
+    /// Ends the receiver.
+    pub fn close(&self) {
+        self.lock().is_closed = true;
+        self.filled.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_frame_replaces_the_one_that_waits() {
+        let mailboxes = Mailboxes::new(1);
+        assert_eq!(mailboxes.put(0, 1), None);
+        assert_eq!(mailboxes.put(0, 2), Some(1));
+        assert_eq!(mailboxes.take(), Turn::Frame(0, 2));
+        mailboxes.wake();
+        assert_eq!(mailboxes.take(), Turn::Wake);
+        mailboxes.close();
+        assert_eq!(mailboxes.take(), Turn::End);
+    }
+
+    fn served(weights: &[f64], rounds: usize) -> Vec<usize> {
+        let mailboxes = Mailboxes::new(weights.len());
+        let mut counts = vec![0; weights.len()];
+        for _ in 0..rounds {
+            for camera in 0..weights.len() {
+                mailboxes.put(camera, ());
+            }
+            let Turn::Frame(camera, ()) = mailboxes.take() else { panic!("no frame") };
+            mailboxes.charge(camera, 0.01, weights[camera]);
+            counts[camera] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn busy_cameras_share_by_weight() {
+        assert_eq!(served(&[1.0, 1.0, 1.0, 1.0], 400), [100, 100, 100, 100]);
+        assert_eq!(served(&[3.0, 1.0], 400), [300, 100]);
+    }
+
+    #[test]
+    fn a_camera_that_was_idle_does_not_starve_the_others() {
+        let mailboxes = Mailboxes::new(2);
+        for _ in 0..1000 {
+            mailboxes.put(0, ());
+            assert_eq!(mailboxes.take(), Turn::Frame(0, ()));
+            mailboxes.charge(0, 0.01, 1.0);
+        }
+        let mut counts = [0, 0];
+        for _ in 0..100 {
+            mailboxes.put(0, ());
+            mailboxes.put(1, ());
+            let Turn::Frame(camera, ()) = mailboxes.take() else { panic!("no frame") };
+            mailboxes.charge(camera, 0.01, 1.0);
+            counts[camera] += 1;
+        }
+        assert!(counts[0] >= 49, "{counts:?}");
+    }
+}

@@ -1,0 +1,312 @@
+//! Results to messages: the publishers of one camera.
+
+use r2r::builtin_interfaces::msg::Time;
+use r2r::diagnostic_msgs::msg::{DiagnosticStatus, KeyValue};
+use r2r::geometry_msgs::msg::PoseWithCovariance;
+use r2r::sensor_msgs::msg::{CompressedImage, Image};
+use r2r::std_msgs::msg::{Float32MultiArray, Header, MultiArrayDimension};
+use r2r::vision_msgs::msg::{
+    BoundingBox2D, Classification, Detection2D, Detection2DArray, LabelInfo, ObjectHypothesis,
+    ObjectHypothesisWithPose, Point2D, Pose2D, VisionClass, VisionInfo,
+};
+use r2r::{Node, Publisher, QosProfile, WrappedTypesupport};
+
+use crate::geometry::Size;
+use crate::manifest::{Manifest, Traversability};
+use crate::result::{FrameResult, Label, Obstacle, Wanted};
+use crate::settings::{ClassIdFormat, MaskKind, MaskSettings, Reliability};
+use crate::timing::{StageTimes, milliseconds};
+
+/// A topic and whether anybody listens.
+struct Topic<T: WrappedTypesupport> {
+    publisher: Publisher<T>,
+    name: String,
+}
+
+impl<T: WrappedTypesupport + 'static> Topic<T> {
+    fn new(node: &mut Node, name: String, qos: QosProfile) -> r2r::Result<Self> {
+        Ok(Self { publisher: node.create_publisher(&name, qos)?, name })
+    }
+
+    fn has_listener(&self) -> bool {
+        self.publisher.get_inter_process_subscription_count().unwrap_or(0) > 0
+    }
+
+    fn publish(&self, message: &T) {
+        if let Err(error) = self.publisher.publish(message) {
+            tracing::warn!("{}: a message was not published: {error}", self.name);
+        }
+    }
+}
+
+/// Small results that are published on the camera's own and, with several, on a common topic.
+struct Topics<T: WrappedTypesupport>(Vec<Topic<T>>);
+
+impl<T: WrappedTypesupport + 'static> Topics<T> {
+    fn new(node: &mut Node, names: &[String], qos: &QosProfile) -> r2r::Result<Self> {
+        let topics = names.iter().map(|name| Topic::new(node, name.clone(), qos.clone()));
+        topics.collect::<r2r::Result<_>>().map(Self)
+    }
+
+    fn has_listener(&self) -> bool {
+        self.0.iter().any(Topic::has_listener)
+    }
+
+    fn publish(&self, message: &T) {
+        self.0.iter().filter(|topic| topic.has_listener()).for_each(|topic| topic.publish(message));
+    }
+}
+
+/// Everything that is published of one camera.
+pub struct CameraOutputs {
+    labels: Topics<Classification>,
+    mask: Topics<Image>,
+    confidence: Topic<Image>,
+    label_info: Topics<LabelInfo>,
+    vision_info: Topic<VisionInfo>,
+    traversability: Topic<Image>,
+    overlay: Topic<Image>,
+    overlay_compressed: Topic<CompressedImage>,
+    place: Topic<Classification>,
+    embedding: Topic<Float32MultiArray>,
+    obstacles: Topic<Detection2DArray>,
+    timing: Topic<DiagnosticStatus>,
+}
+
+impl CameraOutputs {
+    /// The publishers of `camera`, below `~/`, or `~/<camera>/` when it has a name.
+    ///
+    /// # Errors
+    /// rcl's.
+    pub fn new(node: &mut Node, camera: &str, reliability: Reliability) -> r2r::Result<Self> {
+        let base = QosProfile::default().keep_last(1).volatile();
+        let qos = match reliability {
+            Reliability::BestEffort => base.best_effort(),
+            _ => base.reliable(),
+        };
+        let latched = QosProfile::default().keep_last(1).reliable().transient_local();
+        let own = |topic: &str| match camera {
+            "" => format!("~/{topic}"),
+            camera => format!("~/{camera}/{topic}"),
+        };
+        let own_and_common = |topic: &str| match camera {
+            "" => vec![own(topic)],
+            _ => vec![own(topic), format!("~/{topic}")],
+        };
+        Ok(Self {
+            labels: Topics::new(node, &own_and_common("labels"), &qos)?,
+            mask: Topics::new(node, &own_and_common("mask"), &qos)?,
+            confidence: Topic::new(node, own("confidence"), qos.clone())?,
+            label_info: Topics::new(node, &own_and_common("label_info"), &latched)?,
+            vision_info: Topic::new(node, own("vision_info"), latched)?,
+            traversability: Topic::new(node, own("traversability"), qos.clone())?,
+            overlay: Topic::new(node, own("overlay"), qos.clone())?,
+            overlay_compressed: Topic::new(node, own("overlay/compressed"), qos.clone())?,
+            place: Topic::new(node, own("place"), qos.clone())?,
+            embedding: Topic::new(node, own("embedding"), qos.clone())?,
+            obstacles: Topic::new(node, own("obstacles"), qos.clone())?,
+            timing: Topic::new(node, own("timing"), qos)?,
+        })
+    }
+
+    /// What somebody listens to.
+    pub fn wanted(&self) -> Wanted {
+        let overlay = self.overlay_wanted();
+        Wanted {
+            labels: overlay || self.labels.has_listener(),
+            mask: overlay || self.mask.has_listener() || self.confidence.has_listener(),
+            cost: self.traversability.has_listener(),
+            obstacles: overlay || self.obstacles.has_listener(),
+            embedding: self.embedding.has_listener() || self.place.has_listener(),
+            picture: overlay,
+        }
+    }
+
+    /// Whether the overlay has to be drawn.
+    pub fn overlay_wanted(&self) -> bool {
+        self.overlay.has_listener() || self.overlay_compressed.has_listener()
+    }
+
+    /// Publishes a frame's results under its own header.
+    pub fn publish(
+        &self,
+        header: &Header,
+        result: &FrameResult,
+        class_id_format: ClassIdFormat,
+        mask_kind: MaskKind,
+    ) {
+        if let Some(labels) = result.labels.as_ref().filter(|_| self.labels.has_listener()) {
+            self.labels.publish(&classification(header, labels, class_id_format));
+        }
+        if let Some(maps) = &result.maps {
+            let image = |bytes: &[u8]| mono8(header, maps.size, bytes);
+            if self.mask.has_listener() {
+                self.mask.publish(&image(match mask_kind {
+                    MaskKind::Traversability => &maps.traversability,
+                    MaskKind::Semantic => &maps.semantic,
+                }));
+            }
+            if self.confidence.has_listener() {
+                self.confidence.publish(&image(&maps.confidence));
+            }
+            if self.traversability.has_listener() && !maps.cost.is_empty() {
+                self.traversability.publish(&image(&maps.cost));
+            }
+        }
+        if let Some(obstacles) = result.obstacles.as_ref().filter(|_| self.obstacles.has_listener())
+        {
+            self.obstacles.publish(&detections(header, obstacles));
+        }
+        if let Some(embedding) = result.embedding.as_ref().filter(|_| self.embedding.has_listener())
+        {
+            self.embedding.publish(&multi_array(embedding));
+        }
+    }
+
+    /// Publishes the drawn overlay; `jpeg` is asked for only when somebody listens to it.
+    pub fn publish_overlay(
+        &self,
+        header: &Header,
+        size: Size,
+        rgb: &[u8],
+        jpeg: impl FnOnce() -> Option<Vec<u8>>,
+    ) {
+        if self.overlay.has_listener() {
+            self.overlay.publish(&Image {
+                encoding: "rgb8".to_owned(),
+                step: 3 * size.width,
+                ..mono8(header, size, rgb)
+            });
+        }
+        if self.overlay_compressed.has_listener()
+            && let Some(data) = jpeg()
+        {
+            self.overlay_compressed.publish(&CompressedImage {
+                header: header.clone(),
+                format: "jpeg".to_owned(),
+                data,
+            });
+        }
+    }
+
+    /// Publishes where the frame's time went.
+    pub fn publish_timing(&self, camera: &str, times: &StageTimes, age_ms: Option<f64>) {
+        if !self.timing.has_listener() {
+            return;
+        }
+        let stages = times.stages().into_iter().chain([("total", times.total())]);
+        let stages = stages.map(|(name, time)| (name, milliseconds(time)));
+        let values = stages.chain(age_ms.map(|age| ("age", age)));
+        self.timing.publish(&DiagnosticStatus {
+            level: DiagnosticStatus::OK as u8,
+            name: "squeezenet: timing".to_owned(),
+            message: "ms".to_owned(),
+            hardware_id: camera.to_owned(),
+            values: values.map(|(name, value)| key_value(name, format!("{value:.3}"))).collect(),
+        });
+    }
+
+    /// Announces the ids of the mask and the model in force.
+    pub fn publish_model(
+        &self,
+        stamp: Time,
+        manifest: &Manifest,
+        location: &str,
+        method: &str,
+        version: i32,
+        mask: &MaskSettings,
+    ) {
+        let header = Header { stamp, frame_id: String::new() };
+        self.vision_info.publish(&VisionInfo {
+            header: header.clone(),
+            method: method.to_owned(),
+            database_location: location.to_owned(),
+            database_version: version,
+        });
+        let Some(spec) = &manifest.segmentation else { return };
+        let class = |(class_id, class_name): (usize, &str)| VisionClass {
+            class_id: class_id as u16,
+            class_name: class_name.to_owned(),
+        };
+        let class_map = match mask.kind {
+            MaskKind::Semantic => {
+                spec.classes.iter().map(|c| c.name.as_str()).enumerate().map(class).collect()
+            }
+            MaskKind::Traversability => {
+                Traversability::ALL.iter().map(|t| (t.id() as usize, t.name())).map(class).collect()
+            }
+        };
+        // The label info of a topic without a subscriber is kept for the one that comes late.
+        for topic in &self.label_info.0 {
+            topic.publish(&LabelInfo {
+                header: header.clone(),
+                class_map: Vec::clone(&class_map),
+                threshold: mask.min_confidence,
+            });
+        }
+    }
+}
+
+/// A key and a value of a diagnostic status.
+pub fn key_value(key: &str, value: impl Into<String>) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: value.into() }
+}
+
+fn classification(header: &Header, labels: &[Label], format: ClassIdFormat) -> Classification {
+    let hypothesis = |label: &Label| ObjectHypothesis {
+        class_id: match format {
+            ClassIdFormat::Name => label.name.clone(),
+            ClassIdFormat::Index => label.index.to_string(),
+        },
+        score: f64::from(label.score),
+    };
+    Classification { header: header.clone(), results: labels.iter().map(hypothesis).collect() }
+}
+
+fn mono8(header: &Header, size: Size, bytes: &[u8]) -> Image {
+    Image {
+        header: header.clone(),
+        height: size.height,
+        width: size.width,
+        encoding: "mono8".to_owned(),
+        is_bigendian: 0,
+        step: size.width,
+        data: bytes.to_vec(),
+    }
+}
+
+fn detections(header: &Header, obstacles: &[Obstacle]) -> Detection2DArray {
+    let detection = |obstacle: &Obstacle| {
+        let area = obstacle.bounding_box;
+        let center = Pose2D {
+            position: Point2D { x: area.left + area.width / 2.0, y: area.top + area.height / 2.0 },
+            theta: 0.0,
+        };
+        let hypothesis =
+            ObjectHypothesis { class_id: obstacle.class.clone(), score: f64::from(obstacle.score) };
+        Detection2D {
+            header: header.clone(),
+            results: vec![ObjectHypothesisWithPose {
+                hypothesis,
+                pose: PoseWithCovariance::default(),
+            }],
+            bbox: BoundingBox2D { center, size_x: area.width, size_y: area.height },
+            id: String::new(),
+        }
+    };
+    Detection2DArray {
+        header: header.clone(),
+        detections: obstacles.iter().map(detection).collect(),
+    }
+}
+
+fn multi_array(values: &[f32]) -> Float32MultiArray {
+    let mut message = Float32MultiArray { data: values.to_vec(), ..Float32MultiArray::default() };
+    let length = values.len() as u32;
+    message.layout.dim.push(MultiArrayDimension {
+        label: "descriptor".to_owned(),
+        size: length,
+        stride: length,
+    });
+    message
+}

@@ -1,0 +1,289 @@
+//! The parameter services and `/parameter_events`, as rclcpp nodes have them. r2r's own handler
+//! knows no ranges, takes undeclared names and sends no events.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::StreamExt;
+use r2r::rcl_interfaces::msg::{
+    FloatingPointRange, IntegerRange, ListParametersResult, Parameter as ParameterMessage,
+    ParameterDescriptor, ParameterEvent, ParameterType, ParameterValue, SetParametersResult,
+};
+use r2r::rcl_interfaces::srv;
+use r2r::{Node, Publisher, QosProfile, ServiceRequest, WrappedServiceTypeSupport};
+
+use crate::parameter::{Allowed, Parameter, Store, Value};
+
+/// Called with the names that have another value now, after each successful set.
+pub type OnChange = Arc<dyn Fn(&Store, &[String]) + Send + Sync>;
+
+/// Serves the parameters of `store` on `node`. Runs on the current tokio runtime.
+///
+/// # Errors
+/// rcl's, when a service cannot be made.
+pub fn serve(
+    node: &mut Node,
+    store: Arc<Mutex<Store>>,
+    clock: Arc<Mutex<r2r::Clock>>,
+    on_change: OnChange,
+) -> r2r::Result<()> {
+    let events = node.create_publisher::<ParameterEvent>(
+        "/parameter_events",
+        QosProfile::default().keep_last(1000).reliable(),
+    )?;
+    let state = Arc::new(State {
+        store,
+        events: Mutex::new(events),
+        node: node.fully_qualified_name()?,
+        clock,
+        on_change,
+    });
+    state.announce_all();
+    serve_one::<srv::ListParameters::Service>(
+        node,
+        &state,
+        "list_parameters",
+        |state, request| srv::ListParameters::Response {
+            result: list(&state.lock(), &request.prefixes, request.depth),
+        },
+    )?;
+    serve_one::<srv::GetParameters::Service>(node, &state, "get_parameters", |state, request| {
+        let store = state.lock();
+        // As rclcpp: with one unknown name the answer is empty.
+        let values = request.names.iter().map(|name| Some(to_message(store.get(name)?.1)));
+        srv::GetParameters::Response { values: values.collect::<Option<_>>().unwrap_or_default() }
+    })?;
+    serve_one::<srv::GetParameterTypes::Service>(
+        node,
+        &state,
+        "get_parameter_types",
+        |state, request| {
+            let store = state.lock();
+            let types = request.names.iter().map(|name| Some(to_message(store.get(name)?.1).type_));
+            srv::GetParameterTypes::Response {
+                types: types.collect::<Option<_>>().unwrap_or_default(),
+            }
+        },
+    )?;
+    serve_one::<srv::DescribeParameters::Service>(
+        node,
+        &state,
+        "describe_parameters",
+        |state, request| {
+            let store = state.lock();
+            let described =
+                request.names.iter().map(|name| Some(descriptor(name, store.get(name)?.0)));
+            let descriptors = described.collect::<Option<_>>().unwrap_or_default();
+            srv::DescribeParameters::Response { descriptors }
+        },
+    )?;
+    serve_one::<srv::SetParameters::Service>(node, &state, "set_parameters", |state, request| {
+        let each = request.parameters.iter();
+        let results = each.map(|parameter| state.set(std::slice::from_ref(parameter))).collect();
+        srv::SetParameters::Response { results }
+    })?;
+    serve_one::<srv::SetParametersAtomically::Service>(
+        node,
+        &state,
+        "set_parameters_atomically",
+        |state, request| srv::SetParametersAtomically::Response {
+            result: state.set(&request.parameters),
+        },
+    )
+}
+
+struct State {
+    store: Arc<Mutex<Store>>,
+    events: Mutex<Publisher<ParameterEvent>>,
+    node: String,
+    clock: Arc<Mutex<r2r::Clock>>,
+    on_change: OnChange,
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All or none.
+    fn set(&self, parameters: &[ParameterMessage]) -> SetParametersResult {
+        let changes: Vec<_> = parameters
+            .iter()
+            .map(|parameter| (parameter.name.clone(), from_message(&parameter.value)))
+            .collect();
+        let mut store = self.lock();
+        match store.set(&changes) {
+            Ok(changed) => {
+                (self.on_change)(&store, &changed);
+                let event = self.event(&store, &changed);
+                drop(store);
+                self.send(&event);
+                SetParametersResult { successful: true, reason: String::new() }
+            }
+            Err(refusal) => {
+                tracing::warn!("{refusal}");
+                SetParametersResult { successful: false, reason: refusal.to_string() }
+            }
+        }
+    }
+
+    /// Tells the world of all parameters when they are declared.
+    fn announce_all(&self) {
+        let store = self.lock();
+        let mut event = self.event(&store, &store.names());
+        std::mem::swap(&mut event.new_parameters, &mut event.changed_parameters);
+        drop(store);
+        self.send(&event);
+    }
+
+    fn event(&self, store: &Store, changed: &[String]) -> ParameterEvent {
+        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
+        let stamp = r2r::Clock::to_builtin_time(&clock.unwrap_or_default());
+        let parameter = |name: &String| {
+            let value = to_message(store.get(name)?.1);
+            Some(ParameterMessage { name: name.clone(), value })
+        };
+        ParameterEvent {
+            stamp,
+            node: self.node.clone(),
+            changed_parameters: changed.iter().filter_map(parameter).collect(),
+            ..ParameterEvent::default()
+        }
+    }
+
+    fn send(&self, event: &ParameterEvent) {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = events.publish(event) {
+            tracing::warn!("/parameter_events: {error}");
+        }
+    }
+}
+
+fn serve_one<S>(
+    node: &mut Node,
+    state: &Arc<State>,
+    name: &str,
+    answer: fn(&State, &S::Request) -> S::Response,
+) -> r2r::Result<()>
+where
+    S: WrappedServiceTypeSupport + 'static,
+    S::Request: Send,
+    S::Response: Send,
+{
+    // rclcpp's rmw_qos_profile_parameters.
+    let qos = QosProfile::default().keep_last(1000).reliable();
+    let mut requests = node.create_service::<S>(&format!("~/{name}"), qos)?;
+    let state = state.clone();
+    tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            let request: ServiceRequest<S> = request;
+            let response = answer(&state, &request.message);
+            if let Err(error) = request.respond(response) {
+                tracing::warn!("a parameter service could not answer: {error}");
+            }
+        }
+    });
+    Ok(())
+}
+
+/// As rclcpp: names below any of `prefixes` (all without), at most `depth` levels below it, 0
+/// for any depth; and the prefixes of those names.
+fn list(store: &Store, prefixes: &[String], depth: u64) -> ListParametersResult {
+    let levels = |name: &str| name.matches('.').count() as u64;
+    let is_listed = |name: &&String| {
+        if prefixes.is_empty() {
+            return depth == 0 || levels(name) < depth;
+        }
+        prefixes.iter().any(|prefix| {
+            let below = name.strip_prefix(prefix.as_str()).and_then(|rest| rest.strip_prefix('.'));
+            *name == prefix || below.is_some_and(|rest| depth == 0 || levels(rest) < depth)
+        })
+    };
+    let all = store.names();
+    let names: Vec<String> = all.iter().filter(is_listed).cloned().collect();
+    let mut prefixes: Vec<String> =
+        names.iter().filter_map(|name| Some(name.rsplit_once('.')?.0.to_owned())).collect();
+    prefixes.sort();
+    prefixes.dedup();
+    ListParametersResult { names, prefixes }
+}
+
+fn descriptor(name: &str, parameter: &Parameter) -> ParameterDescriptor {
+    let mut descriptor = ParameterDescriptor {
+        name: name.to_owned(),
+        type_: to_message(&parameter.default.value()).type_,
+        description: parameter.description.to_owned(),
+        read_only: parameter.read_only,
+        ..ParameterDescriptor::default()
+    };
+    match parameter.allowed {
+        Allowed::Any => {}
+        Allowed::Integers(from_value, to_value) => {
+            descriptor.integer_range = vec![IntegerRange { from_value, to_value, step: 1 }];
+        }
+        Allowed::Doubles(from_value, to_value) => {
+            descriptor.floating_point_range =
+                vec![FloatingPointRange { from_value, to_value, step: 0.0 }];
+        }
+        Allowed::Choices(_) => descriptor.additional_constraints = parameter.allowed_text(),
+    }
+    descriptor
+}
+
+fn to_message(value: &Value) -> ParameterValue {
+    let mut message = ParameterValue::default();
+    match value {
+        Value::Bool(value) => {
+            message.type_ = ParameterType::PARAMETER_BOOL as u8;
+            message.bool_value = *value;
+        }
+        Value::Integer(value) => {
+            message.type_ = ParameterType::PARAMETER_INTEGER as u8;
+            message.integer_value = *value;
+        }
+        Value::Double(value) => {
+            message.type_ = ParameterType::PARAMETER_DOUBLE as u8;
+            message.double_value = *value;
+        }
+        Value::Text(value) => {
+            message.type_ = ParameterType::PARAMETER_STRING as u8;
+            message.string_value.clone_from(value);
+        }
+        Value::Texts(values) => {
+            message.type_ = ParameterType::PARAMETER_STRING_ARRAY as u8;
+            message.string_array_value.clone_from(values);
+        }
+        Value::Other(_) => {}
+    }
+    message
+}
+
+fn from_message(message: &ParameterValue) -> Value {
+    const BOOL: u8 = ParameterType::PARAMETER_BOOL as u8;
+    const INTEGER: u8 = ParameterType::PARAMETER_INTEGER as u8;
+    const DOUBLE: u8 = ParameterType::PARAMETER_DOUBLE as u8;
+    const STRING: u8 = ParameterType::PARAMETER_STRING as u8;
+    const STRING_ARRAY: u8 = ParameterType::PARAMETER_STRING_ARRAY as u8;
+    const NOT_SET: u8 = ParameterType::PARAMETER_NOT_SET as u8;
+    match message.type_ {
+        BOOL => Value::Bool(message.bool_value),
+        INTEGER => Value::Integer(message.integer_value),
+        DOUBLE => Value::Double(message.double_value),
+        STRING => Value::Text(message.string_value.clone()),
+        STRING_ARRAY => Value::Texts(message.string_array_value.clone()),
+        NOT_SET => Value::Other("value without a type"),
+        _ => Value::Other("array of numbers"),
+    }
+}
+
+/// A value as rcl parsed it from the command line or a parameter file.
+pub fn from_override(value: &r2r::ParameterValue) -> Value {
+    match value {
+        r2r::ParameterValue::Bool(value) => Value::Bool(*value),
+        r2r::ParameterValue::Integer(value) => Value::Integer(*value),
+        r2r::ParameterValue::Double(value) => Value::Double(*value),
+        r2r::ParameterValue::String(value) => Value::Text(value.clone()),
+        r2r::ParameterValue::StringArray(values) => Value::Texts(values.clone()),
+        r2r::ParameterValue::NotSet => Value::Other("value without a type"),
+        _ => Value::Other("array of numbers"),
+    }
+}

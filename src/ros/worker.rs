@@ -1,0 +1,151 @@
+//! The inference thread: takes the newest frame, runs the pipeline, publishes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use r2r::Clock;
+use r2r::builtin_interfaces::msg::Time;
+
+use super::camera::Arrival;
+use super::diagnostics::CameraState;
+use super::mailbox::{Mailboxes, Turn};
+use super::output::CameraOutputs;
+use crate::pipeline::{Pipeline, PipelineError};
+use crate::settings::{CameraSettings, MaskSettings, Settings};
+use crate::timing::Stopwatch;
+
+/// What the inference thread works with.
+pub struct Worker {
+    /// The network and its stages.
+    pub pipeline: Pipeline,
+    /// Publishers, by camera.
+    pub outputs: Vec<CameraOutputs>,
+    /// Counters, by camera.
+    pub cameras: Arc<Vec<Arc<CameraState>>>,
+    /// Newest frames.
+    pub mailboxes: Arc<Mailboxes<Arrival>>,
+    /// The settings in force.
+    pub settings: Arc<ArcSwap<Settings>>,
+    /// ROS time.
+    pub clock: Arc<Mutex<Clock>>,
+}
+
+impl Worker {
+    /// Answers frames until the mailboxes are closed.
+    pub fn run(mut self) {
+        let mut announced: Vec<Option<MaskSettings>> = vec![None; self.cameras.len()];
+        let mut last_start: Vec<Option<Instant>> = vec![None; self.cameras.len()];
+        self.announce(&mut announced);
+        loop {
+            let (index, arrival) = match self.mailboxes.take() {
+                Turn::Frame(index, arrival) => (index, arrival),
+                Turn::Wake => {
+                    self.announce(&mut announced);
+                    continue;
+                }
+                Turn::End => return,
+            };
+            let settings = self.settings.load_full();
+            let camera = self.cameras[index].clone();
+            let Some(camera_settings) = settings.cameras.get(&camera.name) else { continue };
+            let now = Instant::now();
+            if let Some(last) = last_start[index]
+                && camera_settings.max_hz > 0.0
+                && (now - last).as_secs_f64() < 0.98 / camera_settings.max_hz
+            {
+                camera.count_replaced();
+                continue;
+            }
+            if self.answer(index, &camera, &arrival, &settings, camera_settings) {
+                last_start[index] = Some(now);
+            }
+            self.mailboxes.charge(index, now.elapsed().as_secs_f64(), camera_settings.weight);
+        }
+    }
+
+    /// Tells subscribers which model runs and what the mask's ids mean, where that is news.
+    fn announce(&self, announced: &mut [Option<MaskSettings>]) {
+        let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
+        let stamp = Clock::to_builtin_time(&now.unwrap_or_default());
+        let network = self.pipeline.network();
+        let card = network.card();
+        let location = card.path.display().to_string();
+        let method = format!("{} ({:?})", card.manifest.name, network.precision());
+        for ((camera, outputs), announced) in self.cameras.iter().zip(&self.outputs).zip(announced)
+        {
+            let mask = camera.settings().mask;
+            let is_news = announced.as_ref().is_none_or(|before| {
+                before.kind != mask.kind || before.min_confidence != mask.min_confidence
+            });
+            if is_news {
+                outputs.publish_model(stamp.clone(), &card.manifest, &location, &method, 1, &mask);
+                *announced = Some(mask);
+            }
+        }
+    }
+
+    /// Gives whether the frame was answered.
+    fn answer(
+        &mut self,
+        index: usize,
+        camera: &CameraState,
+        arrival: &Arrival,
+        settings: &Settings,
+        camera_settings: &CameraSettings,
+    ) -> bool {
+        let header = arrival.message.header();
+        let waited = arrival.at.elapsed();
+        let age = self.age(&header.stamp);
+        if camera_settings.max_age_ms > 0.0
+            && age.is_some_and(|age| age.as_secs_f64() * 1e3 > camera_settings.max_age_ms)
+        {
+            camera.count_too_old();
+            return false;
+        }
+        let outputs = &self.outputs[index];
+        let wanted = outputs.wanted();
+        if !wanted.any() {
+            camera.count_unheard();
+            return false;
+        }
+        let frame = arrival.message.frame().map_err(PipelineError::from);
+        let result = frame.and_then(|frame| self.pipeline.process(frame, wanted, camera_settings));
+        let mut result = match result {
+            Ok(result) => result,
+            Err(error) => {
+                let reason = error.to_string();
+                if camera.count_rejected(&reason) {
+                    tracing::warn!("{}a frame cannot be used: {reason}", camera.prefix());
+                }
+                return false;
+            }
+        };
+        result.times.receive = waited;
+        let mut watch = Stopwatch::new();
+        outputs.publish(
+            header,
+            &result,
+            camera_settings.labels.class_id_format,
+            camera_settings.mask.kind,
+        );
+        let _ = settings;
+        result.times.publish = watch.lap();
+        let age = self.age(&header.stamp);
+        let age_ms = age.map(|age| age.as_secs_f64() * 1e3);
+        outputs.publish_timing(&camera.name, &result.times, age_ms);
+        camera.count_processed(&result.times, age);
+        tracing::trace!("{}answered a frame in {:?}", camera.prefix(), result.times.total());
+        true
+    }
+
+    /// Now minus a stamp; `None` for a source that does not stamp, or for one ahead of this clock.
+    fn age(&self, stamp: &Time) -> Option<Duration> {
+        if stamp.sec == 0 && stamp.nanosec == 0 {
+            return None;
+        }
+        let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now().ok()?;
+        let stamp = Duration::new(u64::try_from(stamp.sec).ok()?, stamp.nanosec);
+        now.checked_sub(stamp)
+    }
+}
