@@ -6,6 +6,8 @@ use crate::decode::Decoder;
 use crate::frame::{Frame, FrameError, RawImage};
 use crate::geometry::{self, Placement, Size};
 use crate::head::classification::ClassificationHead;
+use crate::head::obstacle;
+use crate::head::segmentation::{Grid, Meanings, SegmentationHead};
 use crate::manifest::Manifest;
 use crate::preprocess::Preprocessor;
 use crate::result::{FrameResult, Picture, Wanted};
@@ -34,6 +36,7 @@ pub struct Pipeline {
     decoder: Decoder,
     preprocessor: Preprocessor,
     classification: ClassificationHead,
+    segmentation: SegmentationHead,
 }
 
 impl Pipeline {
@@ -44,6 +47,7 @@ impl Pipeline {
             decoder: Decoder::default(),
             preprocessor: Preprocessor::default(),
             classification: ClassificationHead::default(),
+            segmentation: SegmentationHead::default(),
         }
     }
 
@@ -90,14 +94,41 @@ impl Pipeline {
             }
             _ => None,
         };
+        let (maps, obstacles) = match &manifest.segmentation {
+            Some(spec) if wanted.segmentation() => {
+                let logits = tensors.get(&spec.output)?;
+                let size = match logits.shape[..] {
+                    [1, classes, height, width] if classes == spec.classes.len() as i64 => {
+                        Size::new(width as u32, height as u32)
+                    }
+                    _ => return Err(tensors.wrong_shape(&spec.output, &logits).into()),
+                };
+                let grid = Grid { logits: logits.values, size };
+                let meanings = Meanings::new(spec, &camera.mask);
+                let maps = self.segmentation.run(
+                    grid,
+                    &placement,
+                    spec,
+                    &meanings,
+                    &camera.mask,
+                    wanted.cost,
+                );
+                let obstacles = wanted.obstacles.then(|| {
+                    let size = camera.mask.size;
+                    obstacle::find(&maps, size, &placement, spec, &meanings, &camera.obstacles)
+                });
+                (Some(maps), obstacles)
+            }
+            _ => (None, None),
+        };
         let picture = wanted.picture.then(|| pixels.to_picture());
         times.postprocess = watch.lap();
 
         Ok(FrameResult {
             image_size: pixels.size,
             labels,
-            maps: None,
-            obstacles: None,
+            maps,
+            obstacles,
             embedding: None,
             picture,
             times,

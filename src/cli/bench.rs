@@ -46,8 +46,20 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     anyhow::ensure!(args.frames > 0, "--frames must be at least 1");
     let mut pipeline = args.model.pipeline()?;
     let labels = Wanted { labels: true, ..Wanted::default() };
-    let configurations = [("labels", labels)];
-    for (outputs, wanted) in configurations {
+    let masks = Wanted { mask: true, cost: true, obstacles: true, ..Wanted::default() };
+    let both = Wanted { labels: true, ..masks };
+    let manifest = &pipeline.network().card().manifest;
+    let (has_labels, has_masks) =
+        (manifest.classification.is_some(), manifest.segmentation.is_some());
+    let configurations = [
+        ("labels", labels, has_labels),
+        ("masks", masks, has_masks),
+        ("labels and masks", both, has_labels && has_masks),
+    ];
+    for (outputs, wanted, is_possible) in configurations {
+        if !is_possible {
+            continue;
+        }
         let statistics = measure(&mut pipeline, wanted, args)?;
         let percentiles = statistics.percentiles();
         let total =

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use image::ExtendedColorType;
 use serde::Serialize;
 
 use super::{ModelOptions, Outcome, print_line};
 use crate::frame::Frame;
+use crate::geometry::Size;
+use crate::overlay::{self, Overlay};
 use crate::pipeline::Pipeline;
 use crate::result::{FrameResult, Wanted};
-use crate::settings::CameraSettings;
+use crate::settings::{CameraSettings, MaskKind};
 use crate::timing::milliseconds;
 
 /// Arguments of `image`.
@@ -25,6 +28,9 @@ pub struct ImageArgs {
     /// Write mask, semantic mask, confidence and overlay here, as PNG
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Colours of the overlay: the model's own classes instead of their traversability
+    #[arg(long)]
+    semantic: bool,
     /// Labels a picture, best first
     #[arg(long, default_value_t = 5)]
     top_k: usize,
@@ -60,6 +66,9 @@ pub(super) fn run(args: &ImageArgs) -> anyhow::Result<Outcome> {
     }
     let mut camera = CameraSettings::default();
     camera.labels.top_k = args.top_k;
+    if args.semantic {
+        camera.mask.kind = MaskKind::Semantic;
+    }
     let mut outcome = Outcome::Done;
     for file in &args.files {
         if let Err(error) = label(file, &mut pipeline, &camera, args) {
@@ -80,16 +89,20 @@ fn label(
     let maps = args.out.is_some();
     let wanted =
         Wanted { labels: true, mask: maps, obstacles: maps, picture: maps, ..Wanted::default() };
-    let result = pipeline.process(Frame::Compressed(&bytes), wanted, camera)?;
+    let mut result = pipeline.process(Frame::Compressed(&bytes), wanted, camera)?;
+    let written = match &args.out {
+        Some(folder) => write_maps(file, folder, &mut result, pipeline, camera)?,
+        None => Written::default(),
+    };
     let record = Record {
         file,
         width: result.image_size.width,
         height: result.image_size.height,
         labels: labels(&result),
         place: Vec::new(),
-        mask: None,
-        semantic: None,
-        confidence: None,
+        mask: written.mask,
+        semantic: written.semantic,
+        confidence: written.confidence,
         timing_ms: timing(&result),
     };
     if args.json {
@@ -103,6 +116,59 @@ fn label(
         print_line(&format!("  {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Files that were written of one picture.
+#[derive(Debug, Default)]
+struct Written {
+    mask: Option<PathBuf>,
+    semantic: Option<PathBuf>,
+    confidence: Option<PathBuf>,
+}
+
+fn write_maps(
+    file: &Path,
+    folder: &Path,
+    result: &mut FrameResult,
+    pipeline: &Pipeline,
+    camera: &CameraSettings,
+) -> anyhow::Result<Written> {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let path = |kind: &str| folder.join(format!("{stem}_{kind}.png"));
+    let card = pipeline.network().card();
+    if let Some(mut picture) = result.picture.take() {
+        let mask = result.maps.as_ref().zip(card.manifest.segmentation.as_ref());
+        let drawn = Overlay {
+            mask: mask.map(|(maps, spec)| (maps, spec, camera.mask.kind)),
+            alpha: 0.5,
+            obstacles: result.obstacles.as_deref().unwrap_or_default(),
+            labels: result.labels.as_deref().unwrap_or_default(),
+            ..Overlay::default()
+        };
+        overlay::draw(&mut picture, &drawn);
+        write_png(&path("overlay"), &picture.rgb, picture.size, ExtendedColorType::Rgb8)?;
+    }
+    let Some(maps) = &result.maps else { return Ok(Written::default()) };
+    let write = |kind: &str, ids: &[u8]| -> anyhow::Result<Option<PathBuf>> {
+        let path = path(kind);
+        write_png(&path, ids, maps.size, ExtendedColorType::L8)?;
+        Ok(Some(path))
+    };
+    Ok(Written {
+        mask: write("mask", &maps.traversability)?,
+        semantic: write("semantic", &maps.semantic)?,
+        confidence: write("confidence", &maps.confidence)?,
+    })
+}
+
+fn write_png(
+    path: &Path,
+    bytes: &[u8],
+    size: Size,
+    color: ExtendedColorType,
+) -> anyhow::Result<()> {
+    image::save_buffer(path, bytes, size.width, size.height, color)
+        .with_context(|| path.display().to_string())
 }
 
 fn labels(result: &FrameResult) -> Vec<LabelRecord> {

@@ -3,6 +3,7 @@
 mod bench;
 mod image;
 mod model;
+mod parameters;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ pub enum Command {
     Bench(bench::BenchArgs),
     /// What models there are, or one model's card
     Model(model::ModelArgs),
+    /// The node's parameters, as a parameter file or as a table
+    Parameters(parameters::ParametersArgs),
 }
 
 /// Which model, and how it is run.
@@ -129,6 +132,7 @@ pub fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Image(args) => image::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Model(args) => model::run(&args),
+        Command::Parameters(args) => parameters::run(&args),
     }
 }
 

@@ -262,10 +262,7 @@ fn taps(placement: &Placement, kind: MaskSize, grid: Size, out: Size) -> [Vec<Ta
         };
         (0..out).map(tap).collect()
     };
-    [
-        axis(0, out.width, input.width, grid.width),
-        axis(1, out.height, input.height, grid.height),
-    ]
+    [axis(0, out.width, input.width, grid.width), axis(1, out.height, input.height, grid.height)]
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ struct Rest {
     window_start: Instant,
     /// Received, processed, replaced, too old, rejected at the last report.
     reported: [u64; 5],
+    rate_hz: Option<f64>,
 }
 
 impl CameraState {
@@ -67,6 +68,7 @@ impl CameraState {
                 last_frame: None,
                 window_start: Instant::now(),
                 reported: [0; 5],
+                rate_hz: None,
             }),
         }
     }
@@ -126,6 +128,11 @@ impl CameraState {
         self.rest().health = health;
     }
 
+    /// Frames answered a second, as of the last report.
+    pub fn rate(&self) -> Option<f64> {
+        self.rest().rate_hz
+    }
+
     fn rest(&self) -> MutexGuard<'_, Rest> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -177,6 +184,7 @@ impl CameraState {
             values.push(key_value("last rejected frame", error.clone()));
         }
         rest.reported = counts;
+        rest.rate_hz = Some(fresh[1] as f64 / seconds);
         rest.window_start = now;
         rest.statistics.clear();
         let name =

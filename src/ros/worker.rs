@@ -11,6 +11,7 @@ use super::camera::Arrival;
 use super::diagnostics::CameraState;
 use super::mailbox::{Mailboxes, Turn};
 use super::output::CameraOutputs;
+use crate::overlay::{self, Overlay};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::settings::{CameraSettings, MaskSettings, Settings};
 use crate::timing::Stopwatch;
@@ -129,7 +130,25 @@ impl Worker {
             camera_settings.labels.class_id_format,
             camera_settings.mask.kind,
         );
-        let _ = settings;
+        if let Some(mut picture) = result.picture.take() {
+            let card = self.pipeline.network().card();
+            let mask = result.maps.as_ref().zip(card.manifest.segmentation.as_ref());
+            let overlay = Overlay {
+                mask: mask.map(|(maps, spec)| (maps, spec, camera_settings.mask.kind)),
+                alpha: settings.outputs.overlay_alpha,
+                obstacles: result.obstacles.as_deref().unwrap_or_default(),
+                labels: result.labels.as_deref().unwrap_or_default(),
+                place: None,
+                frames_per_s: camera.rate(),
+            };
+            overlay::draw(&mut picture, &overlay);
+            let quality = settings.outputs.overlay_jpeg_quality;
+            outputs.publish_overlay(header, picture.size, &picture.rgb, || {
+                overlay::to_jpeg(&picture, quality)
+                    .inspect_err(|error| tracing::warn!("overlay/compressed: {error}"))
+                    .ok()
+            });
+        }
         result.times.publish = watch.lap();
         let age = self.age(&header.stamp);
         let age_ms = age.map(|age| age.as_secs_f64() * 1e3);

@@ -336,6 +336,16 @@ impl Tensors<'_> {
             value.try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
         Ok(TensorView { shape: shape.to_vec(), values })
     }
+
+    /// What to say of an output whose shape is not the manifest's.
+    pub fn wrong_shape(&self, name: &str, tensor: &TensorView<'_>) -> NetworkError {
+        NetworkError::Shape {
+            model: self.model.clone(),
+            output: name.to_owned(),
+            actual: tensor.shape.clone(),
+            expected: "a grid of the manifest's classes".to_owned(),
+        }
+    }
 }
 
 /// ONNX Runtime, loaded once a process from `ORT_DYLIB_PATH`, or by the loader's search.

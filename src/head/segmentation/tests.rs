@@ -63,9 +63,10 @@ fn the_border_stands_where_it_belongs_for_every_fit() {
             let border = line.iter().position(|&id| id == 1).unwrap() as f64;
             let middle = f64::from(image.width) / 2.0;
             let pixel = placement.image_from_tensor()[0].0;
-            let target_middle = f64::from(placement.target_origin.0)
-                + f64::from(placement.target_size.width) / 2.0;
-            let tensor_middle = f64::from(grid.width / 2) * f64::from(tensor.width) / f64::from(grid.width);
+            let target_middle =
+                f64::from(placement.target_origin.0) + f64::from(placement.target_size.width) / 2.0;
+            let tensor_middle =
+                f64::from(grid.width / 2) * f64::from(tensor.width) / f64::from(grid.width);
             let expected = middle + (tensor_middle - target_middle) * pixel;
             assert!(
                 (border - expected).abs() <= 1.0,

@@ -1,0 +1,73 @@
+"""Starts squeezenet_node: labels, traversability masks and places of a camera's pictures."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+SHARE = Path(__file__).resolve().parent.parent
+ARGUMENTS = [
+    DeclareLaunchArgument(
+        "image_topic", default_value="", description="Topic of the pictures, raw or compressed; empty: as config says."
+    ),
+    DeclareLaunchArgument(
+        "config", default_value=str(SHARE / "config" / "squeezenet.yaml"), description="ROS 2 parameter file."
+    ),
+    DeclareLaunchArgument(
+        "model", default_value="", description="Model name or path of a manifest; empty: as config says."
+    ),
+    DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
+    DeclareLaunchArgument(
+        "log_level", default_value="", choices=["", "error", "warn", "info", "debug", "trace"],
+        description="How much the node logs; empty: as config says.",
+    ),
+    DeclareLaunchArgument(
+        "use_sim_time", default_value="false", choices=["true", "false"],
+        description="Take the time from /clock, as when a bag is replayed with --clock.",
+    ),
+]
+
+
+def environment() -> dict[str, str]:
+    """What the node needs and the user has not set."""
+    added = {}
+    if not os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE") and not os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE"):
+        added["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(SHARE / "config" / "fastdds_large_frames.xml")
+    if not os.environ.get("ORT_DYLIB_PATH"):
+        package = importlib.util.find_spec("onnxruntime")
+        folders = package.submodule_search_locations if package else []
+        libraries = [path for folder in folders for path in Path(folder).glob("capi/libonnxruntime.so.*")]
+        if libraries:
+            added["ORT_DYLIB_PATH"] = str(libraries[0])
+    return added
+
+
+def start(context):
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    config = value("config")
+    if config and not Path(config).is_file():
+        raise RuntimeError(f"config:={config}: there is no such file")
+    given = {name: value(name) for name in ("image_topic", "model", "log_level") if value(name)}
+    given["use_sim_time"] = value("use_sim_time") == "true"
+    added = environment()
+    actions = []
+    if "ORT_DYLIB_PATH" not in added and not os.environ.get("ORT_DYLIB_PATH"):
+        actions.append(
+            LogInfo(msg="ONNX Runtime was not found by Python: pip install onnxruntime==1.32.0, or set ORT_DYLIB_PATH")
+        )
+    node = Node(
+        package="squeezenet_node", executable="squeezenet_node", name="squeezenet",
+        namespace=value("namespace"), parameters=([config] if config else []) + [given],
+        additional_env=added, output="screen", emulate_tty=True,
+    )
+    return [*actions, node]
+
+
+def generate_launch_description():
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Builds the release binary and installs the package as colcon lays it out, in .deps/install.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck disable=SC1091
+set +u && . "$root/env.sh" && set -u
+cd "$root"
+CARGO_TARGET_DIR="$root/target" colcon --log-base .deps/log/colcon build \
+    --base-paths . --packages-select squeezenet_node \
+    --build-base .deps/build/colcon --install-base .deps/install --merge-install \
+    --event-handlers console_direct+ --cargo-args --release --locked
+binary=.deps/install/lib/squeezenet_node/squeezenet_node
+if [ ! -x "$binary" ] || [ ! -e .deps/install/share/ament_index/resource_index/packages/squeezenet_node ]; then
+    echo "install failed: colcon did not lay out $binary and its ament index entry; is package.xml valid?" >&2
+    exit 1
+fi

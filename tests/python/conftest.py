@@ -1,0 +1,232 @@
+"""The node as a process of its own, with an rclpy peer on a ROS domain that no other test uses."""
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rclpy
+import skimage.data
+import yaml
+from diagnostic_msgs.msg import DiagnosticArray
+from PIL import Image as Picture
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("SQUEEZENET_DATA", ROOT.parent / "shared" / "data"))
+DOMAINS = itertools.count(1 + os.getpid() % 50)
+
+RELIABLE = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
+BEST_EFFORT = QoSProfile(depth=5, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(
+    depth=1, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+def binary() -> str:
+    """The installed node, or the one that cargo built."""
+    installed = ROOT / ".deps" / "install" / "lib" / "squeezenet_node" / "squeezenet_node"
+    found = installed if installed.exists() else shutil.which("squeezenet_node")
+    assert found, "squeezenet_node is not built: run `make build` first"
+    return str(found)
+
+
+def photograph(name: str, size: tuple[int, int] = (640, 480)) -> np.ndarray:
+    """A freely licensed photograph of scikit-image as rgb8, cut and resized to (width, height)."""
+    picture = Picture.fromarray(getattr(skimage.data, name)())
+    width, height = picture.size
+    scale = max(size[0] / width, size[1] / height)
+    cut = (size[0] / scale, size[1] / scale)
+    left, top = (width - cut[0]) / 2, (height - cut[1]) / 2
+    box = (left, top, left + cut[0], top + cut[1])
+    return np.asarray(picture.resize(size, Picture.Resampling.BICUBIC, box=box))
+
+
+def image_message(rgb: np.ndarray, encoding: str = "rgb8", padding: int = 0) -> Image:
+    """An Image message of an rgb8 array, in an interleaved or mono encoding."""
+    gray = rgb.mean(2).astype(np.uint8)
+    planes = {
+        "rgb8": rgb, "bgr8": rgb[:, :, ::-1], "mono8": gray[:, :, None],
+        "rgba8": np.dstack([rgb, gray]), "bgra8": np.dstack([rgb[:, :, ::-1], gray]),
+    }[encoding]
+    rows = planes.reshape(planes.shape[0], -1)
+    rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=170)
+    message = Image(height=rgb.shape[0], width=rgb.shape[1], encoding=encoding, step=rows.shape[1])
+    message.data.frombytes(rows.tobytes())
+    message.header.frame_id = "camera_link"
+    return message
+
+
+class Process:
+    """A running node and what it has logged."""
+
+    def __init__(self, parameters: dict, arguments: list[str], environment: dict, folder: Path) -> None:
+        file = folder / "parameters.yaml"
+        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
+        command = [binary(), "--ros-args", *(["--params-file", str(file)] if parameters else []), *arguments]
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self) -> None:
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip())
+
+    def log(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for(self, words: str, timeout: float = 20.0) -> None:
+        wait(lambda: words in self.log(), timeout, lambda: f"{words!r} not in the log:\n{self.log()}")
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"the node did not stop on SIGINT:\n{self.log()}") from None
+        finally:
+            self.reader.join(2)
+
+
+def wait(condition, timeout: float, describe=lambda: "timed out") -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, describe()
+        time.sleep(0.02)
+
+
+class Peer:
+    """An rclpy node that spins in a thread of its own and keeps what it receives."""
+
+    def __init__(self, domain: int) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("peer", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.thread = threading.Thread(target=self.spin, daemon=True)
+        self.thread.start()
+
+    def spin(self) -> None:
+        try:
+            self.executor.spin()
+        except Exception:  # noqa: BLE001 - the context is shut down while it spins
+            pass
+
+    def collect(self, kind, topic: str, qos=RELIABLE) -> list:
+        received: list = []
+        self.node.create_subscription(kind, topic, received.append, qos)
+        return received
+
+    def publisher(self, kind, topic: str, qos=RELIABLE):
+        return self.node.create_publisher(kind, topic, qos)
+
+    def stamp(self):
+        return self.node.get_clock().now().to_msg()
+
+    def wait_subscribed(self, publisher, timeout: float = 20.0) -> None:
+        wait(lambda: publisher.get_subscription_count() > 0, timeout, lambda: f"nobody subscribed to {publisher.topic_name}")
+
+    def wait_published(self, topic: str, timeout: float = 20.0) -> None:
+        """Until the node's publisher of `topic` has been found, so that it has found us."""
+        wait(lambda: self.node.count_publishers(topic) > 0, timeout, lambda: f"nobody publishes {topic}")
+        time.sleep(0.3)
+
+    def answer(self, publisher, message, received: list, timeout: float = 10.0):
+        """Publishes a message, again if need be, until something new is received."""
+        before = len(received)
+        deadline = time.monotonic() + timeout
+        while len(received) == before:
+            assert time.monotonic() < deadline, f"no answer from {publisher.topic_name}"
+            publisher.publish(message)
+            until = time.monotonic() + 1.0
+            while len(received) == before and time.monotonic() < until:
+                time.sleep(0.01)
+        return received[-1]
+
+    def diagnostics(self) -> "Diagnostics":
+        return Diagnostics(self.collect(DiagnosticArray, "/diagnostics"))
+
+    def close(self) -> None:
+        self.executor.shutdown(timeout_sec=2)
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+        self.thread.join(2)
+
+
+class Diagnostics:
+    """The node's /diagnostics as they come."""
+
+    def __init__(self, received: list) -> None:
+        self.received = received
+
+    def statuses(self) -> list:
+        return [status for array in self.received for status in array.status]
+
+    def value(self, key: str) -> str | None:
+        for status in reversed(self.statuses()):
+            for pair in status.values:
+                if pair.key == key:
+                    return pair.value
+        return None
+
+    def wait_for(self, condition, timeout: float = 10.0):
+        """The first status that meets the condition."""
+        found: list = []
+
+        def look() -> bool:
+            found[:] = [status for status in self.statuses() if condition(status)]
+            return bool(found)
+
+        wait(look, timeout, lambda: "; ".join(f"{ord(s.level)} {s.message}" for s in self.statuses()))
+        return found[0]
+
+
+@pytest.fixture
+def domain() -> int:
+    return 1 + next(DOMAINS) % 100
+
+
+@pytest.fixture
+def environment(domain: int) -> dict:
+    return {**os.environ, "ROS_DOMAIN_ID": str(domain), "RUST_BACKTRACE": "1"}
+
+
+@pytest.fixture
+def start(environment: dict, tmp_path: Path):
+    """Starts nodes and stops them after the test; none may end badly."""
+    started: list[Process] = []
+
+    def start_node(parameters: dict | None = None, arguments: list[str] | None = None) -> Process:
+        process = Process(parameters or {}, arguments or [], environment, tmp_path)
+        started.append(process)
+        process.wait_for("ready")
+        return process
+
+    yield start_node
+    for process in started:
+        was_running = process.process.poll() is None
+        status = process.stop()
+        assert was_running, f"the node ended by itself with {status}:\n{process.log()}"
+        assert status == 0, f"exit status {status}:\n{process.log()}"
+        assert "panicked" not in process.log()
+
+
+@pytest.fixture
+def peer(domain: int):
+    peer = Peer(domain)
+    yield peer
+    peer.close()

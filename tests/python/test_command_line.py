@@ -1,0 +1,97 @@
+"""The commands that need no ROS graph, as a user types them."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+from conftest import DATA, ROOT, binary, photograph
+from PIL import Image as Picture
+
+sys.path.insert(0, str(ROOT / "models" / "training"))
+from squeezenet_training.preprocess import crop_picture, to_tensor  # noqa: E402
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([binary(), *arguments], capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def coffee(tmp_path):
+    path = tmp_path / "coffee.png"
+    Picture.fromarray(photograph("coffee")).save(path)
+    return path
+
+
+def test_image_json(coffee):
+    done = run("image", "--json", str(coffee))
+    assert done.returncode == 0, done.stderr
+    (record,) = map(json.loads, done.stdout.splitlines())
+    assert record["file"] == str(coffee) and (record["width"], record["height"]) == (640, 480)
+    assert record["labels"][0]["class_id"] == "espresso" and record["labels"][0]["index"] == 967
+    assert set(record["timing_ms"]) >= {"decode", "preprocess", "inference", "postprocess", "total"}
+
+
+def test_inputs_that_fail_are_named_and_the_others_done(coffee, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    done = run("image", "--json", str(tmp_path / "absent.jpg"), str(broken), str(coffee))
+    assert done.returncode == 1
+    assert "absent.jpg" in done.stderr and "broken.jpg" in done.stderr
+    assert json.loads(done.stdout)["labels"][0]["class_id"] == "espresso"
+
+
+def test_usage_and_set_up_end_with_2(coffee):
+    assert run("image").returncode == 2
+    done = run("image", "--model", "resnet", str(coffee))
+    assert done.returncode == 2 and "no model \"resnet\"" in done.stderr and "squeezenet1_1_imagenet" in done.stderr
+
+
+def test_model_lists_and_shows_cards():
+    listed = run("model")
+    assert listed.returncode == 0 and "squeezenet1_1_imagenet" in listed.stdout
+    card = run("model", "squeezenet1_1_imagenet").stdout
+    assert "1000 classes" in card and "sha256" in card
+
+
+def test_a_model_that_was_tampered_with_is_refused(coffee, tmp_path):
+    for name in ("squeezenet1_1_imagenet.yaml", "squeezenet1_1_imagenet.onnx", "imagenet_classes.txt"):
+        (tmp_path / name).write_bytes((ROOT / "models" / name).read_bytes())
+    onnx = tmp_path / "squeezenet1_1_imagenet.onnx"
+    onnx.write_bytes(onnx.read_bytes()[:-1] + b"x")
+    done = run("image", "--model", str(tmp_path / "squeezenet1_1_imagenet.yaml"), str(coffee))
+    assert done.returncode == 2 and "SHA-256" in done.stderr
+
+
+def test_bench_measures_every_stage():
+    done = run("bench", "--json", "--frames", "5", "--model", "squeezenet1_1_imagenet")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout.splitlines()[0])
+    assert record["stages_ms"]["inference"]["p50"] > 0 and record["frames_per_s"] > 0
+
+
+def test_accuracy_is_that_of_python_with_pil(tmp_path):
+    folder = DATA / "imagenet_dev"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there; set SQUEEZENET_DATA")
+    rows = list(csv.DictReader((folder / "labels.csv").open()))
+    truth = {row["file"]: int(row["class_index"]) for row in rows}
+    done = run("image", "--json", "--model", "squeezenet1_1_imagenet", *(str(folder / name) for name in truth))
+    assert done.returncode == 0, done.stderr
+    session = onnxruntime.InferenceSession(str(ROOT / "models" / "squeezenet1_1_imagenet.onnx"))
+    hits = np.zeros((2, 2))
+    for line in done.stdout.splitlines():
+        record = json.loads(line)
+        name = record["file"].rsplit("/", 1)[1]
+        picture = crop_picture(Picture.open(folder / name), 256, (227, 227))
+        (logits,) = session.run(["logits"], {"image": to_tensor(picture)})
+        ours = [label["index"] for label in record["labels"]]
+        theirs = np.argsort(-logits[0])[:5].tolist()
+        for row, ranked in enumerate((ours, theirs)):
+            hits[row] += [ranked[0] == truth[name], truth[name] in ranked]
+    scores = hits / len(truth)
+    print(f"top-1 and top-5: node {scores[0]}, Python with PIL {scores[1]}")
+    assert np.abs(scores[0] - scores[1]).max() <= 0.01
