@@ -1,0 +1,207 @@
+//! Writes MCAP bags that Foxglove, `ros2 bag` and `rosbags` read.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use mcap::records::MessageHeader;
+use mcap::{Compression, WriteOptions};
+
+use crate::bag::definition::{definition, type_hash};
+use crate::bag::{BagError, Topic};
+
+/// Bytes of a chunk before compression, as rosbag2 makes them by default.
+const CHUNK_BYTES: u64 = 768 << 10;
+
+/// A bag being written: a `.mcap` file, or a directory with one and `metadata.yaml`.
+///
+/// The file is whole once [`BagWriter::finish`] or the writer's drop has run.
+pub struct BagWriter {
+    writer: mcap::Writer<BufWriter<File>>,
+    path: PathBuf,
+    /// The directory to which `metadata.yaml` belongs.
+    folder: Option<PathBuf>,
+    channels: Vec<OpenTopic>,
+}
+
+struct OpenTopic {
+    topic: Topic,
+    channel: u16,
+    sequence: u32,
+}
+
+/// Number of a topic that was added to a writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicId(usize);
+
+impl BagWriter {
+    /// Creates the bag: a file if `path` ends in `.mcap`, a directory otherwise. A file that
+    /// is there is replaced.
+    ///
+    /// # Errors
+    /// [`BagError::Io`]
+    pub fn create(path: &Path) -> Result<Self, BagError> {
+        let io = |source| BagError::Io { path: path.to_owned(), source };
+        let is_file = path.extension().is_some_and(|extension| extension == "mcap");
+        let (file_path, folder) = if is_file {
+            (path.to_owned(), None)
+        } else {
+            std::fs::create_dir_all(path).map_err(io)?;
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            let file = format!("{}_0.mcap", name.to_string_lossy());
+            (path.join(file), Some(path.to_owned()))
+        };
+        let file = File::create(&file_path).map_err(io)?;
+        let writer = WriteOptions::new()
+            .profile("ros2")
+            .library(concat!("squeezenet_node ", env!("CARGO_PKG_VERSION")))
+            .compression(Some(Compression::Zstd))
+            // The fastest level: masks are long runs, pictures are packed already.
+            .compression_level(1)
+            .chunk_size(Some(CHUNK_BYTES))
+            .create(BufWriter::new(file))
+            .map_err(|error| mcap_error(&file_path, &error))?;
+        Ok(Self { writer, path: file_path, folder, channels: Vec::new() })
+    }
+
+    /// The MCAP file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a topic of a type that this crate writes, see [`crate::bag::definition`].
+    ///
+    /// # Errors
+    /// [`BagError`] of the file.
+    pub fn add(
+        &mut self,
+        name: &str,
+        ros_type: &str,
+        is_latched: bool,
+    ) -> Result<TopicId, BagError> {
+        let text = definition(ros_type).unwrap_or_default();
+        self.add_copy(&Topic {
+            name: name.to_owned(),
+            ros_type: ros_type.to_owned(),
+            count: 0,
+            serialization: "cdr".to_owned(),
+            offered_qos_profiles: qos(is_latched),
+            definition: ("ros2msg".to_owned(), text),
+        })
+    }
+
+    /// Adds a topic as another bag has it.
+    ///
+    /// # Errors
+    /// [`BagError`] of the file.
+    pub fn add_copy(&mut self, topic: &Topic) -> Result<TopicId, BagError> {
+        let told = |error: mcap::McapError| mcap_error(&self.path, &error);
+        let (encoding, text) = match &topic.definition {
+            (encoding, text) if !text.is_empty() => (encoding.as_str(), text.clone()),
+            _ => ("ros2msg", definition(&topic.ros_type).unwrap_or_default()),
+        };
+        let schema =
+            self.writer.add_schema(&topic.ros_type, encoding, text.as_bytes()).map_err(told)?;
+        let qos = topic.offered_qos_profiles.clone();
+        let mut metadata = BTreeMap::from([("offered_qos_profiles".to_owned(), qos)]);
+        if let Some(hash) = type_hash(&topic.ros_type) {
+            metadata.insert("topic_type_hash".to_owned(), hash.to_owned());
+        }
+        let channel = self
+            .writer
+            .add_channel(schema, &topic.name, &topic.serialization, &metadata)
+            .map_err(|error| mcap_error(&self.path, &error))?;
+        let topic = Topic { count: 0, ..topic.clone() };
+        self.channels.push(OpenTopic { topic, channel, sequence: 0 });
+        Ok(TopicId(self.channels.len() - 1))
+    }
+
+    /// Writes a message. `log_time` and `publish_time` are in nanoseconds.
+    ///
+    /// # Errors
+    /// [`BagError`] of the file.
+    pub fn write(
+        &mut self,
+        topic: TopicId,
+        log_time: u64,
+        publish_time: u64,
+        message: &[u8],
+    ) -> Result<(), BagError> {
+        let open = &mut self.channels[topic.0];
+        open.sequence = open.sequence.wrapping_add(1);
+        open.topic.count += 1;
+        let header = MessageHeader {
+            channel_id: open.channel,
+            sequence: open.sequence,
+            log_time,
+            publish_time,
+        };
+        self.writer
+            .write_to_known_channel(&header, message)
+            .map_err(|error| mcap_error(&self.path, &error))
+    }
+
+    /// Writes index and footer, and `metadata.yaml` for a directory.
+    ///
+    /// # Errors
+    /// [`BagError`] of the file.
+    pub fn finish(mut self) -> Result<(), BagError> {
+        let summary = self.writer.finish().map_err(|error| mcap_error(&self.path, &error))?;
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let span = summary.stats.map_or((0, 0), |statistics| {
+            (statistics.message_start_time, statistics.message_end_time)
+        });
+        let path = folder.join("metadata.yaml");
+        std::fs::write(&path, self.metadata(span))
+            .map_err(|source| BagError::Io { path, source })
+    }
+
+    fn metadata(&self, (start, end): (u64, u64)) -> String {
+        let file = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let count: u64 = self.channels.iter().map(|open| open.topic.count).sum();
+        let times = |indent: &str| {
+            format!(
+                "{indent}duration:\n{indent}  nanoseconds: {}\n{indent}starting_time:\n{indent}  nanoseconds_since_epoch: {start}\n{indent}message_count: {count}\n",
+                end - start
+            )
+        };
+        let mut yaml = format!(
+            "rosbag2_bagfile_information:\n  version: 9\n  storage_identifier: mcap\n{}",
+            times("  ")
+        );
+        yaml.push_str("  topics_with_message_count:\n");
+        for OpenTopic { topic, .. } in &self.channels {
+            yaml.push_str(&format!(
+                "    - topic_metadata:\n        name: {}\n        type: {}\n        serialization_format: {}\n        offered_qos_profiles: []\n        type_description_hash: {}\n      message_count: {}\n",
+                quoted(&topic.name),
+                quoted(&topic.ros_type),
+                quoted(&topic.serialization),
+                quoted(type_hash(&topic.ros_type).unwrap_or_default()),
+                topic.count
+            ));
+        }
+        yaml.push_str(&format!(
+            "  compression_format: \"\"\n  compression_mode: \"\"\n  relative_file_paths:\n    - {0}\n  files:\n    - path: {0}\n{1}  custom_data: ~\n  ros_distro: jazzy\n",
+            quoted(&file),
+            times("      ")
+        ));
+        yaml
+    }
+}
+
+fn mcap_error(path: &Path, error: &mcap::McapError) -> BagError {
+    let source = std::io::Error::other(error.to_string());
+    BagError::Io { path: path.to_owned(), source }
+}
+
+/// The profile that the node offers, in the YAML that rosbag2 stores: reliable, depth 1; latched
+/// topics are transient local.
+fn qos(is_latched: bool) -> String {
+    let durability = if is_latched { "transient_local" } else { "volatile" };
+    let forever = "\n    sec: 9223372036\n    nsec: 854775807";
+    format!(
+        "- history: keep_last\n  depth: 1\n  reliability: reliable\n  durability: {durability}\n  deadline:{forever}\n  lifespan:{forever}\n  liveliness: automatic\n  liveliness_lease_duration:{forever}\n  avoid_ros_namespace_conventions: false\n"
+    )
+}
