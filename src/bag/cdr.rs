@@ -104,8 +104,11 @@ impl<'a> CdrReader<'a> {
             [text @ .., 0] => text,
             _ => return Err(CdrError::Text { field, offset, reason: "it lacks its closing NUL" }),
         };
-        std::str::from_utf8(text)
-            .map_err(|_| CdrError::Text { field, offset, reason: "it is not UTF-8" })
+        std::str::from_utf8(text).map_err(|_| CdrError::Text {
+            field,
+            offset,
+            reason: "it is not UTF-8",
+        })
     }
 
     /// A `uint8[]`.

@@ -49,11 +49,7 @@ pub fn open(path: &Path) -> Result<Source, BagError> {
     let mut file = File::open(path).map_err(io)?;
     let start = first_bytes(&mut file).map_err(io)?;
     if !start.starts_with(&ZSTD_MAGIC) {
-        return Ok(Source {
-            path: path.to_owned(),
-            plain: PlainPath::Own(path.to_owned()),
-            start,
-        });
+        return Ok(Source { path: path.to_owned(), plain: PlainPath::Own(path.to_owned()), start });
     }
     file.seek(SeekFrom::Start(0)).map_err(io)?;
     let mut plain = tempfile::NamedTempFile::new().map_err(io)?;

@@ -19,10 +19,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
         "std_msgs/Header header\nuint32 height\nuint32 width\nstring encoding\n\
          uint8 is_bigendian\nuint32 step\nuint8[] data\n",
     ),
-    (
-        "sensor_msgs/msg/CompressedImage",
-        "std_msgs/Header header\nstring format\nuint8[] data\n",
-    ),
+    ("sensor_msgs/msg/CompressedImage", "std_msgs/Header header\nstring format\nuint8[] data\n"),
     (
         "sensor_msgs/msg/RegionOfInterest",
         "uint32 x_offset\nuint32 y_offset\nuint32 height\nuint32 width\nbool do_rectify\n",
@@ -34,18 +31,12 @@ const DEFINITIONS: &[(&str, &str)] = &[
          uint32 binning_y\nsensor_msgs/RegionOfInterest roi\n",
     ),
     ("geometry_msgs/msg/Point", "float64 x\nfloat64 y\nfloat64 z\n"),
-    (
-        "geometry_msgs/msg/Quaternion",
-        "float64 x 0\nfloat64 y 0\nfloat64 z 0\nfloat64 w 1\n",
-    ),
+    ("geometry_msgs/msg/Quaternion", "float64 x 0\nfloat64 y 0\nfloat64 z 0\nfloat64 w 1\n"),
     (
         "geometry_msgs/msg/Pose",
         "geometry_msgs/Point position\ngeometry_msgs/Quaternion orientation\n",
     ),
-    (
-        "geometry_msgs/msg/PoseWithCovariance",
-        "geometry_msgs/Pose pose\nfloat64[36] covariance\n",
-    ),
+    ("geometry_msgs/msg/PoseWithCovariance", "geometry_msgs/Pose pose\nfloat64[36] covariance\n"),
     ("vision_msgs/msg/Point2D", "float64 x\nfloat64 y\n"),
     ("vision_msgs/msg/Pose2D", "vision_msgs/Point2D position\nfloat64 theta\n"),
     (

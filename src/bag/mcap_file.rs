@@ -82,10 +82,8 @@ impl McapFile {
     pub(super) fn messages(&self, selection: &Selection) -> Result<Messages, BagError> {
         let io = |source| BagError::Io { path: self.path.clone(), source };
         let file = BufReader::new(File::open(&self.plain).map_err(io)?);
-        let messages = McapMessages::new(file, self.path.clone(), &self.index, selection);
-        // The temporary file of an unpacked one has to outlive its reader.
-        let plain = self.plain.clone();
-        Ok(Box::new(messages.inspect(move |_| drop(&plain))))
+        // A temporary file that goes away while it is open stays readable.
+        Ok(Box::new(McapMessages::new(file, self.path.clone(), &self.index, selection)))
     }
 }
 
@@ -220,7 +218,8 @@ impl<R: Read + Seek> McapMessages<R> {
         let channels = index.channels.iter().filter(|(_, channel)| wanted(channel));
         let topics: BTreeMap<u16, Arc<str>> =
             channels.map(|(id, channel)| (*id, channel.topic.as_str().into())).collect();
-        let has_wanted = |channels: &BTreeSet<u16>| channels.iter().any(|id| topics.contains_key(id));
+        let has_wanted =
+            |channels: &BTreeSet<u16>| channels.iter().any(|id| topics.contains_key(id));
         let segments = index.segments.iter().filter(|segment| {
             // Times and channels of a segment that is cut off are only partly known.
             segment.is_cut_off

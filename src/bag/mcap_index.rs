@@ -117,10 +117,11 @@ impl McapIndex {
     pub fn scan(file: &mut (impl Read + Seek), length: u64) -> std::io::Result<Self> {
         let mut walk = Walk { index: Self::default(), indexed: BTreeMap::new(), statistics: None };
         let after_magic = mcap::MAGIC.len() as u64;
-        if let Err(damage) = walk.records(file, after_magic, length)? {
-            let resume = damage.offset;
-            if !damage.is_cut_off || walk.has_footer(file, length)? {
-                walk.resume_from_summary(file, resume, length)?;
+        if let Err(mut damage) = walk.records(file, after_magic, length)? {
+            if let Some(summary) = Walk::summary_start(file, length)? {
+                walk.resume_from_summary(file, summary, damage.offset, length)?;
+                damage.is_cut_off = false;
+                damage.reason.push_str("; the index leads to the chunks after it");
             }
             walk.index.damages.push(damage);
         }
@@ -189,11 +190,13 @@ impl Walk {
             }
             if is_cut_off {
                 if opcode == op::CHUNK {
-                    self.chunk(file, body, left - RECORD_HEADER, true)?;
+                    let _ = self.chunk(file, body, left - RECORD_HEADER, true)?;
                 }
                 let missing = body_length - (left - RECORD_HEADER);
                 let kind = if opcode == op::CHUNK { "chunk" } else { "record" };
-                return Ok(Err(cut_off(format!("the last {missing} bytes of a {kind} are missing"))));
+                return Ok(Err(cut_off(format!(
+                    "the last {missing} bytes of a {kind} are missing"
+                ))));
             }
             let outcome = match opcode {
                 op::FOOTER => return Ok(Ok(())),
@@ -267,7 +270,8 @@ impl Walk {
             return Ok(Err(format!("a chunk of {body_length} bytes has no room for its header")));
         }
         file.read_exact(&mut fixed)?;
-        let name_length = u64::from(u32::from_le_bytes([fixed[28], fixed[29], fixed[30], fixed[31]]));
+        let name_length =
+            u64::from(u32::from_le_bytes([fixed[28], fixed[29], fixed[30], fixed[31]]));
         let header_length = 40 + name_length;
         if name_length > 64 || header_length > body_length {
             return Ok(Err(format!("a chunk's compression has a name of {name_length} bytes")));
@@ -356,18 +360,15 @@ impl Walk {
         Ok((is_footer && start != 0 && start < length).then_some(start))
     }
 
-    fn has_footer(&self, file: &mut (impl Read + Seek), length: u64) -> std::io::Result<bool> {
-        Self::summary_start(file, length).map(|start| start.is_some())
-    }
-
     /// Takes chunks after `resume` from the summary's chunk indexes, and the summary's channels.
     fn resume_from_summary(
         &mut self,
         file: &mut (impl Read + Seek),
+        summary_start: u64,
         resume: u64,
         length: u64,
     ) -> std::io::Result<()> {
-        let Some(mut position) = Self::summary_start(file, length)? else { return Ok(()) };
+        let mut position = summary_start;
         while position + RECORD_HEADER <= length {
             file.seek(SeekFrom::Start(position))?;
             let mut header = [0; RECORD_HEADER as usize];

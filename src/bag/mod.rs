@@ -28,6 +28,8 @@ pub mod mcap_index;
 pub mod message;
 mod metadata;
 mod sqlite_file;
+#[cfg(test)]
+mod tests;
 pub mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -246,11 +248,7 @@ impl Bag {
     /// [`BagError`] when nothing can be read.
     pub fn open(path: &Path) -> Result<Self, BagError> {
         let mut problems = Vec::new();
-        let paths = if path.is_dir() {
-            metadata::bag_files(path)?
-        } else {
-            vec![path.to_owned()]
-        };
+        let paths = if path.is_dir() { metadata::bag_files(path)? } else { vec![path.to_owned()] };
         let mut files = Vec::new();
         for file in &paths {
             match BagFile::open(file) {

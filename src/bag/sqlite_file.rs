@@ -28,11 +28,9 @@ impl SqliteFile {
         let connection = connect(&path, &plain)?;
         let told = |error: rusqlite::Error| sqlite_error(&path, &error);
         let definitions = definitions(&connection);
-        let counts: BTreeMap<i64, i64> = pairs(
-            &connection,
-            "SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id",
-        )
-        .map_err(told)?;
+        let counts: BTreeMap<i64, i64> =
+            pairs(&connection, "SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id")
+                .map_err(told)?;
         let columns = "SELECT id, name, type, serialization_format, offered_qos_profiles";
         let mut statement = connection
             .prepare(&format!("{columns} FROM topics ORDER BY id"))

@@ -153,8 +153,7 @@ impl BagWriter {
             (statistics.message_start_time, statistics.message_end_time)
         });
         let path = folder.join("metadata.yaml");
-        std::fs::write(&path, self.metadata(span))
-            .map_err(|source| BagError::Io { path, source })
+        std::fs::write(&path, self.metadata(span)).map_err(|source| BagError::Io { path, source })
     }
 
     fn metadata(&self, (start, end): (u64, u64)) -> String {
