@@ -2,9 +2,12 @@
 
 import argparse
 
-from . import segment
+from . import calibrate, classify, compare, export, quantize, segment
 
-COMMANDS = {"segment": segment}
+COMMANDS = {
+    "classify": classify, "segment": segment, "calibrate": calibrate, "export": export,
+    "quantize": quantize, "compare": compare,
+}
 
 
 def main() -> None:

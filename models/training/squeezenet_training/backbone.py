@@ -80,6 +80,15 @@ def load_pretrained(path: Path) -> tuple[SqueezeNet, Classifier]:
     return backbone, classifier
 
 
+def load_backbone(version: str, path: Path | None) -> SqueezeNet:
+    """Version 1.1 with the weights of the shipped ONNX file, or either version untrained."""
+    if path is None:
+        return SqueezeNet(version)
+    if version != "1.1":
+        raise ValueError(f"{path} holds the weights of version 1.1, not of {version}")
+    return load_pretrained(path)[0]
+
+
 def onnx_name(parameter: str) -> str:
     """`fire2.squeeze1x1.weight` is `fire2/squeeze1x1.weight` in the ONNX file."""
     layer, kind = parameter.rsplit(".", 1)

@@ -8,10 +8,11 @@ from torch import Tensor
 IGNORE = 255
 
 
-def class_weights(pixel_counts: np.ndarray) -> Tensor:
-    """1 / ln(1.1 + share), scaled to a mean of 1 (ENet's weighting, milder)."""
+def class_weights(pixel_counts: np.ndarray, offset: float) -> Tensor:
+    """1 / ln(offset + share), scaled to a mean of 1: ENet's weighting. 1.02 is strong, 1.1 milder;
+    0 gives every class the same weight."""
     share = pixel_counts / max(1, pixel_counts.sum())
-    weights = 1.0 / np.log(1.1 + share)
+    weights = 1.0 / np.log(offset + share) if offset else np.ones(len(share))
     return torch.tensor(weights / weights.mean(), dtype=torch.float32)
 
 
@@ -29,7 +30,9 @@ def lovasz_softmax(probabilities: Tensor, target: Tensor) -> Tensor:
     return torch.stack(losses).mean() if losses else probabilities.sum() * 0.0
 
 
-def segmentation_loss(logits: Tensor, auxiliary: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+def segmentation_loss(
+    logits: Tensor, auxiliary: Tensor, target: Tensor, weights: Tensor, lovasz_weight: float
+) -> Tensor:
     """On the logits' own grid: each cell of 2x2 pixels is compared with one of them at random."""
     dy, dx = torch.randint(0, 2, (2,)).tolist()
     fine = target[:, dy::2, dx::2]
@@ -41,4 +44,4 @@ def segmentation_loss(logits: Tensor, auxiliary: Tensor, target: Tensor, weights
     lovasz = lovasz_softmax(probabilities[some][labelled], fine[some][labelled])
     coarse = F.interpolate(target[:, None].float(), size=auxiliary.shape[-2:], mode="nearest-exact")
     side = F.cross_entropy(auxiliary.float(), coarse[:, 0].long(), weights, ignore_index=IGNORE)
-    return main + 0.7 * lovasz + 0.3 * side
+    return main + lovasz_weight * lovasz + 0.3 * side

@@ -27,11 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=Path, required=True, help="YAML: name, color, traversability, cost of each class")
     parser.add_argument("--out", type=Path, required=True, help="run folder: checkpoints, log, scores")
     parser.add_argument("--backbone", type=Path, required=True, help="squeezenet1_1_imagenet.onnx")
+    parser.add_argument("--init", type=Path, help="final.pt of an earlier run to go on from")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, nargs=2, default=(416, 320), metavar=("WIDTH", "HEIGHT"), help="of the training crops")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=0.02)
+    parser.add_argument("--class-weights", type=float, default=1.1, metavar="OFFSET", help="1 / ln(OFFSET + share); 0: all the same")
+    parser.add_argument("--lovasz", type=float, default=0.7, help="weight of the Lovász-softmax loss")
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's choice")
     parser.add_argument("--workers", type=int, default=1, help="loader processes")
     parser.add_argument("--seed", type=int, default=1)
@@ -109,6 +112,8 @@ def run(args: argparse.Namespace) -> None:
     backbone = load_pretrained(args.backbone)[0].requires_grad_(False).eval()
     backbone.to(args.device, **channels_last)
     branch = SegmentationBranch(len(classes.classes)).to(args.device, **channels_last)
+    if args.init:
+        branch.load_state_dict(torch.load(args.init, weights_only=True))
     decayed = [p for p in branch.parameters() if p.ndim > 1]
     plain = [p for p in branch.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -116,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
         lr=args.lr,
     )
     averaged = Averaged(branch)
-    weights = class_weights(train.pixel_counts()).to(args.device)
+    weights = class_weights(train.pixel_counts(), args.class_weights).to(args.device)
     steps = args.epochs * len(loader)
     first_epoch, best = 0, -1.0
     checkpoint_path = args.out / "last.pt"
@@ -137,7 +142,7 @@ def run(args: argparse.Namespace) -> None:
         for index, (image, target) in enumerate(progress):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(epoch * len(loader) + index, steps, args.lr)
-            losses.append(train_step(backbone, branch, image, target, optimizer, weights, args.device))
+            losses.append(train_step(backbone, branch, image, target, optimizer, weights, args))
             averaged.update(branch)
             progress.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
         record = {
@@ -168,15 +173,15 @@ def run(args: argparse.Namespace) -> None:
 
 def train_step(
     backbone: SqueezeNet, branch: SegmentationBranch, image: Tensor, target: Tensor,
-    optimizer: torch.optim.Optimizer, weights: Tensor, device: str,
+    optimizer: torch.optim.Optimizer, weights: Tensor, args: argparse.Namespace,
 ) -> float:
-    image = image.to(device, memory_format=torch.channels_last)
-    target = target.to(device)
-    with torch.autocast(device, torch.bfloat16):
+    image = image.to(args.device, memory_format=torch.channels_last)
+    target = target.to(args.device)
+    with torch.autocast(args.device, torch.bfloat16):
         with torch.no_grad():
             maps = backbone(image)
         logits, auxiliary = branch(image, maps)
-    loss = segmentation_loss(logits, auxiliary, target, weights)
+    loss = segmentation_loss(logits, auxiliary, target, weights, args.lovasz)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(branch.parameters(), 5.0)

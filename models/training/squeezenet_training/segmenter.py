@@ -5,6 +5,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class WideDepthwise(nn.Conv2d):
+    """A depthwise convolution that stays in fp32 under autocast on a CPU, where the gradient of
+    one wider than 3x3 takes three times as long in bf16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float()).to(torch.bfloat16)
+
+
 class ConvBn(nn.Sequential):
     """Convolution, batch normalisation (folded into it at export), ReLU."""
 
@@ -13,8 +24,9 @@ class ConvBn(nn.Sequential):
         padding: int | None = None, relu: bool = True,
     ) -> None:
         padding = size // 2 if padding is None else padding
+        convolution = WideDepthwise if groups > 1 and size > 3 else nn.Conv2d
         layers = [
-            nn.Conv2d(channels, out, size, stride, padding, groups=groups, bias=False),
+            convolution(channels, out, size, stride, padding, groups=groups, bias=False),
             nn.BatchNorm2d(out),
         ]
         super().__init__(*layers, *([nn.ReLU(inplace=True)] if relu else []))
@@ -73,8 +85,13 @@ class SegmentationBranch(nn.Module):
     conv1 and a stem on the picture itself bring the thin things back.
     """
 
-    def __init__(self, classes: int, width: int = 1) -> None:
+    def __init__(self, classes: int, width: int = 1, version: str = "1.1") -> None:
         super().__init__()
+        self.version = version
+        conv1_channels, conv1_size = {"1.0": (96, 7), "1.1": (64, 3)}[version]
+        # conv1 is unpadded: its cells begin inside the picture and end before its edge. Copies
+        # of the outer ones make the grid of the logits cover the whole picture.
+        self.missing = {"1.0": (1, 2), "1.1": (0, 1)}[version]
         deep, middle, fine, finest = 192 * width, 128 * width, 64 * width, 32 * width
         self.lateral16 = ConvBn(512 + 384, deep)
         self.trunk16 = nn.Sequential(InvertedResidual(deep, 2), InvertedResidual(deep, 2))
@@ -86,8 +103,8 @@ class SegmentationBranch(nn.Module):
         self.fuse8 = nn.Sequential(FireBn(middle, 32 * width), FireBn(middle, 32 * width))
         self.merge8 = ConvBn(middle, fine)
         self.lateral4 = ConvBn(128, fine)
-        self.stem = ConvBn(3, 16 * width, 3, 2, padding=0)
-        self.lateral2 = ConvBn(64, 16 * width)
+        self.stem = ConvBn(3, 16 * width, conv1_size, 2, padding=0)
+        self.lateral2 = ConvBn(conv1_channels, 16 * width)
         self.down4 = nn.Sequential(
             ConvBn(finest, finest, 3, groups=finest, relu=False), nn.MaxPool2d(3, 2, ceil_mode=True),
             ConvBn(finest, fine),
@@ -100,7 +117,10 @@ class SegmentationBranch(nn.Module):
 
     def forward(self, image: Tensor, maps: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits and the auxiliary logits at stride 8."""
-        at16 = self.trunk16(self.lateral16(torch.cat([maps["fire7"], maps["fire9"]], 1)))
+        fire7, fire9 = maps["fire7"], maps["fire9"]
+        if self.version == "1.0":  # a pool lies between the two
+            fire7 = F.max_pool2d(fire7, 3, 2, ceil_mode=True)
+        at16 = self.trunk16(self.lateral16(torch.cat([fire7, fire9], 1)))
         at32 = self.trunk32(self.down32(at16))
         at32 = at32 + self.context(at32.mean((2, 3), keepdim=True))
         at16 = at16 + resize_like(at32, at16)
@@ -110,6 +130,7 @@ class SegmentationBranch(nn.Module):
         at4 = self.lateral4(maps["fire3"]) + self.down4(at2)
         at4 = self.fuse4(at4 + resize_like(self.merge8(at8), at4))
         at2 = self.fuse2(at2 + resize_like(self.merge4(at4), at2))
-        # conv1 is unpadded: one more cell at the end makes the grid cover the whole picture.
-        return F.pad(self.head(at2), (0, 1, 0, 1), mode="replicate"), self.auxiliary(at8)
+        before, after = self.missing
+        logits = F.pad(self.head(at2), (before, after, before, after), mode="replicate")
+        return logits, self.auxiliary(at8)
 

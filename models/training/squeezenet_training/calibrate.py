@@ -1,0 +1,113 @@
+"""`calibrate`: temperatures of both heads, with the calibration error before and after."""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .backbone import load_pretrained
+from .preprocess import to_tensor, whole_picture
+from .segmentation_data import SegmentationClasses, SegmentationSet
+from .segmentation_metrics import calibration_error, confusion, iou, upsampled_probabilities
+from .segmenter import SegmentationBranch
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backbone", type=Path, required=True, help="squeezenet1_1_imagenet.onnx")
+    parser.add_argument("--imagenet", type=Path, help="folder of pictures with labels.csv (file, class_index)")
+    parser.add_argument("--segmenter", type=Path, help="final.pt of a run that has not seen --val")
+    parser.add_argument("--classes", type=Path)
+    parser.add_argument("--val", type=Path, nargs="*", default=[])
+    parser.add_argument("--size", type=int, nargs=2, default=(480, 360))
+    parser.add_argument("--out", type=Path, required=True, help="JSON of temperatures and figures")
+
+
+@torch.no_grad()
+def run(args: argparse.Namespace) -> None:
+    backbone, classifier = load_pretrained(args.backbone)
+    backbone.eval(), classifier.eval()
+    record: dict = {}
+    if args.imagenet:
+        record |= classification(args, backbone, classifier)
+    if args.segmenter:
+        record |= segmentation(args, backbone)
+    args.out.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record, indent=1))
+
+
+def classification(args: argparse.Namespace, backbone, classifier) -> dict:
+    """Temperature by likelihood; the error after is from the half that it was not fitted on."""
+    logits, truth = [], []
+    for row in csv.DictReader((args.imagenet / "labels.csv").open()):
+        tensor = to_tensor(whole_picture(Image.open(args.imagenet / row["file"]), tuple(args.size)))
+        logits.append(classifier(backbone(torch.from_numpy(tensor))["fire9"])[0])
+        truth.append(int(row["class_index"]))
+    logits, truth = torch.stack(logits), torch.tensor(truth)
+
+    def fit(part: slice) -> float:
+        losses = {
+            t: torch.nn.functional.cross_entropy(logits[part] / t, truth[part]).item()
+            for t in np.arange(0.5, 3.0, 0.02)
+        }
+        return float(min(losses, key=losses.get))
+
+    def error(temperature: float, part: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+        confidence, predicted = torch.softmax(logits[part] / temperature, 1).max(1)
+        return confidence.numpy(), (predicted == truth[part]).numpy().astype(float)
+
+    even, odd = slice(0, None, 2), slice(1, None, 2)
+    crossed = [error(fit(even), odd), error(fit(odd), even)]
+    after = calibration_error(*(np.concatenate(parts) for parts in zip(*crossed)))
+    ranked = logits.argsort(1, descending=True)[:, :5]
+    return {
+        "classification": round(fit(slice(None)), 2),
+        "imagenet_dev_top1": round((ranked[:, 0] == truth).float().mean().item(), 4),
+        "imagenet_dev_top5": round((ranked == truth[:, None]).any(1).float().mean().item(), 4),
+        "classification_ece_before": round(calibration_error(*error(1.0)), 4),
+        "classification_ece_after": round(after, 4),
+    }
+
+
+def segmentation(args: argparse.Namespace, backbone) -> dict:
+    classes = SegmentationClasses.load(args.classes)
+    branch = SegmentationBranch(len(classes.classes)).eval()
+    branch.load_state_dict(torch.load(args.segmenter, weights_only=True))
+    data = SegmentationSet(args.val, classes, False)
+    temperatures = [round(t, 2) for t in np.arange(0.8, 2.01, 0.1)]
+    confidences = {t: [] for t in temperatures}
+    corrects = {t: [] for t in temperatures}
+    counts = np.zeros((data.count, data.count), np.int64)
+    likelihood = dict.fromkeys(temperatures, 0.0)
+    for image, target in data:
+        logits, _ = branch(image[None], backbone(image[None]))
+        known = target < data.count
+        for t in temperatures:
+            probabilities = upsampled_probabilities(logits, target.shape, t)[0]
+            confidence, predicted = probabilities.max(0)
+            confidences[t].append(confidence[known][::7].numpy())
+            corrects[t].append((predicted == target)[known][::7].numpy().astype(float))
+            right = probabilities.gather(0, target.clamp(max=data.count - 1)[None])[0][known]
+            likelihood[t] -= right.clamp(min=1e-6).log().mean().item() / len(data)
+            if t == 1.0:
+                counts += confusion(predicted.numpy(), target.numpy(), data.count)
+    best = min(likelihood, key=likelihood.get)
+
+    def error(t: float) -> float:
+        return calibration_error(np.concatenate(confidences[t]), np.concatenate(corrects[t]))
+
+    per_class = iou(counts)
+    flat = [index for index, c in enumerate(classes.classes) if c["traversability"] == "traversable"]
+    inside = counts[np.ix_(flat, flat)].sum()
+    union = counts[flat].sum() + counts[:, flat].sum() - inside
+    return {
+        "segmentation": best,
+        "val_mean_iou": round(float(np.nanmean(per_class)), 4),
+        "val_iou": dict(zip(classes.names, np.round(per_class, 3).tolist())),
+        "val_traversable_iou": round(float(inside / union), 4),
+        "segmentation_ece_before": round(error(1.0), 4),
+        "segmentation_ece_after": round(error(best), 4),
+    }

@@ -1,0 +1,168 @@
+"""`export`: one ONNX with the chosen heads, its manifest and card, checked against PyTorch."""
+
+import argparse
+import hashlib
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+import yaml
+from PIL import Image
+from torch import Tensor, nn
+
+from .backbone import Classifier, SqueezeNet, load_pretrained
+from .preprocess import test_picture, to_tensor, whole_picture
+from .segmentation_data import SegmentationClasses
+from .segmenter import ConvBn, SegmentationBranch
+
+FEATURES = {"fire5": (256, 8), "fire7": (384, 16), "fire9": (512, 16)}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, help="the model's name, for `model:=`")
+    parser.add_argument("--out", type=Path, required=True, help="folder for NAME.onnx, NAME.yaml, NAME.md")
+    parser.add_argument("--backbone", type=Path, required=True, help="squeezenet1_1_imagenet.onnx")
+    parser.add_argument("--segmenter", type=Path, help="final.pt of a `segment` run")
+    parser.add_argument("--classes", type=Path, help="the YAML of that run")
+    parser.add_argument("--classifier", type=Path, help="final.pt of a `classify` run; ImageNet's head without")
+    parser.add_argument("--temperatures", type=Path, help="JSON of `calibrate`")
+    parser.add_argument("--scores", type=Path, help="JSON of figures for manifest and card")
+    parser.add_argument("--card", type=Path, help="text of the card")
+    parser.add_argument("--description", default="SqueezeNet v1.1, labels and mask")
+    parser.add_argument("--licence", default="BSD-2-Clause")
+    parser.add_argument("--size", type=int, nargs=2, default=(480, 360), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="pictures to check the export with")
+
+
+class Combined(nn.Module):
+    """One backbone, its heads, and the maps that place descriptors pool."""
+
+    def __init__(self, backbone: SqueezeNet, classifier: Classifier, branch: SegmentationBranch | None) -> None:
+        super().__init__()
+        self.backbone, self.classifier, self.branch = backbone, classifier, branch
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        maps = self.backbone(image)
+        outputs = [self.classifier(maps["fire9"])]
+        if self.branch is not None:
+            outputs.append(self.branch(image, maps)[0])
+        return (*outputs, *(maps[name] for name in FEATURES))
+
+    def output_names(self) -> list[str]:
+        return ["logits", *(["segmentation"] if self.branch is not None else []), *FEATURES]
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Each normalisation goes into the convolution before it."""
+    for block in module.modules():
+        if isinstance(block, ConvBn):
+            block[0] = nn.utils.fuse_conv_bn_eval(block[0], block[1])
+            block[1] = nn.Identity()
+
+
+def combined(args: argparse.Namespace) -> tuple[Combined, SegmentationClasses | None, list[str]]:
+    backbone, classifier = load_pretrained(args.backbone)
+    names = (args.backbone.parent / "imagenet_classes.txt").read_text().splitlines()
+    if args.classifier:
+        state = torch.load(args.classifier, weights_only=True)
+        names = state["names"]
+        classifier = Classifier(len(names))
+        classifier.load_state_dict(state["classifier"])
+        backbone.load_state_dict(state["backbone"])
+    branch, classes = None, None
+    if args.segmenter:
+        classes = SegmentationClasses.load(args.classes)
+        branch = SegmentationBranch(len(classes.classes)).eval()
+        branch.load_state_dict(torch.load(args.segmenter, weights_only=True))
+        fold_batch_norms(branch)
+    return Combined(backbone, classifier, branch).eval(), classes, names
+
+
+def write_onnx(model: Combined, path: Path, size: tuple[int, int]) -> None:
+    example = torch.zeros(1, 3, size[1], size[0])
+    names = model.output_names()
+    dynamic = {"image": {2: "height", 3: "width"}}
+    for name in names[1:]:
+        dynamic[name] = {2: f"{name}_height", 3: f"{name}_width"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model, (example,), path, input_names=["image"], output_names=names,
+            dynamic_axes=dynamic, opset_version=17, dynamo=False,
+        )
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+
+
+@torch.no_grad()
+def verify(model: Combined, path: Path, tensors: list[np.ndarray]) -> float:
+    """Largest difference between ONNX Runtime and PyTorch, relative to the output's range."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for tensor in tensors:
+        expected = model(torch.from_numpy(tensor))
+        for actual, wanted in zip(session.run(model.output_names(), {"image": tensor}), expected):
+            wanted = wanted.numpy()
+            worst = max(worst, float(np.abs(actual - wanted).max() / max(1e-6, np.abs(wanted).max())))
+    if worst > 1e-3:
+        raise SystemExit(f"{path}: ONNX Runtime and PyTorch differ by {worst:.2g} of the range")
+    return worst
+
+
+def run(args: argparse.Namespace) -> None:
+    model, classes, names = combined(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"{args.name}.onnx"
+    write_onnx(model, path, tuple(args.size))
+    test = to_tensor(whole_picture(test_picture(), tuple(args.size)))
+    pictures = [to_tensor(whole_picture(Image.open(p), tuple(args.size))) for p in args.pictures]
+    worst = verify(model, path, [test, *pictures])
+    (logits,) = onnxruntime.InferenceSession(path).run(["logits"], {"image": test})
+    temperatures = json.loads(args.temperatures.read_text()) if args.temperatures else {}
+    scores = json.loads(args.scores.read_text()) if args.scores else {}
+    names_file = "imagenet_classes.txt"
+    if args.classifier:
+        names_file = f"{args.name}_classes.txt"
+        (args.out / names_file).write_text("\n".join(names) + "\n")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest = {
+        "schema": 1, "name": args.name, "description": args.description, "licence": args.licence,
+        "files": [{"precision": "fp32", "path": path.name, "sha256": digest}],
+        "input": {
+            "width": args.size[0], "height": args.size[1], "fit": "aspect", "channels": "bgr",
+            "mean": [104.0, 117.0, 123.0], "scale": [1.0, 1.0, 1.0],
+        },
+        "classification": {
+            "output": "logits", "temperature": temperatures.get("classification", 1.0), "classes": names_file,
+        },
+    }
+    if classes:
+        manifest["segmentation"] = {
+            "output": "segmentation", "temperature": temperatures.get("segmentation", 1.0),
+            "classes": [
+                {key: entry[key] for key in ("name", "color", "traversability", "cost")} for entry in classes.classes
+            ],
+        }
+    manifest["features"] = [
+        {"output": name, "channels": channels, "stride": stride} for name, (channels, stride) in FEATURES.items()
+    ]
+    manifest["scores"] = scores
+    manifest["self_test"] = {
+        "logits_argmax": int(logits.argmax()), "logits_max": round(float(logits.max()), 4),
+    }
+    with (args.out / f"{args.name}.yaml").open("w") as file:
+        yaml.safe_dump(manifest, file, sort_keys=False, default_flow_style=None, width=100)
+    parameters = sum(p.numel() for p in model.parameters())
+    if model.branch is not None:
+        parameters -= sum(p.numel() for p in model.branch.auxiliary.parameters())
+    card = args.card.read_text() if args.card else f"# {args.name}\n\n{args.description}\n"
+    facts = (
+        f"\n## File\n\n`{path.name}`, {path.stat().st_size / 1e6:.1f} MB, {parameters / 1e6:.2f} M parameters, "
+        f"SHA-256 `{digest}`. Licence: {args.licence}. ONNX Runtime agrees with PyTorch within {worst:.1e} of the "
+        f"outputs' range on {1 + len(pictures)} pictures.\n"
+    )
+    (args.out / f"{args.name}.md").write_text(card.rstrip() + "\n" + facts)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {parameters / 1e6:.2f} M parameters")
