@@ -5,7 +5,11 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck disable=SC1091
 set +u && . "$root/env.sh" && set -u
 cd "$root"
-CARGO_TARGET_DIR="$root/target" colcon --log-base .deps/log/colcon build \
+# colcon gives cargo a target folder of its own below the build base; this one is shared with
+# plain cargo, so that nothing is compiled twice.
+mkdir -p .deps/build/colcon target
+[ -L .deps/build/colcon/squeezenet_node ] || { rm -rf .deps/build/colcon/squeezenet_node; ln -s "$root/target" .deps/build/colcon/squeezenet_node; }
+colcon --log-base .deps/log/colcon build \
     --base-paths . --packages-select squeezenet_node \
     --build-base .deps/build/colcon --install-base .deps/install --merge-install \
     --event-handlers console_direct+ --cargo-args --release --locked

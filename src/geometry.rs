@@ -141,7 +141,7 @@ pub fn place(image: Size, input: Size, fit: Fit, resize_short_side: u32) -> Plac
             let cut = |length: f64, size: u32| {
                 let all = resized(length);
                 let size = f64::from(size);
-                let start = ((all - size) / 2.0).round();
+                let start = ((all - size) / 2.0).round_ties_even();
                 (start * length / all, size * length / all)
             };
             let (left, width) = cut(w, input.width);

@@ -186,8 +186,13 @@ pub fn place(image: Size, manifest: &Manifest, camera: &CameraSettings) -> Place
         or(camera.input_height, manifest.input.height),
     );
     let fit = camera.fit.unwrap_or(manifest.input.fit);
-    // A manifest that never crops has no short side: the input's, and a seventh more, as usual.
-    let short_side = manifest.input.resize_short_side.max(input.width.max(input.height) * 8 / 7);
+    // A manifest that never crops has no short side: the input's and a seventh more, as usual.
+    // One that is smaller than the input that the settings ask for would leave a border.
+    let longest = input.width.max(input.height);
+    let short_side = match manifest.input.resize_short_side {
+        0 => longest * 8 / 7,
+        short_side => short_side.max(longest),
+    };
     geometry::place(image, input, fit, short_side)
 }
 

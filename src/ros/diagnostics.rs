@@ -41,7 +41,8 @@ pub struct CameraState {
 struct Rest {
     health: Health,
     statistics: StageStatistics,
-    last_error: Option<(Instant, String)>,
+    last_error: Option<String>,
+    last_logged: Option<Instant>,
     last_frame: Option<Instant>,
     window_start: Instant,
     /// Received, processed, replaced, too old, rejected at the last report.
@@ -65,6 +66,7 @@ impl CameraState {
                 health: Health::Waiting("starting".to_owned()),
                 statistics: StageStatistics::default(),
                 last_error: None,
+                last_logged: None,
                 last_frame: None,
                 window_start: Instant::now(),
                 reported: [0; 5],
@@ -109,10 +111,10 @@ impl CameraState {
         self.rejected.fetch_add(1, Relaxed);
         let mut rest = self.rest();
         let now = Instant::now();
-        let is_due =
-            rest.last_error.as_ref().is_none_or(|(at, _)| now - *at > Duration::from_secs(1));
+        rest.last_error = Some(reason.to_owned());
+        let is_due = rest.last_logged.is_none_or(|at| now - at > Duration::from_secs(1));
         if is_due {
-            rest.last_error = Some((now, reason.to_owned()));
+            rest.last_logged = Some(now);
         }
         is_due
     }
@@ -159,7 +161,7 @@ impl CameraState {
             replaced: fresh[2],
             too_old: fresh[3],
             rejected: fresh[4],
-            last_error: rest.last_error.as_ref().map(|(_, text)| text.as_str()),
+            last_error: rest.last_error.as_deref(),
             late_ms: (late_ms > 0.0 && age_p95 > late_ms).then_some(age_p95),
             topic: &settings.image_topic,
         };
@@ -180,7 +182,7 @@ impl CameraState {
         }
         values.push(key_value("image topic", settings.image_topic));
         values.extend(model.iter().map(|(key, value)| key_value(key, value.clone())));
-        if let Some((_, error)) = &rest.last_error {
+        if let Some(error) = &rest.last_error {
             values.push(key_value("last rejected frame", error.clone()));
         }
         rest.reported = counts;
