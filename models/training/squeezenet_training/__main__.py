@@ -2,11 +2,11 @@
 
 import argparse
 
-from . import calibrate, classify, compare, export, quantize, segment
+from . import balance, calibrate, classify, compare, export, quantize, segment
 
 COMMANDS = {
-    "classify": classify, "segment": segment, "calibrate": calibrate, "export": export,
-    "quantize": quantize, "compare": compare,
+    "classify": classify, "segment": segment, "balance": balance, "calibrate": calibrate,
+    "export": export, "quantize": quantize, "compare": compare,
 }
 
 

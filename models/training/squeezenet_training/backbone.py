@@ -24,7 +24,8 @@ class Fire(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         squeezed = torch.relu(self.squeeze1x1(x))
-        return torch.relu(torch.cat([self.expand1x1(squeezed), self.expand3x3(squeezed)], 1))
+        # ReLU before the concatenation: runtimes fuse it with the convolution.
+        return torch.cat([torch.relu(self.expand1x1(squeezed)), torch.relu(self.expand3x3(squeezed))], 1)
 
 
 class SqueezeNet(nn.Module):

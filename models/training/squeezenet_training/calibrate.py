@@ -13,14 +13,15 @@ from .backbone import load_pretrained
 from .preprocess import to_tensor, whole_picture
 from .segmentation_data import SegmentationClasses, SegmentationSet
 from .segmentation_metrics import calibration_error, confusion, iou, upsampled_probabilities
-from .segmenter import SegmentationBranch
+from .segmenter import load_branch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", type=Path, required=True, help="squeezenet1_1_imagenet.onnx")
     parser.add_argument("--imagenet", type=Path, help="folder of pictures with labels.csv (file, class_index)")
     parser.add_argument("--segmenter", type=Path, help="final.pt of a run that has not seen --val")
-    parser.add_argument("--classes", type=Path)
+    parser.add_argument("--classes", type=Path, help="the YAML of that run")
+    parser.add_argument("--balance", type=Path, help="JSON of `balance`")
     parser.add_argument("--val", type=Path, nargs="*", default=[])
     parser.add_argument("--size", type=int, nargs=2, default=(480, 360))
     parser.add_argument("--out", type=Path, required=True, help="JSON of temperatures and figures")
@@ -74,8 +75,7 @@ def classification(args: argparse.Namespace, backbone, classifier) -> dict:
 
 def segmentation(args: argparse.Namespace, backbone) -> dict:
     classes = SegmentationClasses.load(args.classes)
-    branch = SegmentationBranch(len(classes.classes)).eval()
-    branch.load_state_dict(torch.load(args.segmenter, weights_only=True))
+    branch = load_branch(args.segmenter, len(classes.classes), args.balance)
     data = SegmentationSet(args.val, classes, False)
     temperatures = [round(t, 2) for t in np.arange(0.8, 2.01, 0.1)]
     confidences = {t: [] for t in temperatures}

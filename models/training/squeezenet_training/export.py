@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .backbone import Classifier, SqueezeNet, load_pretrained
 from .preprocess import test_picture, to_tensor, whole_picture
 from .segmentation_data import SegmentationClasses
-from .segmenter import ConvBn, SegmentationBranch
+from .segmenter import ConvBn, SegmentationBranch, load_branch
 
 FEATURES = {"fire5": (256, 8), "fire7": (384, 16), "fire9": (512, 16)}
 
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", type=Path, required=True, help="squeezenet1_1_imagenet.onnx")
     parser.add_argument("--segmenter", type=Path, help="final.pt of a `segment` run")
     parser.add_argument("--classes", type=Path, help="the YAML of that run")
+    parser.add_argument("--balance", type=Path, help="JSON of `balance`")
     parser.add_argument("--classifier", type=Path, help="final.pt of a `classify` run; ImageNet's head without")
     parser.add_argument("--temperatures", type=Path, help="JSON of `calibrate`")
     parser.add_argument("--scores", type=Path, help="JSON of figures for manifest and card")
@@ -76,8 +77,7 @@ def combined(args: argparse.Namespace) -> tuple[Combined, SegmentationClasses | 
     branch, classes = None, None
     if args.segmenter:
         classes = SegmentationClasses.load(args.classes)
-        branch = SegmentationBranch(len(classes.classes)).eval()
-        branch.load_state_dict(torch.load(args.segmenter, weights_only=True))
+        branch = load_branch(args.segmenter, len(classes.classes), args.balance)
         fold_batch_norms(branch)
     return Combined(backbone, classifier, branch).eval(), classes, names
 

@@ -18,6 +18,7 @@ from .backbone import SqueezeNet, load_pretrained
 from .losses import class_weights, segmentation_loss
 from .segmentation_data import SegmentationClasses, SegmentationSet
 from .segmentation_metrics import confusion, iou, upsampled_probabilities
+from .segmentation_pictures import write_best_and_worst
 from .segmenter import SegmentationBranch
 
 
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="run folder: checkpoints, log, scores")
     parser.add_argument("--backbone", type=Path, required=True, help="squeezenet1_1_imagenet.onnx")
     parser.add_argument("--init", type=Path, help="final.pt of an earlier run to go on from")
+    parser.add_argument("--fine", action="store_true", help="a branch with a stage at stride 2: twice as slow")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, nargs=2, default=(416, 320), metavar=("WIDTH", "HEIGHT"), help="of the training crops")
@@ -75,16 +77,23 @@ class Averaged:
 
 
 @torch.no_grad()
-def score(backbone: SqueezeNet, branch: SegmentationBranch, data: SegmentationSet, device: str) -> np.ndarray:
-    """Confusion matrix over whole pictures, through the node's post-processing."""
+def score(
+    backbone: SqueezeNet, branch: SegmentationBranch, data: SegmentationSet, device: str
+) -> tuple[np.ndarray, list[np.ndarray], list[float]]:
+    """Whole pictures, through the node's post-processing: confusion matrix over all of them, each
+    one's mask and mean IoU."""
     branch.eval()
     counts = np.zeros((data.count, data.count), np.int64)
-    for image, target in data:
+    masks, scores = [], []
+    for image, target in tqdm(data, desc="scoring", total=len(data), leave=False):
         image = image[None].to(device, memory_format=torch.channels_last)
         logits, _ = branch(image, backbone(image))
-        predicted = upsampled_probabilities(logits, target.shape).argmax(1)[0]
-        counts += confusion(predicted.cpu().numpy(), target.numpy(), data.count)
-    return counts
+        mask = upsampled_probabilities(logits, target.shape).argmax(1)[0].cpu().numpy()
+        own = confusion(mask, target.numpy(), data.count)
+        counts += own
+        masks.append(mask.astype(np.uint8))
+        scores.append(float(np.nanmean(iou(own))) if own.any() else 1.0)
+    return counts, masks, scores
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -93,6 +102,14 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     if step < warm_up:
         return peak * (step + 1) / warm_up
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+
+def start(branch: SegmentationBranch, path: Path) -> None:
+    """From an earlier run; layers that are new, or of another shape, stay random."""
+    state, own = torch.load(path, weights_only=True), branch.state_dict()
+    fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
+    branch.load_state_dict(own | fitting)
+    print(f"{path}: {len(fitting)} of {len(own)} tensors fit")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -111,9 +128,9 @@ def run(args: argparse.Namespace) -> None:
     channels_last = {"memory_format": torch.channels_last}
     backbone = load_pretrained(args.backbone)[0].requires_grad_(False).eval()
     backbone.to(args.device, **channels_last)
-    branch = SegmentationBranch(len(classes.classes)).to(args.device, **channels_last)
+    branch = SegmentationBranch(len(classes.classes), fine=args.fine).to(args.device, **channels_last)
     if args.init:
-        branch.load_state_dict(torch.load(args.init, weights_only=True))
+        start(branch, args.init)
     decayed = [p for p in branch.parameters() if p.ndim > 1]
     plain = [p for p in branch.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -151,13 +168,14 @@ def run(args: argparse.Namespace) -> None:
         }
         is_last = epoch + 1 == args.epochs
         if val is not None and ((epoch + 1) % args.score_every == 0 or is_last):
-            counts = score(backbone, averaged.module, val, args.device)
+            counts, masks, scores = score(backbone, averaged.module, val, args.device)
             per_class = iou(counts)
             record["mean_iou"] = round(float(np.nanmean(per_class)), 4)
             record["iou"] = dict(zip(classes.names, np.round(per_class, 3).tolist()))
             if record["mean_iou"] > best:
                 best = record["mean_iou"]
                 torch.save(averaged.module.state_dict(), args.out / "best.pt")
+            write_best_and_worst(args.out / "pictures", val, masks, scores, classes)
         log.write(json.dumps(record) + "\n")
         log.flush()
         tqdm.write(json.dumps(record))

@@ -1,5 +1,8 @@
 """The segmentation branch: reads the frozen backbone's maps, leaves the classifier as it is."""
 
+import json
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -81,39 +84,49 @@ def resize_like(x: Tensor, other: Tensor) -> Tensor:
 class SegmentationBranch(nn.Module):
     """Logits `[N, classes, H/2, W/2]` from the image and the backbone's maps.
 
-    A trunk of its own at strides 16 and 32 gathers context; laterals from fire5, fire3 and
-    conv1 and a stem on the picture itself bring the thin things back.
+    A trunk of its own at strides 16 and 32 gathers context; laterals from fire5, fire3 and conv1
+    bring the thin things back. The head answers for 2x2 cells at once at stride 4. `fine` has a
+    stage at stride 2 instead, with a stem on the picture itself, and takes twice as long.
     """
 
-    def __init__(self, classes: int, width: int = 1, version: str = "1.1") -> None:
+    def __init__(self, classes: int, version: str = "1.1", fine: bool = False) -> None:
         super().__init__()
-        self.version = version
+        self.version, self.fine = version, fine
         conv1_channels, conv1_size = {"1.0": (96, 7), "1.1": (64, 3)}[version]
-        # conv1 is unpadded: its cells begin inside the picture and end before its edge. Copies
-        # of the outer ones make the grid of the logits cover the whole picture.
-        self.missing = {"1.0": (1, 2), "1.1": (0, 1)}[version]
-        deep, middle, fine, finest = 192 * width, 128 * width, 64 * width, 32 * width
-        self.lateral16 = ConvBn(512 + 384, deep)
-        self.trunk16 = nn.Sequential(InvertedResidual(deep, 2), InvertedResidual(deep, 2))
-        self.down32 = Separable(deep, deep, 3, 2)
-        self.trunk32 = nn.Sequential(InvertedResidual(deep, 3), InvertedResidual(deep, 3))
-        self.context = ConvBn(deep, deep)
-        self.merge16 = ConvBn(deep, middle)
-        self.lateral8 = ConvBn(256, middle)
-        self.fuse8 = nn.Sequential(FireBn(middle, 32 * width), FireBn(middle, 32 * width))
-        self.merge8 = ConvBn(middle, fine)
-        self.lateral4 = ConvBn(128, fine)
-        self.stem = ConvBn(3, 16 * width, conv1_size, 2, padding=0)
-        self.lateral2 = ConvBn(conv1_channels, 16 * width)
-        self.down4 = nn.Sequential(
-            ConvBn(finest, finest, 3, groups=finest, relu=False), nn.MaxPool2d(3, 2, ceil_mode=True),
-            ConvBn(finest, fine),
-        )
-        self.fuse4 = nn.Sequential(Separable(fine, fine, 5), Separable(fine, fine, 5))
-        self.merge4 = ConvBn(fine, finest)
-        self.fuse2 = Separable(finest, finest, 3)
-        self.head = nn.Conv2d(finest, classes, 1)
-        self.auxiliary = nn.Conv2d(middle, classes, 1)  # while training only
+        # conv1 is unpadded: the grid begins inside the picture and ends before its edge. Copies
+        # of the outer cells make it cover the whole picture.
+        if fine:
+            self.missing = {"1.0": (1, 2), "1.1": (0, 1)}[version]
+        else:
+            self.missing = {"1.0": (2, 2), "1.1": (1, 1)}[version]
+        self.lateral16 = ConvBn(512 + 384, 192)
+        self.trunk16 = nn.Sequential(InvertedResidual(192, 2), InvertedResidual(192, 2))
+        self.down32 = Separable(192, 192, 3, 2)
+        self.trunk32 = nn.Sequential(InvertedResidual(192, 3), InvertedResidual(192, 3))
+        self.context = ConvBn(192, 192)
+        self.merge16 = ConvBn(192, 128)
+        self.lateral8 = ConvBn(256, 128)
+        self.fuse8 = nn.Sequential(FireBn(128, 32), FireBn(128, 32))
+        self.merge8 = ConvBn(128, 64)
+        self.lateral4 = ConvBn(128, 64)
+        self.fuse4 = nn.Sequential(Separable(64, 64, 5), Separable(64, 64, 5))
+        if fine:
+            self.stem = ConvBn(3, 16, conv1_size, 2, padding=0)
+            self.lateral2 = ConvBn(conv1_channels, 16)
+            self.down4 = nn.Sequential(
+                ConvBn(32, 32, 3, groups=32, relu=False), nn.MaxPool2d(3, 2, ceil_mode=True),
+                ConvBn(32, 64),
+            )
+            self.merge4 = ConvBn(64, 32)
+            self.fuse2 = Separable(32, 32, 3)
+            self.head = nn.Conv2d(32, classes, 1)
+        else:
+            self.detail = nn.Sequential(
+                ConvBn(conv1_channels, conv1_channels, 3, 2, groups=conv1_channels, padding=0, relu=False),
+                ConvBn(conv1_channels, 64),
+            )
+            self.head = nn.Conv2d(64, 4 * classes, 1)
+        self.auxiliary = nn.Conv2d(128, classes, 1)  # while training only
 
     def forward(self, image: Tensor, maps: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits and the auxiliary logits at stride 8."""
@@ -126,11 +139,30 @@ class SegmentationBranch(nn.Module):
         at16 = at16 + resize_like(at32, at16)
         at8 = self.lateral8(maps["fire5"])
         at8 = self.fuse8(at8 + resize_like(self.merge16(at16), at8))
-        at2 = torch.cat([self.stem(image / 64.0), self.lateral2(maps["conv1"])], 1)
-        at4 = self.lateral4(maps["fire3"]) + self.down4(at2)
+        if self.fine:
+            at2 = torch.cat([self.stem(image / 64.0), self.lateral2(maps["conv1"])], 1)
+            at4 = self.lateral4(maps["fire3"]) + self.down4(at2)
+        else:
+            at4 = self.lateral4(maps["fire3"]) + self.detail(maps["conv1"])
         at4 = self.fuse4(at4 + resize_like(self.merge8(at8), at4))
-        at2 = self.fuse2(at2 + resize_like(self.merge4(at4), at2))
+        if self.fine:
+            logits = self.head(self.fuse2(at2 + resize_like(self.merge4(at4), at2)))
+        else:
+            logits = F.pixel_shuffle(self.head(at4), 2)
         before, after = self.missing
-        logits = F.pad(self.head(at2), (before, after, before, after), mode="replicate")
-        return logits, self.auxiliary(at8)
+        return F.pad(logits, (before, after, before, after), mode="replicate"), self.auxiliary(at8)
 
+    @torch.no_grad()
+    def add_bias(self, bias: Tensor) -> None:
+        """One number a class."""
+        self.head.bias += bias if self.fine else bias.repeat_interleave(4)
+
+
+def load_branch(path: Path, classes: int, balance: Path | None = None) -> SegmentationBranch:
+    """A `segment` run's weights, with the biases of `balance` added to the head."""
+    state = torch.load(path, weights_only=True)
+    branch = SegmentationBranch(classes, fine="merge4.0.weight" in state).eval()
+    branch.load_state_dict(state)
+    if balance is not None:
+        branch.add_bias(torch.tensor(json.loads(balance.read_text())["bias"]))
+    return branch

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from squeezenet_training.backbone import SqueezeNet
 from squeezenet_training.losses import lovasz_softmax
 from squeezenet_training.preprocess import aspect_size, crop_picture, to_tensor

@@ -9,7 +9,8 @@ import onnxruntime
 import pytest
 import torch
 import yaml
-from squeezenet_training import calibrate, classify, compare, export, quantize, segment
+
+from squeezenet_training import balance, calibrate, classify, compare, export, quantize, segment
 
 
 def log_of(run: Path) -> list[dict]:
@@ -45,6 +46,7 @@ def test_segment_goes_on_where_it_stopped_and_learns(segment_run: Path):
     assert [record["epoch"] for record in log] == list(range(1, 13))
     assert log[-1]["loss"] < log[0]["loss"]
     assert log[-1]["mean_iou"] > 0.5
+    assert len(list((segment_run / "pictures").glob("worst*.png"))) == 3
 
 
 def test_export_writes_a_manifest_that_fits_its_file(exported: Path):
@@ -72,6 +74,16 @@ def test_quantize_enters_an_int8_file(command, exported: Path, street: Path):
     assert entry["precision"] == "int8"
     assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
     assert path.stat().st_size < 0.5 * exported.with_suffix(".onnx").stat().st_size
+
+
+def test_balance_never_lowers_the_mean(command, backbone: Path, street: Path, segment_run: Path, tmp_path: Path):
+    command(
+        balance, "--backbone", backbone, "--segmenter", segment_run / "final.pt",
+        "--classes", street / "classes.yaml", "--data", street, "--out", tmp_path / "balance.json",
+    )
+    record = json.loads((tmp_path / "balance.json").read_text())
+    assert len(record["bias"]) == 3
+    assert record["mean_iou_after"][street.name] >= record["mean_iou_before"][street.name]
 
 
 def test_calibrate_finds_a_temperature(command, backbone: Path, street: Path, segment_run: Path, tmp_path: Path):
