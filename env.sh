@@ -38,7 +38,6 @@ if [ -d "$_sq_deps/underlay/share/vision_msgs" ]; then
     _sq_front LD_LIBRARY_PATH "$_sq_deps/underlay/lib"
     _sq_front PYTHONPATH "$(echo "$_sq_deps"/underlay/lib/python3.*/site-packages)"
 fi
-if [ -d "$_sq_deps/install/share/squeezenet_node" ]; then _sq_front AMENT_PREFIX_PATH "$_sq_deps/install"; fi
 _sq_front PATH "$_sq_venv/bin"
 _sq_front PATH "$_sq_root/target/release"
 
