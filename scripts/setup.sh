@@ -18,12 +18,20 @@ fail() { # what, why, what to do
     exit 1
 }
 
-# step NAME KEY COMMAND...: runs the command unless the stamp of NAME holds KEY already.
+# step NAME KEY COMMAND...: runs the command unless the stamp of NAME holds KEY already. A step
+# rests on those before it: what runs again takes the stamps of all that follow with it.
+steps_passed=
 step() {
     local name=$1 key=$2 started=$SECONDS
     shift 2
-    if [ "$(cat "$deps/stamp/$name" 2>/dev/null)" = "$key" ]; then return; fi
-    rm -f "$deps/stamp/$name"
+    if [ "$(cat "$deps/stamp/$name" 2>/dev/null)" = "$key" ]; then
+        steps_passed+=" $name "
+        return
+    fi
+    local stamp
+    for stamp in "$deps"/stamp/*; do
+        case $steps_passed in *" ${stamp##*/} "*) ;; *) rm -f "$stamp" ;; esac
+    done
     say "$name"
     # Not within `if`: that would switch off -e in the command.
     local status=0
@@ -37,6 +45,7 @@ step() {
             "${hint:-mend what the log names, then run the same command again}"
     fi
     printf '%s' "$key" >"$deps/stamp/$name"
+    steps_passed+=" $name "
     printf '    done in %s s\n' $((SECONDS - started))
 }
 key_of() { cat "$@" | sha256sum | cut -c1-16; }
@@ -48,22 +57,6 @@ for tool in cargo cc make; do
         *) fail "looking for $tool" "it is not on PATH" "sudo apt install build-essential" ;;
     esac
 done
-
-python=${PYTHON:-}
-if [ -z "$python" ]; then
-    for candidate in python3.12 python3.11 python3 python3.13 python3.10; do
-        if command -v "$candidate" >/dev/null && "$candidate" -c '
-import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
-            python=$candidate
-            break
-        fi
-    done
-fi
-[ -n "$python" ] || fail "looking for Python" "none of version 3.10 to 3.13 on PATH" "sudo apt install python3 python3-venv python3-dev"
-"$python" -c 'import venv, ensurepip' 2>/dev/null ||
-    fail "looking for Python's venv" "$python has no venv module" "sudo apt install python3-venv"
-[ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')/Python.h" ] ||
-    fail "looking for Python's headers" "$python has no Python.h" "sudo apt install python3-dev"
 
 if [ -n "${AMENT_PREFIX_PATH:-}" ] && [ "${SQUEEZENET_ENV:-}" != "$root" ]; then
     [ "${ROS_DISTRO:-}" = jazzy ] || fail "looking at the sourced ROS" \
@@ -79,16 +72,48 @@ else
 fi
 printf '%s' "$ros" >"$deps/ros"
 
+# ONNX Runtime has no wheel for older versions, ROS 2 none for newer ones. A sourced ROS 2 works
+# with the system's Python alone.
+python=
+candidates=(python3.12 python3.11 python3 python3.13)
+[ "$ros" = wheels ] || candidates=(python3)
+[ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+for candidate in "${candidates[@]}"; do
+    if command -v "$candidate" >/dev/null && "$candidate" -c '
+import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+[ -n "$python" ] || fail "looking for Python" "none of version 3.11 to 3.13 as ${candidates[*]} on PATH" \
+    "sudo apt install python3 python3-venv python3-dev, or name one: PYTHON=/path/to/python3 make setup"
+"$python" -c 'import venv, ensurepip' 2>/dev/null ||
+    fail "looking for Python's venv" "$python has no venv module" "sudo apt install python3-venv"
+[ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')/Python.h" ] ||
+    fail "looking for Python's headers" "$python has no Python.h" "sudo apt install python3-dev"
+
+if [ "$ros" = system ]; then
+    "$python" -c 'import rclpy' 2>/dev/null || fail "looking at the sourced ROS" \
+        "$(command -v "$python") cannot import rclpy" \
+        "sudo apt install ros-jazzy-rclpy, or name the Python that ROS uses: PYTHON=/usr/bin/python3 make setup"
+fi
+
 # --- Python, ROS, tools -----------------------------------------------------------------------
 make_venv() {
     rm -rf "$venv"
     if [ "$ros" = system ]; then "$python" -m venv --system-site-packages "$venv"; else "$python" -m venv "$venv"; fi
 }
 install_python() {
-    local files=(-r "$requirements/tools.txt")
-    [ "$ros" = system ] || files+=(-r "$requirements/ros.txt")
+    local files=(-r "$requirements/tools.txt") constraints=$requirements/constraints.txt
+    if [ "$ros" = system ]; then
+        # Its message packages are compiled against numpy 1.
+        constraints=$deps/constraints.txt
+        { grep -v '^numpy==' "$requirements/constraints.txt"; echo 'numpy<2'; } >"$constraints"
+    else
+        files+=(-r "$requirements/ros.txt")
+    fi
     _ROS_WHEELS_BOOTSTRAP_COMPLETE=1 "$venv/bin/pip" install --disable-pip-version-check \
-        "${files[@]}" -c "$requirements/constraints.txt"
+        "${files[@]}" -c "$constraints"
 }
 python_key=$ros-$("$python" -c 'import sys, platform; print(sys.prefix, platform.python_version())')
 step python-venv "$python_key" make_venv
