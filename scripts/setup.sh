@@ -106,10 +106,8 @@ make_venv() {
 install_python() {
     local files=(-r "$requirements/tools.txt") constraints=$requirements/constraints.txt
     if [ "$ros" = system ]; then
-        # Its message packages are compiled against numpy 1. What the system has already is installed
-        # here once more, where env.sh finds its programs and libraries.
+        # Its message packages are compiled against numpy 1.
         constraints=$deps/constraints.txt
-        files+=(--ignore-installed)
         { grep -v '^numpy==' "$requirements/constraints.txt"; echo 'numpy<2'; } >"$constraints"
     else
         files+=(-r "$requirements/ros.txt")

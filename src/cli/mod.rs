@@ -4,6 +4,8 @@ mod bench;
 mod image;
 mod model;
 mod parameters;
+mod replay;
+mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +44,10 @@ pub enum Command {
     Model(model::ModelArgs),
     /// The node's parameters, as a parameter file or as a table
     Parameters(parameters::ParametersArgs),
+    /// A rosbag2 through the same pipeline, every frame once, as fast as it goes
+    Replay(Box<replay::ReplayArgs>),
+    /// The reports of many replays as one
+    Report(report::ReportArgs),
 }
 
 /// Which model, and how it is run.
@@ -133,6 +139,8 @@ pub fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Bench(args) => bench::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Parameters(args) => parameters::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Report(args) => report::run(&args),
     }
 }
 

@@ -1,0 +1,510 @@
+//! `squeezenet_node replay BAG`: a recording through the node's own pipeline, every frame once,
+//! as fast as it goes, with the same answers each time.
+
+mod exhibit;
+mod golden;
+mod output;
+pub(super) mod page;
+pub(super) mod record;
+mod source;
+mod truth;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::exhibit::Exhibits;
+use self::golden::{Golden, GoldenFrame, GoldenWriter, Tolerance};
+use self::output::Output;
+use self::record::{Percentiles, Recorder, Report};
+use self::source::{Camera, Choice, FrameFailure, Item, QueuedFrame};
+use self::truth::Truth;
+use super::{ModelOptions, Outcome, print_line};
+use crate::bag::{Bag, seconds};
+use crate::pipeline::{Pipeline, PipelineError};
+use crate::result::{FrameResult, Wanted};
+use crate::settings::{CameraSettings, Settings};
+use crate::timing::{Stopwatch, milliseconds};
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// A rosbag2: an .mcap or .db3 file, or a directory with metadata.yaml
+    bag: PathBuf,
+    /// Topic of pictures; all of them without. May be given several times
+    #[arg(long = "topic", value_name = "T")]
+    topics: Vec<String>,
+    /// Write what the node would publish: an .mcap file, or else a bag directory
+    #[arg(long, value_name = "BAG")]
+    out: Option<PathBuf>,
+    /// Outputs that go there
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "labels,mask,confidence,label_info,vision_info,traversability,obstacles,timing"
+    )]
+    outputs: Vec<String>,
+    /// Keep the bag's own topics beside them
+    #[arg(long, requires = "out")]
+    copy: bool,
+    /// Write index.html and report.json here; a name that ends in .html is the page itself
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Compare labels and masks with a stored run
+    #[arg(long, value_name = "FILE")]
+    golden: Option<PathBuf>,
+    /// Store labels and masks of this run
+    #[arg(long, value_name = "FILE")]
+    write_golden: Option<PathBuf>,
+    /// How much a label's score may differ from the stored one
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02)]
+    score_tolerance: f32,
+    /// Intersection over union that a mask must reach with the stored one
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95)]
+    min_iou: f64,
+    /// Latency that must not be exceeded: [STAGE.](p50|p95|p99|max)_ms=N
+    #[arg(long = "budget", value_name = "p95_ms=N", value_delimiter = ',')]
+    budgets: Vec<Budget>,
+    /// Seconds from the start of the bag
+    #[arg(long, value_name = "S", default_value_t = 0.0)]
+    from: f64,
+    /// Seconds from the start of the bag
+    #[arg(long, value_name = "S", default_value_t = f64::INFINITY)]
+    to: f64,
+    /// Take every N-th frame of each topic
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
+    /// Stop after N frames
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    limit: u64,
+    /// True labels: vision_msgs/Classification or std_msgs/String in the same bag
+    #[arg(long, value_name = "T")]
+    labels_topic: Option<String>,
+    /// True masks: sensor_msgs/Image mono8 of the model's class ids, 255 for unknown
+    #[arg(long, value_name = "T")]
+    masks_topic: Option<String>,
+    /// One JSON object a line and frame
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+/// A latency that must not be exceeded.
+#[derive(Debug, Clone, PartialEq)]
+struct Budget {
+    stage: String,
+    percentile: String,
+    most_ms: f64,
+}
+
+impl FromStr for Budget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let shape = || format!("{text:?} is not [STAGE.](p50|p95|p99|max)_ms=N");
+        let (name, most) = text.split_once('=').ok_or_else(shape)?;
+        let (stage, percentile) = name.split_once('.').unwrap_or(("total", name));
+        let percentile = percentile.strip_suffix("_ms").ok_or_else(shape)?;
+        let most_ms: f64 = most.parse().map_err(|_| shape())?;
+        if !record::STAGES.contains(&stage) {
+            return Err(format!("no stage {stage:?}; known are {}", record::STAGES.join(", ")));
+        }
+        if !["p50", "p95", "p99", "max"].contains(&percentile) || !most_ms.is_finite() {
+            return Err(shape());
+        }
+        Ok(Self { stage: stage.to_owned(), percentile: percentile.to_owned(), most_ms })
+    }
+}
+
+impl Budget {
+    /// What is wrong, if it is exceeded.
+    fn check(&self, report: &Report) -> Option<String> {
+        let Percentiles { p50, p95, p99, max } = *report.stages_ms.get(&self.stage)?;
+        let actual = match self.percentile.as_str() {
+            "p50" => p50,
+            "p95" => p95,
+            "p99" => p99,
+            _ => max,
+        };
+        let Self { stage, percentile, most_ms } = self;
+        (actual > *most_ms)
+            .then(|| format!("{stage} {percentile} {actual:.2} ms, budget {most_ms} ms"))
+    }
+}
+
+/// One frame of `--json`.
+#[derive(serde::Serialize)]
+struct Record<'a> {
+    #[serde(flatten)]
+    answer: &'a GoldenFrame,
+    stamp: String,
+    width: u32,
+    height: u32,
+    timing_ms: serde_json::Map<String, serde_json::Value>,
+}
+
+pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
+    let bag = Bag::open(&args.bag)?;
+    let cameras = source::cameras(&bag, &args.topics)?;
+    let choice = choice(args, &bag)?;
+    let pipeline = args.model.pipeline()?;
+    let stop = stop_on_interrupt()?;
+    let mut replay = Replay::new(args, &bag, &cameras, pipeline)?;
+    for problem in bag.problems() {
+        replay.fail(problem.to_string());
+    }
+    let others = replay.other_topics(args, &bag, &cameras);
+    let expected = expected_frames(&bag, &cameras, args);
+    let bar = ProgressBar::new(expected).with_style(ProgressStyle::with_template(
+        "{bar:30} {pos}/{len} frames, {per_sec}, {eta} left",
+    )?);
+    let mut watch = Stopwatch::new();
+    for item in source::read(&bag, &cameras, &others, choice)? {
+        if stop.load(Ordering::Relaxed) {
+            replay.report.stopped = true;
+            break;
+        }
+        bar.inc(u64::from(matches!(item, Item::Frame(_))));
+        replay.take(item)?;
+    }
+    replay.report.seconds = watch.lap().as_secs_f64();
+    bar.finish_and_clear();
+    replay.finish(args)
+}
+
+/// A replay under way.
+struct Replay {
+    pipeline: Pipeline,
+    camera_settings: CameraSettings,
+    wanted: Wanted,
+    cameras: Vec<Camera>,
+    output: Option<Output>,
+    golden: Option<Golden>,
+    golden_writer: Option<GoldenWriter>,
+    truth: Option<Truth>,
+    exhibits: Option<Exhibits>,
+    recorder: Recorder,
+    report: Report,
+    is_json: bool,
+}
+
+impl Replay {
+    fn new(
+        args: &ReplayArgs,
+        bag: &Bag,
+        cameras: &[Camera],
+        pipeline: Pipeline,
+    ) -> anyhow::Result<Self> {
+        let settings = Settings::default();
+        let network = pipeline.network();
+        let manifest = &network.card().manifest;
+        let model = format!("{} ({:?})", manifest.name, network.precision());
+        let copied: Vec<String> = match args.copy {
+            true => bag.topics().iter().map(|topic| topic.name.clone()).collect(),
+            false => Vec::new(),
+        };
+        let output = args.out.as_ref().map(|path| {
+            anyhow::ensure!(
+                !is_same_file(path, &args.bag),
+                "--out {} would overwrite the bag that is read",
+                path.display()
+            );
+            Output::create(path, cameras, &args.outputs, bag, &copied, &settings)
+        });
+        let output = output.transpose()?;
+        let tolerance = Tolerance { score: args.score_tolerance, iou: args.min_iou };
+        let golden = args.golden.as_ref().map(|path| Golden::open(path, &model, tolerance));
+        let golden_writer = args.write_golden.as_ref().map(|p| GoldenWriter::create(p, &model));
+        let is_truth_known = args.labels_topic.is_some() || args.masks_topic.is_some();
+        let classes = manifest.segmentation.iter().flat_map(|spec| &spec.classes);
+        let classes: Vec<String> = classes.map(|class| class.name.clone()).collect();
+        let truth = is_truth_known.then(|| {
+            let (labels, masks) = (args.labels_topic.as_deref(), args.masks_topic.as_deref());
+            Truth::open(bag, labels, masks, classes)
+        });
+        let by_output = output.as_ref().map_or(Wanted::default(), Output::wanted);
+        let wanted = Wanted {
+            labels: manifest.classification.is_some(),
+            mask: manifest.segmentation.is_some(),
+            ..by_output
+        };
+        let report = Report {
+            schema: 1,
+            bags: vec![args.bag.display().to_string()],
+            topics: cameras.iter().map(|camera| camera.topic.clone()).collect(),
+            model,
+            ..Report::default()
+        };
+        Ok(Self {
+            pipeline,
+            camera_settings: settings.cameras.values().next().cloned().unwrap_or_default(),
+            wanted,
+            cameras: cameras.to_vec(),
+            output,
+            golden: golden.transpose()?,
+            golden_writer: golden_writer.transpose()?,
+            truth: truth.transpose()?,
+            exhibits: args.report.is_some().then(Exhibits::default),
+            recorder: Recorder::default(),
+            report,
+            is_json: args.json,
+        })
+    }
+
+    /// Topics that are read beside the pictures.
+    fn other_topics(&self, args: &ReplayArgs, bag: &Bag, cameras: &[Camera]) -> Vec<String> {
+        let is_camera = |name: &str| cameras.iter().any(|camera| camera.topic == name);
+        let names = bag.topics().iter().map(|topic| topic.name.as_str());
+        let wanted = names.filter(|name| args.copy || args.masks_topic.as_deref() == Some(name));
+        wanted.filter(|name| !is_camera(name)).map(str::to_owned).collect()
+    }
+
+    fn fail(&mut self, reason: String) {
+        eprintln!("{reason}");
+        self.report.fail(reason);
+    }
+
+    fn take(&mut self, item: Item) -> anyhow::Result<()> {
+        match item {
+            Item::Problem(problem) => self.fail(problem.to_string()),
+            Item::Other(message) => {
+                if let Some(truth) = &mut self.truth
+                    && let Err(error) = truth.mask(&message)
+                {
+                    let time = seconds(message.log_time);
+                    self.fail(format!("{} at {time}: {error:#}", message.topic));
+                }
+                if let Some(output) = &mut self.output {
+                    output.copy(&message)?;
+                }
+            }
+            Item::Frame(queued) => match self.process(&queued) {
+                Ok(result) => self.use_result(&queued, result)?,
+                Err(FrameFailure::Pipeline(PipelineError::Network(error))) => {
+                    return Err(error.into());
+                }
+                Err(error) => {
+                    let bag = self.report.bags.join(", ");
+                    let (topic, time) = (&queued.message.topic, seconds(queued.message.log_time));
+                    self.fail(format!("{bag}: {topic} at {time}: {error}"));
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn process(&mut self, queued: &QueuedFrame) -> Result<FrameResult, FrameFailure> {
+        let frame = queued.frame(self.cameras[queued.camera].is_compressed)?;
+        let mut result = self.pipeline.process(frame, self.wanted, &self.camera_settings)?;
+        if let Some((_, unpacking)) = queued.unpacked {
+            result.times.decode += unpacking;
+        }
+        Ok(result)
+    }
+
+    fn use_result(&mut self, queued: &QueuedFrame, mut result: FrameResult) -> anyhow::Result<()> {
+        let is_compressed = self.cameras[queued.camera].is_compressed;
+        let header = queued.header(is_compressed)?;
+        let message = &queued.message;
+        let certainty = self.recorder.record(message.log_time, &result);
+        if let (Some(exhibits), Some(certainty)) = (&mut self.exhibits, certainty) {
+            exhibits.offer(queued, is_compressed, certainty, &result);
+        }
+        if let Some(truth) = &mut self.truth {
+            let stamp = source::key(header.stamp);
+            let (labels, maps) = (result.labels.as_deref(), result.maps.as_ref());
+            truth.answer(stamp, message.log_time, labels, maps);
+        }
+        if self.golden.is_some() || self.golden_writer.is_some() || self.is_json {
+            let answer = GoldenFrame::new(&message.topic, message.log_time, &result);
+            if let Some(golden) = &mut self.golden {
+                golden.compare(&answer);
+            }
+            if let Some(writer) = &mut self.golden_writer {
+                writer.write(&answer)?;
+            }
+            if self.is_json {
+                let stages =
+                    result.times.stages().into_iter().chain([("total", result.times.total())]);
+                let record = Record {
+                    answer: &answer,
+                    stamp: header.stamp.to_string(),
+                    width: result.image_size.width,
+                    height: result.image_size.height,
+                    timing_ms: stages
+                        .map(|(n, t)| (n.to_owned(), milliseconds(t).into()))
+                        .collect(),
+                };
+                print_line(&serde_json::to_string(&record)?)?;
+            }
+        }
+        if let Some(output) = &mut self.output {
+            output.copy(message)?;
+            let network = self.pipeline.network();
+            output.write(queued.camera, header, message.log_time, &mut result, network)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, args: &ReplayArgs) -> anyhow::Result<Outcome> {
+        if let Some(output) = self.output.take() {
+            output.finish()?;
+        }
+        if let Some(writer) = self.golden_writer.take() {
+            writer.finish()?;
+        }
+        self.recorder.fill(&mut self.report);
+        let mut compared = 0;
+        if let Some(golden) = self.golden.take() {
+            let (count, differences) = golden.finish();
+            compared = count;
+            self.report.golden = Some(differences);
+        }
+        self.report.truth = self.truth.take().map(Truth::finish);
+        self.report.over_budget =
+            args.budgets.iter().filter_map(|budget| budget.check(&self.report)).collect();
+        if let Some(path) = &args.report {
+            let exhibits = self.exhibits.take().unwrap_or_default();
+            write_report(path, &self.report, &exhibits.groups())?;
+        }
+        tell(&self.report, compared, args.json)?;
+        Ok(if self.report.is_bad() { Outcome::SomeFailed } else { Outcome::Done })
+    }
+}
+
+/// Writes page and figures into a folder, or the page under its own name and the figures beside.
+pub(super) fn write_report(
+    path: &Path,
+    report: &Report,
+    exhibits: &[(&str, Vec<&page::Exhibit>)],
+) -> anyhow::Result<()> {
+    let is_page = path.extension().is_some_and(|extension| extension == "html");
+    let (page_path, json_path) = match is_page {
+        true => (path.to_owned(), path.with_extension("json")),
+        false => (path.join("index.html"), path.join("report.json")),
+    };
+    if let Some(folder) = page_path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    std::fs::write(&page_path, page::page(report, exhibits))
+        .with_context(|| page_path.display().to_string())?;
+    std::fs::write(&json_path, serde_json::to_string(report)?)
+        .with_context(|| json_path.display().to_string())
+}
+
+/// Says how it went: on standard output, or beside it when that carries JSON.
+pub(super) fn tell(report: &Report, compared: u64, is_json: bool) -> anyhow::Result<()> {
+    const SHOWN: usize = 20;
+    let mut lines = vec![format!(
+        "{} frames with {} in {:.1} s: {:.1} frames/s, {} failures{}",
+        report.frames,
+        report.model,
+        report.seconds,
+        report.frames_per_s,
+        report.failed,
+        if report.stopped { ", stopped early" } else { "" }
+    )];
+    for stage in record::STAGES {
+        if let Some(p) = report.stages_ms.get(stage) {
+            lines.push(format!(
+                "  {stage:<12} p50 {:>7.2}  p95 {:>7.2}  p99 {:>7.2}  max {:>7.2} ms",
+                p.p50, p.p95, p.p99, p.max
+            ));
+        }
+    }
+    if let Some((share, _)) = report.traversable {
+        lines.push(format!("  traversable  {:.1} % of the picture", 100.0 * share));
+    }
+    if let Some(truth) = &report.truth {
+        let share = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.4}"));
+        lines.push(format!(
+            "  truth        top-1 {} and top-5 {} of {} frames, mean IoU {} of {}",
+            share(truth.top1_share()),
+            share(truth.top5_share()),
+            truth.labelled,
+            share(truth.mean_iou()),
+            truth.masked
+        ));
+    }
+    if let Some(differences) = &report.golden {
+        lines
+            .push(format!("  golden       {} differences in {compared} frames", differences.len()));
+        lines.extend(differences.iter().take(SHOWN).map(|text| format!("    {text}")));
+        if differences.len() > SHOWN {
+            lines.push(format!("    and {} more", differences.len() - SHOWN));
+        }
+    }
+    lines.extend(report.over_budget.iter().map(|text| format!("  over budget  {text}")));
+    for line in lines {
+        if is_json {
+            eprintln!("{line}");
+        } else {
+            print_line(&line)?;
+        }
+    }
+    Ok(())
+}
+
+fn choice(args: &ReplayArgs, bag: &Bag) -> anyhow::Result<Choice> {
+    anyhow::ensure!(args.from >= 0.0 && args.to >= args.from, "--from and --to are no stretch");
+    let start = bag.span().map_or(0, |(start, _)| start);
+    // A number of seconds that is too large for the clock means the end.
+    let at = |seconds: f64| start.saturating_add((seconds * 1e9) as u64);
+    Ok(Choice { from: at(args.from), to: at(args.to), every: args.every, limit: args.limit })
+}
+
+/// For the progress bar; a stretch of time is taken to hold its share.
+fn expected_frames(bag: &Bag, cameras: &[Camera], args: &ReplayArgs) -> u64 {
+    let topics = cameras.iter().filter_map(|camera| bag.topic(&camera.topic));
+    let all: u64 = topics.map(|topic| topic.count / args.every).sum();
+    let length = bag.span().map_or(0.0, |(start, end)| (end - start) as f64 / 1e9).max(1e-9);
+    let share = ((args.to.min(length) - args.from) / length).clamp(0.0, 1.0);
+    ((all as f64 * share) as u64).min(args.limit)
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| std::fs::canonicalize(path).ok();
+    whole(one).is_some_and(|one| Some(one) == whole(other))
+}
+
+/// Set by Ctrl-C; the replay then closes its files. A second one ends it at once.
+fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })
+    .context("Ctrl-C")?;
+    Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_are_parsed_and_checked() {
+        let budget: Budget = "p95_ms=40".parse().unwrap();
+        assert_eq!((budget.stage.as_str(), budget.most_ms), ("total", 40.0));
+        let times = Percentiles { p50: 10.0, p95: 41.0, p99: 50.0, max: 60.0 };
+        let report =
+            Report { stages_ms: [("total".to_owned(), times)].into(), ..Report::default() };
+        assert_eq!(budget.check(&report).unwrap(), "total p95 41.00 ms, budget 40 ms");
+        let wide: Budget = "total.max_ms=60".parse().unwrap();
+        assert_eq!(wide.check(&report), None);
+        let refused = |text: &str| text.parse::<Budget>().unwrap_err();
+        assert!(refused("p95=3").contains("is not"));
+        assert!(refused("sleep.p95_ms=3").contains("no stage"));
+        assert!(refused("p42_ms=3").contains("is not"));
+        assert!(refused("p95_ms=x").contains("is not"));
+    }
+}

@@ -1,0 +1,95 @@
+//! The most and the least certain frames, as small pictures for the page.
+
+use super::page::Exhibit;
+use super::source::QueuedFrame;
+use crate::bag::seconds;
+use crate::decode::Decoder;
+use crate::overlay;
+use crate::result::{FrameResult, Picture};
+
+/// Pictures of each kind.
+const COUNT: usize = 6;
+
+/// Width of a picture on the page, in pixels.
+const WIDTH: u32 = 260;
+
+/// Quality of the JPEG files.
+const QUALITY: u8 = 75;
+
+/// The frames at both ends, found as the replay goes.
+#[derive(Default)]
+pub struct Exhibits {
+    least: Vec<(f32, Exhibit)>,
+    most: Vec<(f32, Exhibit)>,
+    decoder: Decoder,
+}
+
+impl Exhibits {
+    /// Keeps a frame if it is among the most or least certain ones so far.
+    pub fn offer(
+        &mut self,
+        queued: &QueuedFrame,
+        is_compressed: bool,
+        certainty: f32,
+        result: &FrameResult,
+    ) {
+        let belongs = |kept: &[(f32, Exhibit)], is_before: &dyn Fn(f32) -> bool| {
+            kept.len() < COUNT || kept.last().is_some_and(|(last, _)| is_before(*last))
+        };
+        let is_least = belongs(&self.least, &|last| certainty < last);
+        let is_most = belongs(&self.most, &|last| certainty > last);
+        if !is_least && !is_most {
+            return;
+        }
+        // Few frames come here, so the picture is unpacked anew instead of being kept of each.
+        let Ok(frame) = queued.frame(is_compressed) else { return };
+        let Ok(pixels) = self.decoder.decode(frame) else { return };
+        let Ok(jpeg) = overlay::to_jpeg(&thumbnail(pixels.to_picture()), QUALITY) else { return };
+        let label = result.labels.as_ref().and_then(|labels| labels.first());
+        let name = label.map(|label| format!(" {}", label.name)).unwrap_or_default();
+        let message = &queued.message;
+        let time = seconds(message.log_time);
+        let caption = format!("{:.1} %{name}, {} at {time}", 100.0 * certainty, message.topic);
+        if is_least {
+            let exhibit = Exhibit { caption: caption.clone(), jpeg: jpeg.clone() };
+            insert(&mut self.least, certainty, exhibit, |a, b| a.total_cmp(&b));
+        }
+        if is_most {
+            insert(&mut self.most, certainty, Exhibit { caption, jpeg }, |a, b| b.total_cmp(&a));
+        }
+    }
+
+    /// Titles and pictures.
+    pub fn groups(&self) -> Vec<(&'static str, Vec<&Exhibit>)> {
+        vec![
+            ("Least certain frames", self.least.iter().map(|(_, exhibit)| exhibit).collect()),
+            ("Most certain frames", self.most.iter().map(|(_, exhibit)| exhibit).collect()),
+        ]
+    }
+}
+
+fn insert(
+    kept: &mut Vec<(f32, Exhibit)>,
+    certainty: f32,
+    exhibit: Exhibit,
+    order: impl Fn(f32, f32) -> std::cmp::Ordering,
+) {
+    let at = kept.partition_point(|(other, _)| order(*other, certainty).is_le());
+    kept.insert(at, (certainty, exhibit));
+    kept.truncate(COUNT);
+}
+
+fn thumbnail(picture: Picture) -> Picture {
+    let size = picture.size;
+    if size.width <= WIDTH {
+        return picture;
+    }
+    let height = (size.height * WIDTH / size.width).max(1);
+    match image::RgbImage::from_raw(size.width, size.height, picture.rgb) {
+        Some(whole) => {
+            let small = image::imageops::thumbnail(&whole, WIDTH, height);
+            Picture { size: crate::geometry::Size::new(WIDTH, height), rgb: small.into_raw() }
+        }
+        None => Picture { size: crate::geometry::Size::new(1, 1), rgb: vec![0; 3] },
+    }
+}

@@ -1,0 +1,239 @@
+//! The bag's side of a replay: messages are read, and compressed pictures unpacked, on a thread
+//! of their own while the network works on the frame before.
+
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use crate::bag::message::{CompressedImage, Header, Image, RosMessage, Stamp};
+use crate::bag::{Bag, BagError, Message, Selection};
+use crate::decode::Decoder;
+use crate::frame::Frame;
+use crate::pipeline::PipelineError;
+use crate::result::Picture;
+use crate::timing::Stopwatch;
+
+/// Frames that wait between the threads: one being filled, one being used, one between.
+const AHEAD: usize = 2;
+
+/// A topic of pictures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Camera {
+    /// Its topic.
+    pub topic: String,
+    /// Its name among several, from the topic.
+    pub name: String,
+    /// Whether the topic carries `CompressedImage`.
+    pub is_compressed: bool,
+}
+
+/// Which pictures are replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// First log time, in nanoseconds.
+    pub from: u64,
+    /// Last log time, in nanoseconds.
+    pub to: u64,
+    /// Of each camera every so many-th frame, at least 1.
+    pub every: u64,
+    /// Frames in all.
+    pub limit: u64,
+}
+
+/// What the reading thread hands over.
+pub enum Item {
+    /// A picture to be processed.
+    Frame(QueuedFrame),
+    /// A message of another topic.
+    Other(Message),
+    /// Something that was left out.
+    Problem(BagError),
+}
+
+/// A picture's message, unpacked ahead if it is a compressed one.
+pub struct QueuedFrame {
+    /// Index of its camera.
+    pub camera: usize,
+    /// The message.
+    pub message: Message,
+    /// The picture, and how long unpacking it took.
+    pub unpacked: Option<(Picture, Duration)>,
+}
+
+/// Why a frame gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameFailure {
+    /// The message is no image message.
+    #[error(transparent)]
+    Cdr(#[from] crate::bag::cdr::CdrError),
+    /// The picture or the network.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
+
+impl QueuedFrame {
+    /// Stamp and frame of the picture.
+    ///
+    /// # Errors
+    /// If the message is cut.
+    pub fn header(&self, is_compressed: bool) -> Result<Header<'_>, FrameFailure> {
+        let payload = &self.message.payload;
+        Ok(if is_compressed {
+            CompressedImage::read(payload)?.header
+        } else {
+            Image::read(payload)?.header
+        })
+    }
+
+    /// The picture for the pipeline.
+    ///
+    /// # Errors
+    /// What is wrong with message or picture.
+    pub fn frame(&self, is_compressed: bool) -> Result<Frame<'_>, FrameFailure> {
+        if let Some((picture, _)) = &self.unpacked {
+            return Ok(picture_frame(picture)?);
+        }
+        let payload = &self.message.payload;
+        if is_compressed {
+            // Unpacking it ahead has failed; the pipeline says why.
+            return Ok(Frame::Compressed(CompressedImage::read(payload)?.data));
+        }
+        let image = Image::read(payload)?.raw_image().map_err(PipelineError::from)?;
+        Ok(Frame::Raw(image))
+    }
+}
+
+/// An unpacked picture as a frame.
+fn picture_frame(picture: &Picture) -> Result<Frame<'_>, PipelineError> {
+    let size = picture.size;
+    let image =
+        crate::frame::RawImage::new("rgb8", size.width, size.height, 0, false, &picture.rgb)?;
+    Ok(Frame::Raw(image))
+}
+
+/// The cameras of a bag: the named topics, or all that carry pictures.
+///
+/// # Errors
+/// A topic that is not there or carries something else; a bag without pictures.
+pub fn cameras(bag: &Bag, topics: &[String]) -> anyhow::Result<Vec<Camera>> {
+    let carries = |name: &str| -> anyhow::Result<bool> {
+        let topic = bag.topic(name).ok_or_else(|| {
+            let names: Vec<&str> = bag.topics().iter().map(|topic| topic.name.as_str()).collect();
+            anyhow::anyhow!("no topic {name} in the bag; it has {}", names.join(", "))
+        })?;
+        match topic.ros_type.as_str() {
+            Image::TYPE => Ok(false),
+            CompressedImage::TYPE => Ok(true),
+            other => anyhow::bail!("topic {name} carries {other}, no pictures"),
+        }
+    };
+    let has_pictures = |ros_type: &str| [Image::TYPE, CompressedImage::TYPE].contains(&ros_type);
+    let found: Vec<String> = if topics.is_empty() {
+        let pictures = bag.topics().iter().filter(|topic| has_pictures(&topic.ros_type));
+        pictures.map(|topic| topic.name.clone()).collect()
+    } else {
+        topics.to_vec()
+    };
+    anyhow::ensure!(
+        !found.is_empty(),
+        "there are no pictures in the bag: no topic carries {} or {}",
+        Image::TYPE,
+        CompressedImage::TYPE
+    );
+    let mut cameras: Vec<Camera> = Vec::new();
+    for topic in found {
+        let is_compressed = carries(&topic)?;
+        let mut name = camera_name(&topic);
+        while cameras.iter().any(|camera| camera.name == name) {
+            name.push('_');
+        }
+        cameras.push(Camera { topic, name, is_compressed });
+    }
+    Ok(cameras)
+}
+
+/// `/front/image_raw/compressed` is the camera `front`; `/pictures` is `pictures`.
+fn camera_name(topic: &str) -> String {
+    let parts: Vec<&str> = topic.split('/').filter(|part| !part.is_empty()).collect();
+    let known = |part: &&&str| !part.starts_with("image") && **part != "compressed";
+    parts.iter().rev().find(known).or(parts.last()).unwrap_or(&"camera").to_string()
+}
+
+/// Reads the bag on its own thread. The channel is bounded: a fast reader waits. It closes at the
+/// end of the bag, and the thread ends when the receiver is gone.
+///
+/// # Errors
+/// If a file cannot be opened again.
+pub fn read(
+    bag: &Bag,
+    cameras: &[Camera],
+    others: &[String],
+    choice: Choice,
+) -> Result<Receiver<Item>, BagError> {
+    let topics = cameras.iter().map(|camera| &camera.topic).chain(others).cloned();
+    let selection = Selection { from: choice.from, to: choice.to, ..Selection::topics(topics) };
+    let mut messages = bag.messages(&selection)?;
+    let cameras = cameras.to_vec();
+    let (sender, receiver) = sync_channel(AHEAD);
+    std::thread::spawn(move || {
+        let mut decoder = Decoder::default();
+        let mut seen = vec![0; cameras.len()];
+        let mut frames = 0;
+        while frames < choice.limit {
+            let Some(message) = messages.next() else { break };
+            let item = match message {
+                Err(problem) => Item::Problem(problem),
+                Ok(message) => {
+                    match cameras.iter().position(|camera| *camera.topic == *message.topic) {
+                        None => Item::Other(message),
+                        Some(camera) => {
+                            seen[camera] += 1;
+                            if !u64::is_multiple_of(seen[camera] - 1, choice.every) {
+                                continue;
+                            }
+                            frames += 1;
+                            let unpacked = cameras[camera]
+                                .is_compressed
+                                .then(|| unpack(&mut decoder, &message));
+                            Item::Frame(QueuedFrame {
+                                camera,
+                                message,
+                                unpacked: unpacked.flatten(),
+                            })
+                        }
+                    }
+                }
+            };
+            if sender.send(item).is_err() {
+                break;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+/// Unpacks a compressed picture. One that is broken is left to the pipeline, which says why.
+fn unpack(decoder: &mut Decoder, message: &Message) -> Option<(Picture, Duration)> {
+    let mut watch = Stopwatch::new();
+    let file = CompressedImage::read(&message.payload).ok()?.data;
+    let picture = decoder.decode(Frame::Compressed(file)).ok()?.to_picture();
+    Some((picture, watch.lap()))
+}
+
+/// A stamp in nanoseconds as a key to find what belongs together.
+pub fn key(stamp: Stamp) -> i64 {
+    stamp.nanoseconds()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cameras_are_named_after_their_topics() {
+        let check = |topic, name| assert_eq!(camera_name(topic), name);
+        check("/front/image_raw", "front");
+        check("/robot/rear/image_rect_color/compressed", "rear");
+        check("/pictures", "pictures");
+        check("/image", "image");
+    }
+}

@@ -1,0 +1,255 @@
+//! Ground truth in the same bag: labels as `vision_msgs/Classification` or `std_msgs/String`,
+//! masks of the model's class ids as `sensor_msgs/Image` mono8 (255 counts nowhere).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bag::message::{Classification, Image, RosMessage, Text};
+use crate::bag::{Bag, Message, Selection};
+use crate::result::{Label, Maps};
+
+/// Masks whose partner has not come yet are kept, so many at most.
+const MAX_WAITING: usize = 32;
+
+/// How well the answers fit, in sums that many replays can add up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Frames with a true label.
+    pub labelled: u64,
+    /// Of these, those whose best label is the true one.
+    pub top1: u64,
+    /// Of these, those with the true one among the best five.
+    pub top5: u64,
+    /// Frames with a true mask.
+    pub masked: u64,
+    /// Pixels of each class in both masks, and in either, by class name.
+    pub overlap: BTreeMap<String, (u64, u64)>,
+}
+
+impl Score {
+    /// Share of frames whose best label is true.
+    pub fn top1_share(&self) -> Option<f64> {
+        (self.labelled > 0).then(|| self.top1 as f64 / self.labelled as f64)
+    }
+
+    /// Share of frames with the true label among the best five.
+    pub fn top5_share(&self) -> Option<f64> {
+        (self.labelled > 0).then(|| self.top5 as f64 / self.labelled as f64)
+    }
+
+    /// Mean over the classes of intersection over union.
+    pub fn mean_iou(&self) -> Option<f64> {
+        let seen: Vec<_> = self.overlap.values().filter(|(_, either)| *either > 0).collect();
+        let sum: f64 = seen.iter().map(|(both, either)| *both as f64 / *either as f64).sum();
+        (!seen.is_empty()).then(|| sum / seen.len() as f64)
+    }
+
+    /// Adds another replay's.
+    pub fn add(&mut self, other: &Self) {
+        self.labelled += other.labelled;
+        self.top1 += other.top1;
+        self.top5 += other.top5;
+        self.masked += other.masked;
+        for (class, (both, either)) in &other.overlap {
+            let sum = self.overlap.entry(class.clone()).or_default();
+            *sum = (sum.0 + both, sum.1 + either);
+        }
+    }
+}
+
+/// The truth about a bag.
+pub struct Truth {
+    /// By the stamp of the picture, in nanoseconds.
+    labels_by_stamp: BTreeMap<i64, String>,
+    /// Plain strings hold from their log time to the next.
+    labels_by_time: BTreeMap<u64, String>,
+    masks_topic: Option<String>,
+    classes: Vec<String>,
+    true_masks: BTreeMap<i64, Vec<u8>>,
+    answers: BTreeMap<i64, Vec<u8>>,
+    score: Score,
+}
+
+impl Truth {
+    /// Reads the true labels of a bag; masks come with [`Truth::mask`].
+    ///
+    /// # Errors
+    /// If a topic is not there or carries something else.
+    pub fn open(
+        bag: &Bag,
+        labels_topic: Option<&str>,
+        masks_topic: Option<&str>,
+        classes: Vec<String>,
+    ) -> anyhow::Result<Self> {
+        let mut truth = Self {
+            labels_by_stamp: BTreeMap::new(),
+            labels_by_time: BTreeMap::new(),
+            masks_topic: masks_topic.map(str::to_owned),
+            classes,
+            true_masks: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            score: Score::default(),
+        };
+        let type_of = |name: &str| {
+            let topic = bag.topic(name).map(|topic| topic.ros_type.as_str());
+            topic.ok_or_else(|| anyhow::anyhow!("no topic {name} in the bag"))
+        };
+        if let Some(topic) = masks_topic {
+            let found = type_of(topic)?;
+            anyhow::ensure!(found == Image::TYPE, "{topic} carries {found}, not {}", Image::TYPE);
+            anyhow::ensure!(
+                !truth.classes.is_empty(),
+                "the model has no segmentation to hold against {topic}"
+            );
+        }
+        let Some(topic) = labels_topic else { return Ok(truth) };
+        let found = type_of(topic)?;
+        let is_text = found == Text::TYPE;
+        anyhow::ensure!(
+            is_text || found == Classification::TYPE,
+            "{topic} carries {found}, neither {} nor {}",
+            Classification::TYPE,
+            Text::TYPE
+        );
+        for message in bag.messages(&Selection::topics([topic]))? {
+            // Damage is told by the replay itself, which reads the same chunks.
+            let Ok(message) = message else { continue };
+            if is_text {
+                let text = Text::read(&message.payload)?.0.to_owned();
+                truth.labels_by_time.insert(message.log_time, text);
+            } else {
+                let labels = Classification::read(&message.payload)?;
+                let best = labels.results.iter().max_by(|a, b| a.score.total_cmp(&b.score));
+                if let Some(best) = best {
+                    let stamp = labels.header.stamp.nanoseconds();
+                    truth.labels_by_stamp.insert(stamp, best.class_id.to_owned());
+                }
+            }
+        }
+        Ok(truth)
+    }
+
+    /// Holds a frame's answer against the truth.
+    pub fn answer(
+        &mut self,
+        stamp: i64,
+        log_time: u64,
+        labels: Option<&[Label]>,
+        maps: Option<&Maps>,
+    ) {
+        let by_time = || self.labels_by_time.range(..=log_time).next_back().map(|(_, text)| text);
+        if let Some(truth) = self.labels_by_stamp.get(&stamp).or_else(by_time)
+            && let Some(labels) = labels
+        {
+            let is_true = |label: &Label| is_named(label, truth);
+            self.score.labelled += 1;
+            self.score.top1 += u64::from(labels.first().is_some_and(is_true));
+            self.score.top5 += u64::from(labels.iter().take(5).any(is_true));
+        }
+        if self.masks_topic.is_some()
+            && let Some(maps) = maps
+        {
+            self.answers.insert(stamp, maps.semantic.clone());
+            self.pair(stamp);
+        }
+    }
+
+    /// Takes a message of the masks topic; others are none of its business.
+    ///
+    /// # Errors
+    /// If it is no mono8 picture.
+    pub fn mask(&mut self, message: &Message) -> anyhow::Result<()> {
+        if self.masks_topic.as_deref() != Some(&*message.topic) {
+            return Ok(());
+        }
+        let image = Image::read(&message.payload)?;
+        let picture = image.raw_image()?;
+        anyhow::ensure!(
+            picture.encoding() == crate::frame::Encoding::Mono8,
+            "a true mask of encoding {} where mono8 is read",
+            image.encoding
+        );
+        let rows = (0..picture.height()).flat_map(|y| picture.row(y)).copied();
+        let stamp = image.header.stamp.nanoseconds();
+        self.true_masks.insert(stamp, rows.collect());
+        self.pair(stamp);
+        Ok(())
+    }
+
+    fn pair(&mut self, stamp: i64) {
+        if self.true_masks.contains_key(&stamp)
+            && self.answers.contains_key(&stamp)
+            && let (Some(truth), Some(answer)) =
+                (self.true_masks.remove(&stamp), self.answers.remove(&stamp))
+        {
+            self.count(&truth, &answer);
+        }
+        for waiting in [&mut self.true_masks, &mut self.answers] {
+            while waiting.len() > MAX_WAITING {
+                waiting.pop_first();
+            }
+        }
+    }
+
+    fn count(&mut self, truth: &[u8], answer: &[u8]) {
+        if truth.len() != answer.len() {
+            tracing::warn!("a true mask of {} pixels is not the picture's size", truth.len());
+            return;
+        }
+        self.score.masked += 1;
+        let mut both = [0_u64; 256];
+        let (mut true_pixels, mut answered) = ([0_u64; 256], [0_u64; 256]);
+        for (truth, answer) in truth.iter().zip(answer).filter(|(truth, _)| **truth != 255) {
+            true_pixels[*truth as usize] += 1;
+            answered[*answer as usize] += 1;
+            both[*truth as usize] += u64::from(truth == answer);
+        }
+        for (id, class) in self.classes.iter().enumerate().take(255) {
+            let either = true_pixels[id] + answered[id] - both[id];
+            let sum = self.score.overlap.entry(class.clone()).or_default();
+            *sum = (sum.0 + both[id], sum.1 + either);
+        }
+    }
+
+    /// The score.
+    pub fn finish(self) -> Score {
+        self.score
+    }
+}
+
+/// Whether a label is the one meant: by name, whatever the case, or by index.
+fn is_named(label: &Label, truth: &str) -> bool {
+    let truth = truth.trim();
+    label.name.eq_ignore_ascii_case(truth) || truth.parse() == Ok(label.index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_of_known_masks() {
+        let mut truth = Truth {
+            labels_by_stamp: [(5, "Cat".to_owned())].into(),
+            labels_by_time: [(10, "7".to_owned())].into(),
+            masks_topic: None,
+            classes: vec!["road".to_owned(), "wall".to_owned()],
+            true_masks: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            score: Score::default(),
+        };
+        truth.count(&[0, 0, 1, 255], &[0, 1, 1, 1]);
+        let label = |name: &str, index| Label { name: name.to_owned(), index, score: 0.5 };
+        truth.answer(5, 5, Some(&[label("cat", 3)]), None);
+        truth.answer(6, 12, Some(&[label("cat", 3), label("dog", 7)]), None);
+        truth.answer(7, 9, Some(&[label("cat", 3)]), None);
+        let mut score = truth.finish();
+        assert_eq!(score.overlap["road"], (1, 2));
+        assert_eq!(score.overlap["wall"], (1, 2), "255 counts nowhere");
+        assert_eq!(score.mean_iou(), Some(0.5));
+        assert_eq!((score.labelled, score.top1, score.top5), (2, 1, 2));
+        score.add(&score.clone());
+        assert_eq!((score.top1_share(), score.overlap["road"]), (Some(0.5), (2, 4)));
+    }
+}
