@@ -285,17 +285,24 @@ impl Replay {
                     output.copy(&message)?;
                 }
             }
-            Item::Frame(queued) => match self.process(&queued) {
-                Ok(result) => self.use_result(&queued, result)?,
-                Err(FrameFailure::Pipeline(PipelineError::Network(error))) => {
-                    return Err(error.into());
+            Item::Frame(queued) => {
+                // What cannot be processed is copied too: the copy is of the bag, not of the run.
+                if let Some(output) = &mut self.output {
+                    output.copy(&queued.message)?;
                 }
-                Err(error) => {
-                    let bag = self.report.bags.join(", ");
-                    let (topic, time) = (&queued.message.topic, seconds(queued.message.log_time));
-                    self.fail(format!("{bag}: {topic} at {time}: {error}"));
+                match self.process(&queued) {
+                    Ok(result) => self.use_result(&queued, result)?,
+                    Err(FrameFailure::Pipeline(PipelineError::Network(error))) => {
+                        return Err(error.into());
+                    }
+                    Err(error) => {
+                        let bag = self.report.bags.join(", ");
+                        let message = &queued.message;
+                        let (topic, time) = (&message.topic, seconds(message.log_time));
+                        self.fail(format!("{bag}: {topic} at {time}: {error}"));
+                    }
                 }
-            },
+            }
         }
         Ok(())
     }
@@ -346,7 +353,6 @@ impl Replay {
             }
         }
         if let Some(output) = &mut self.output {
-            output.copy(message)?;
             let network = self.pipeline.network();
             output.write(queued.camera, header, message.log_time, &mut result, network)?;
         }
