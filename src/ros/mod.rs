@@ -18,6 +18,7 @@ mod output;
 mod parameter_services;
 mod worker;
 
+use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -216,7 +217,10 @@ fn filter(level: LogLevel) -> EnvFilter {
 
 fn start_logging(level: LogLevel) -> LogFilter {
     let (filter, handle) = reload::Layer::new(filter(level));
-    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     tracing_subscriber::registry().with(filter).with(lines).init();
     handle
 }

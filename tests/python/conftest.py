@@ -47,8 +47,8 @@ def photograph(name: str, size: tuple[int, int] = (640, 480)) -> np.ndarray:
     width, height = picture.size
     scale = max(size[0] / width, size[1] / height)
     cut = (size[0] / scale, size[1] / scale)
-    left, top = (width - cut[0]) / 2, (height - cut[1]) / 2
-    box = (left, top, left + cut[0], top + cut[1])
+    left, top = max(0.0, (width - cut[0]) / 2), max(0.0, (height - cut[1]) / 2)
+    box = (left, top, min(width, left + cut[0]), min(height, top + cut[1]))
     return np.asarray(picture.resize(size, Picture.Resampling.BICUBIC, box=box))
 
 
