@@ -4,6 +4,7 @@ from pathlib import Path
 
 import onnx
 import torch
+import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import Tensor, nn
 
@@ -65,7 +66,7 @@ class Classifier(nn.Module):
         self.conv10 = nn.Conv2d(512, classes, 1)
 
     def forward(self, fire9: Tensor) -> Tensor:
-        return torch.relu(self.conv10(self.dropout(fire9))).mean((2, 3))
+        return F.adaptive_avg_pool2d(torch.relu(self.conv10(self.dropout(fire9))), 1).flatten(1)
 
 
 def load_pretrained(path: Path) -> tuple[SqueezeNet, Classifier]:

@@ -135,7 +135,7 @@ class SegmentationBranch(nn.Module):
             fire7 = F.max_pool2d(fire7, 3, 2, ceil_mode=True)
         at16 = self.trunk16(self.lateral16(torch.cat([fire7, fire9], 1)))
         at32 = self.trunk32(self.down32(at16))
-        at32 = at32 + self.context(at32.mean((2, 3), keepdim=True))
+        at32 = at32 + self.context(F.adaptive_avg_pool2d(at32, 1))
         at16 = at16 + resize_like(at32, at16)
         at8 = self.lateral8(maps["fire5"])
         at8 = self.fuse8(at8 + resize_like(self.merge16(at16), at8))
