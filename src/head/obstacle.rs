@@ -1,7 +1,7 @@
 //! Connected regions of obstacle classes, as boxes in source pixels.
-
-use image::{GrayImage, Luma};
-use imageproc::region_labelling::{Connectivity, connected_components};
+//!
+//! Each row of the mask is cut into runs of one class; a run joins the regions that touch it
+//! from the row above (union-find). That looks at each pixel once and keeps no picture of labels.
 
 use crate::geometry::{Placement, Rect};
 use crate::head::segmentation::{Meanings, UNKNOWN};
@@ -13,6 +13,7 @@ use crate::settings::{MaskSize, ObstacleSettings};
 /// its pixels (2 source pixels at 640x480), and the search takes a fraction of a millisecond.
 const SEARCH_WIDTH: u32 = 320;
 
+/// What is known of a region, in search pixels; `right` and `bottom` are the last ones within.
 #[derive(Debug, Clone, Copy)]
 struct Region {
     left: u32,
@@ -20,12 +21,138 @@ struct Region {
     right: u32,
     bottom: u32,
     cells: u32,
-    confidence: u32,
+    /// Sum over the cells, each 0 to 255.
+    confidence: u64,
     class: u8,
 }
 
+/// Neighbouring pixels of one obstacle class in one row: columns `start..end`.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    start: u32,
+    end: u32,
+    region: usize,
+    class: u8,
+}
+
+/// Regions that may turn out to be one.
+#[derive(Debug, Default)]
+struct Regions {
+    /// By region: another one that it is part of, or itself.
+    parents: Vec<usize>,
+    /// By region; only that of a root counts.
+    found: Vec<Region>,
+}
+
+impl Regions {
+    fn add(&mut self, region: Region) -> usize {
+        self.parents.push(self.found.len());
+        self.found.push(region);
+        self.found.len() - 1
+    }
+
+    fn root(&mut self, mut region: usize) -> usize {
+        while self.parents[region] != region {
+            self.parents[region] = self.parents[self.parents[region]];
+            region = self.parents[region];
+        }
+        region
+    }
+
+    /// Makes two regions one and gives its root.
+    fn join(&mut self, a: usize, b: usize) -> usize {
+        let (a, b) = (self.root(a), self.root(b));
+        if a == b {
+            return a;
+        }
+        // The older one stays, so that roots keep the order in which they were met.
+        let (kept, gone) = (a.min(b), a.max(b));
+        self.parents[gone] = kept;
+        let other = self.found[gone];
+        let region = &mut self.found[kept];
+        region.left = region.left.min(other.left);
+        region.top = region.top.min(other.top);
+        region.right = region.right.max(other.right);
+        region.bottom = region.bottom.max(other.bottom);
+        region.cells += other.cells;
+        region.confidence += other.confidence;
+        kept
+    }
+
+    fn into_roots(self) -> impl Iterator<Item = Region> {
+        let Self { parents, found } = self;
+        found
+            .into_iter()
+            .zip(parents)
+            .enumerate()
+            .filter_map(|(index, (region, parent))| (index == parent).then_some(region))
+    }
+}
+
+/// All regions (8-connected, of one class each) on every `stride`-th pixel of every `stride`-th
+/// row.
+fn regions(maps: &Maps, meanings: &Meanings, stride: u32) -> Regions {
+    let mut is_obstacle = [false; 256];
+    for class in 0..UNKNOWN {
+        is_obstacle[class as usize] = meanings.is_obstacle(class);
+    }
+    let mut regions = Regions::default();
+    let (mut above, mut runs): (Vec<Run>, Vec<Run>) = (Vec::new(), Vec::new());
+    let width = maps.size.width as usize;
+    let rows = maps.semantic.chunks_exact(width).zip(maps.confidence.chunks_exact(width));
+    for (y, (ids, confidences)) in (0..).zip(rows.step_by(stride as usize)) {
+        std::mem::swap(&mut above, &mut runs);
+        runs.clear();
+        let mut run: Option<(u8, u32, u64)> = None;
+        let mut first_above = 0;
+        let mut end_run = |(class, start, confidence): (u8, u32, u64), end: u32| {
+            let mut region = regions.add(Region {
+                left: start,
+                top: y,
+                right: end - 1,
+                bottom: y,
+                cells: end - start,
+                confidence,
+                class,
+            });
+            // Runs above that end before this one starts, corners counted, touch no later one.
+            while above.get(first_above).is_some_and(|other| other.end < start) {
+                first_above += 1;
+            }
+            for other in above[first_above..].iter().take_while(|other| other.start <= end) {
+                if other.class == class {
+                    region = regions.join(region, other.region);
+                }
+            }
+            runs.push(Run { start, end, region, class });
+        };
+        let columns = ids.iter().zip(confidences).step_by(stride as usize);
+        let mut x = 0;
+        for (&class, &confidence) in columns {
+            match &mut run {
+                Some((running, _, sum)) if *running == class => *sum += u64::from(confidence),
+                _ => {
+                    if let Some(ended) = run.take() {
+                        end_run(ended, x);
+                    }
+                    run = is_obstacle[class as usize].then_some((class, x, confidence.into()));
+                }
+            }
+            x += 1;
+        }
+        if let Some(ended) = run {
+            end_run(ended, x);
+        }
+    }
+    regions
+}
+
 /// Regions of one obstacle class each (8-connected), lowest edge first, the larger first among
-/// equals. Smaller ones than `settings.min_area` of the picture are left out.
+/// equals. Smaller ones than `settings.min_area` of the picture are left out, and all after the
+/// first `settings.max_count`.
+///
+/// `size_is` says of what size the maps are; `placement` takes those of the network's size back
+/// to source pixels.
 pub fn find(
     maps: &Maps,
     size_is: MaskSize,
@@ -35,37 +162,8 @@ pub fn find(
     settings: &ObstacleSettings,
 ) -> Vec<Obstacle> {
     let stride = maps.size.width.div_ceil(SEARCH_WIDTH).max(1);
-    let (width, height) = (maps.size.width.div_ceil(stride), maps.size.height.div_ceil(stride));
-    let index = |x: u32, y: u32| (y * stride * maps.size.width + x * stride) as usize;
-    // 0 is background, class c is c + 1.
-    let search = GrayImage::from_fn(width, height, |x, y| {
-        let class = maps.semantic[index(x, y)];
-        Luma([if class != UNKNOWN && meanings.is_obstacle(class) { class + 1 } else { 0 }])
-    });
-    let labelled = connected_components(&search, Connectivity::Eight, Luma([0]));
-    let mut regions: Vec<Option<Region>> = Vec::new();
-    for (x, y, label) in labelled.enumerate_pixels() {
-        let label = label.0[0] as usize;
-        if label == 0 {
-            continue;
-        }
-        if regions.len() <= label {
-            regions.resize(label + 1, None);
-        }
-        let region = regions[label].get_or_insert(Region {
-            left: x,
-            top: y,
-            right: x,
-            bottom: y,
-            cells: 0,
-            confidence: 0,
-            class: search.get_pixel(x, y).0[0] - 1,
-        });
-        region.left = region.left.min(x);
-        region.right = region.right.max(x);
-        region.bottom = region.bottom.max(y);
-        region.cells += 1;
-        region.confidence += u32::from(maps.confidence[index(x, y)]);
+    if maps.size.area() == 0 {
+        return Vec::new();
     }
     let [x_map, y_map] = match size_is {
         MaskSize::Source => [(1.0, 0.0); 2],
@@ -79,9 +177,8 @@ pub fn find(
         let (start, end) = (start.max(0.0), end.min(f64::from(side)));
         (start, end - start)
     };
-    let mut obstacles: Vec<Obstacle> = regions
-        .into_iter()
-        .flatten()
+    let mut obstacles: Vec<Obstacle> = regions(maps, meanings, stride)
+        .into_roots()
         .filter(|region| f64::from(region.cells) * cell_area >= least)
         .map(|region| {
             let image = placement.image_size;
@@ -185,5 +282,87 @@ mod tests {
         let expected = Rect { left: 80.0, top: 120.0, width: 160.0, height: 60.0 };
         assert_eq!(obstacles[0].bounding_box, expected);
         assert!((obstacles[0].area_px - 9600.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn arms_that_meet_below_are_one_region() {
+        // A comb: three teeth, joined by their last row alone.
+        let comb =
+            maps(&[(1, 4, 4, 2, 10), (1, 10, 6, 2, 8), (1, 20, 2, 2, 12), (1, 4, 14, 18, 1)]);
+        let obstacles = find_in(&comb, MaskSize::Source, comb.size);
+        assert_eq!(obstacles.len(), 1);
+        let expected = Rect { left: 4.0, top: 2.0, width: 18.0, height: 13.0 };
+        assert_eq!(obstacles[0].bounding_box, expected);
+        assert_eq!(obstacles[0].area_px, f64::from(20 + 16 + 24 + 18));
+    }
+
+    /// Regions by flood fill: class, cells and box, in any order.
+    fn flooded(maps: &Maps) -> Vec<(u8, usize, [u32; 4])> {
+        let (width, height) = (maps.size.width as i32, maps.size.height as i32);
+        let mut is_done = vec![false; maps.size.area()];
+        let mut regions = Vec::new();
+        for start in 0..maps.size.area() {
+            let class = maps.semantic[start];
+            if class == 0 || is_done[start] {
+                continue;
+            }
+            is_done[start] = true;
+            let (mut stack, mut cells) = (vec![start as i32], 0);
+            let mut edges = [u32::MAX, u32::MAX, 0, 0];
+            while let Some(at) = stack.pop() {
+                let (x, y) = (at % width, at / width);
+                cells += 1;
+                edges = [
+                    edges[0].min(x as u32),
+                    edges[1].min(y as u32),
+                    edges[2].max(x as u32 + 1),
+                    edges[3].max(y as u32 + 1),
+                ];
+                for (x, y) in (-1..=1).flat_map(|dy| (-1..=1).map(move |dx| (x + dx, y + dy))) {
+                    let next = (y * width + x) as usize;
+                    if (0..width).contains(&x)
+                        && (0..height).contains(&y)
+                        && !is_done[next]
+                        && maps.semantic[next] == class
+                    {
+                        is_done[next] = true;
+                        stack.push(next as i32);
+                    }
+                }
+            }
+            regions.push((class, cells, edges));
+        }
+        regions
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn agrees_with_flood_fill(ids in proptest::collection::vec(0_u8..3, 1..400), width in 1..24) {
+            let size = Size::new(width as u32, (ids.len() as u32).div_ceil(width as u32));
+            let mut semantic = ids;
+            semantic.resize(size.area(), 0);
+            let confidence = vec![255; size.area()];
+            let maps =
+                Maps { size, traversability: Vec::new(), semantic, confidence, cost: Vec::new() };
+            let spec = spec();
+            let meanings = Meanings::new(&spec, &crate::settings::MaskSettings::default());
+            let placement = place(size, size, Fit::Stretch, 0);
+            let settings = ObstacleSettings { min_area: 0.0, max_count: usize::MAX };
+            let found = find(&maps, MaskSize::Source, &placement, &spec, &meanings, &settings);
+            let mut found: Vec<_> = found
+                .iter()
+                .map(|o| {
+                    let r = o.bounding_box;
+                    let edges = [r.left, r.top, r.left + r.width, r.top + r.height];
+                    (o.class_id, o.area_px as usize, edges.map(|edge| edge as u32))
+                })
+                .collect();
+            let mut expected = flooded(&maps);
+            found.sort_unstable();
+            expected.sort_unstable();
+            proptest::prop_assert_eq!(found, expected);
+        }
     }
 }

@@ -3,12 +3,53 @@
 //! The softmax is taken on the network's coarse grid; its probabilities, and the expected cost
 //! with them, are interpolated bilinearly (half-pixel convention, clamped at the edges) straight
 //! to the wanted size, and the arg-max is taken there. All of it is one pass over the output.
+//!
+//! ```
+//! use squeezenet_node::geometry::{Fit, Size, place};
+//! use squeezenet_node::head::segmentation::{Grid, Meanings, SegmentationHead};
+//! use squeezenet_node::manifest::{SegmentationClass, SegmentationSpec, Traversability};
+//! use squeezenet_node::settings::MaskSettings;
+//!
+//! let class = |name: &str, traversability, cost| SegmentationClass {
+//!     name: name.to_owned(),
+//!     color: [0; 3],
+//!     traversability,
+//!     cost,
+//! };
+//! let spec = SegmentationSpec {
+//!     output: "segmentation".to_owned(),
+//!     temperature: 1.0,
+//!     classes: vec![
+//!         class("road", Traversability::Traversable, 0),
+//!         class("wall", Traversability::Obstacle, 254),
+//!     ],
+//! };
+//! let settings = MaskSettings::default();
+//! let meanings = Meanings::new(&spec, &settings);
+//! let placement = place(Size::new(8, 4), Size::new(64, 64), Fit::Stretch, 0);
+//! // Two classes on a grid of 2x1 cells: road on the left, wall on the right.
+//! let grid = Grid { logits: &[9.0, 0.0, 0.0, 9.0], size: Size::new(2, 1) };
+//!
+//! let mut head = SegmentationHead::default();
+//! let maps = head.run(grid, &placement, &spec, &meanings, &settings, true);
+//! assert_eq!(maps.semantic[..8], [0, 0, 0, 0, 1, 1, 1, 1]);
+//! assert_eq!(maps.traversability[..8], [0, 0, 0, 0, 2, 2, 2, 2]);
+//! assert_eq!((maps.cost[0], maps.cost[7]), (0, 254));
+//! head.recycle(maps); // the next run writes into the same memory
+//! ```
+
+mod axis;
+mod probability;
+mod upsample;
 
 use crate::geometry::{Placement, Size};
-use crate::head::classification::softmax;
 use crate::manifest::{SegmentationSpec, Traversability};
 use crate::result::Maps;
 use crate::settings::{MaskSettings, MaskSize};
+
+use axis::Axis;
+use probability::Planes;
+use upsample::{Rules, Upsampler};
 
 /// The id of a pixel that is not known.
 pub const UNKNOWN: u8 = 255;
@@ -25,27 +66,14 @@ pub struct Grid<'a> {
 /// Makes masks; keeps its buffers from frame to frame.
 #[derive(Debug, Default)]
 pub struct SegmentationHead {
-    /// Planes of probabilities, then the expected known cost, then the probability of a known one.
-    planes: Vec<f32>,
-    cell: Vec<f32>,
-    cell_logits: Vec<f32>,
-    columns: Vec<Tap>,
-    /// One output row of each plane, interpolated between two rows of the grid, then as wide as
-    /// the output.
-    grid_row: Vec<f32>,
-    row: Vec<f32>,
-    best: Vec<f32>,
-    best_class: Vec<u8>,
+    planes: Planes,
+    upsampler: Upsampler,
+    /// The axes of the last run, and what they were made for: cameras seldom change their size.
+    axes: Option<(AxesKey, [Axis; 2])>,
+    recycled: Option<Maps>,
 }
 
-/// Where an output column (or row) lies between two of the grid.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Tap {
-    first: u32,
-    second: u32,
-    /// Weight of the second, 0 to 1; negative outside of what the network saw.
-    weight: f32,
-}
+type AxesKey = (Placement, MaskSize, Size);
 
 /// What each class means under the settings in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +109,10 @@ impl SegmentationHead {
     ///
     /// The cost of a pixel is the mean over the classes with a known cost, weighted by their
     /// probabilities; it is unknown (255) where those classes have less than half of the
-    /// probability together. Pixels of a confidence below `settings.min_confidence`, and those
-    /// outside of what the network saw, are unknown in mask and cost.
+    /// probability together. Pixels of a confidence below `settings.min_confidence` are unknown
+    /// in mask and cost. Those outside of what the network saw, which a centre crop leaves, are
+    /// unknown too, of confidence 0. A grid with fewer logits than `spec` has classes for gives
+    /// maps in which nothing is known.
     pub fn run(
         &mut self,
         grid: Grid<'_>,
@@ -92,177 +122,64 @@ impl SegmentationHead {
         settings: &MaskSettings,
         want_cost: bool,
     ) -> Maps {
-        let classes = spec.classes.len();
         let size = match settings.size {
             MaskSize::Source => placement.image_size,
             MaskSize::Network => placement.input_size,
         };
-        self.probabilities(grid, spec.temperature, meanings);
-        let planes = if want_cost { classes + 2 } else { classes };
-        let [x, y] = taps(placement, settings.size, grid.size, size);
-        self.columns = x;
-        let area = size.area();
-        let mut maps = Maps {
-            size,
-            semantic: vec![UNKNOWN; area],
-            traversability: vec![UNKNOWN; area],
-            confidence: vec![0; area],
-            cost: if want_cost { vec![UNKNOWN; area] } else { Vec::new() },
+        let key = (*placement, settings.size, grid.size);
+        if self.axes.as_ref().is_none_or(|(made_for, _)| *made_for != key) {
+            self.axes = Some((key, axis::axes(placement, settings.size, grid.size, size)));
+        }
+        let classes = meanings.cost.len();
+        let cells = grid.size.area();
+        let is_usable = classes > 0 && cells > 0 && grid.logits.len() >= classes * cells;
+        let seen = match &self.axes {
+            Some((_, axes)) if is_usable => Some(axes),
+            _ => None,
         };
-        let width = size.width as usize;
-        let grid_width = grid.size.width as usize;
-        self.grid_row.resize(planes * grid_width, 0.0);
-        self.row.resize(planes * width, 0.0);
-        self.best.resize(width, 0.0);
-        self.best_class.resize(width, 0);
-        for (row, tap) in y.into_iter().enumerate() {
-            if tap.weight < 0.0 {
-                continue;
-            }
-            for plane in 0..planes {
-                let start = plane * grid.size.area();
-                let line = |y: u32| &self.planes[start + y as usize * grid_width..][..grid_width];
-                let out = &mut self.grid_row[plane * grid_width..][..grid_width];
-                mix(line(tap.first), line(tap.second), tap.weight, out);
-                widen(out, &self.columns, &mut self.row[plane * width..][..width]);
-            }
-            self.arg_max(classes, width);
-            let range = row * width..(row + 1) * width;
-            self.write_row(
-                classes,
-                meanings,
-                settings.min_confidence,
-                &mut maps.semantic[range.clone()],
-                &mut maps.traversability[range.clone()],
-                &mut maps.confidence[range.clone()],
-                if want_cost { &mut maps.cost[range] } else { &mut [] },
-            );
+        let is_all_seen = seen.is_some_and(|[x, y]| {
+            x.outputs() == size.width as usize && y.outputs() == size.height as usize
+        });
+        let mut maps = blank(self.recycled.take(), size, want_cost, is_all_seen);
+        if let Some([x, y]) = seen {
+            let costs = want_cost.then_some(&meanings.cost[..]);
+            self.planes.fill(&grid.logits[..classes * cells], classes, spec.temperature, costs);
+            let rules = Rules {
+                traversability: &meanings.traversability,
+                min_confidence: settings.min_confidence,
+            };
+            self.upsampler.run(&self.planes, [x, y], &rules, &mut maps);
         }
         maps
     }
 
-    /// Softmax and expected cost of each cell, plane by plane.
-    fn probabilities(&mut self, grid: Grid<'_>, temperature: f32, meanings: &Meanings) {
-        let cells = grid.size.area();
-        let classes = meanings.cost.len();
-        self.planes.resize((classes + 2) * cells, 0.0);
-        self.cell_logits.resize(classes, 0.0);
-        for cell in 0..cells {
-            for (class, logit) in self.cell_logits.iter_mut().enumerate() {
-                *logit = grid.logits[class * cells + cell];
-            }
-            softmax(&self.cell_logits, temperature, &mut self.cell);
-            let (mut cost, mut known) = (0.0, 0.0);
-            for (class, probability) in self.cell.iter().enumerate() {
-                self.planes[class * cells + cell] = *probability;
-                if meanings.cost[class] != UNKNOWN {
-                    cost += probability * f32::from(meanings.cost[class]);
-                    known += probability;
-                }
-            }
-            self.planes[classes * cells + cell] = cost;
-            self.planes[(classes + 1) * cells + cell] = known;
-        }
-    }
-
-    fn arg_max(&mut self, classes: usize, width: usize) {
-        let (best, best_class) = (&mut self.best[..width], &mut self.best_class[..width]);
-        best.copy_from_slice(&self.row[..width]);
-        best_class.fill(0);
-        for class in 1..classes {
-            let candidates = &self.row[class * width..][..width];
-            for ((best, best_class), candidate) in
-                best.iter_mut().zip(best_class.iter_mut()).zip(candidates)
-            {
-                let is_better = *candidate > *best;
-                *best = if is_better { *candidate } else { *best };
-                *best_class = if is_better { class as u8 } else { *best_class };
-            }
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one output row each")]
-    fn write_row(
-        &self,
-        classes: usize,
-        meanings: &Meanings,
-        min_confidence: f32,
-        semantic: &mut [u8],
-        traversability: &mut [u8],
-        confidence: &mut [u8],
-        cost: &mut [u8],
-    ) {
-        let width = semantic.len();
-        let mut ids = [UNKNOWN; 256];
-        for (id, meaning) in ids.iter_mut().zip(&meanings.traversability) {
-            *id = *meaning;
-        }
-        for x in 0..width {
-            if self.columns[x].weight < 0.0 {
-                continue;
-            }
-            let probability = self.best[x];
-            confidence[x] = (probability * 255.0 + 0.5) as u8;
-            let is_known = probability >= min_confidence;
-            let class = if is_known { self.best_class[x] } else { UNKNOWN };
-            semantic[x] = class;
-            traversability[x] = ids[class as usize];
-            if let Some(cost) = cost.get_mut(x) {
-                let known = self.row[(classes + 1) * width + x];
-                if is_known && known >= 0.5 {
-                    *cost = (self.row[classes * width + x] / known + 0.5).min(254.0) as u8;
-                }
-            }
-        }
+    /// Takes back maps of a frame that is done with, so that the next run needs no new memory.
+    pub fn recycle(&mut self, maps: Maps) {
+        self.recycled = Some(maps);
     }
 }
 
-/// `a + (b - a) * weight`, element by element.
-fn mix(a: &[f32], b: &[f32], weight: f32, out: &mut [f32]) {
-    for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-        *out = a + (b - a) * weight;
-    }
-}
-
-/// One row of the grid, interpolated to the output's columns.
-fn widen(line: &[f32], columns: &[Tap], out: &mut [f32]) {
-    for (out, tap) in out.iter_mut().zip(columns) {
-        let (a, b) = (line[tap.first as usize], line[tap.second as usize]);
-        *out = a + (b - a) * tap.weight;
-    }
-}
-
-/// For x and y: where each output pixel's centre lies in the grid.
-fn taps(placement: &Placement, kind: MaskSize, grid: Size, out: Size) -> [Vec<Tap>; 2] {
-    let input = placement.input_size;
-    let image_from_tensor = match kind {
-        MaskSize::Source => placement.image_from_tensor(),
-        MaskSize::Network => [(1.0, 0.0); 2],
+/// Maps of `size`; those that are not going to be written all over are made unknown.
+fn blank(recycled: Option<Maps>, size: Size, want_cost: bool, is_all_written: bool) -> Maps {
+    let mut maps = recycled.unwrap_or_else(|| Maps {
+        size,
+        semantic: Vec::new(),
+        traversability: Vec::new(),
+        confidence: Vec::new(),
+        cost: Vec::new(),
+    });
+    maps.size = size;
+    let reset = |map: &mut Vec<u8>, len: usize, value: u8| {
+        if !is_all_written {
+            map.clear();
+        }
+        map.resize(len, value);
     };
-    // The part of the tensor that holds picture; the bars of a letterbox are unknown.
-    let (left, top) = (f64::from(placement.target_origin.0), f64::from(placement.target_origin.1));
-    let filled = [
-        (left, left + f64::from(placement.target_size.width)),
-        (top, top + f64::from(placement.target_size.height)),
-    ];
-    let axis = |axis: usize, out: u32, input: u32, grid: u32| {
-        let (scale, offset) = image_from_tensor[axis];
-        let (from, to) = filled[axis];
-        let tap = |i: u32| {
-            let in_tensor = (f64::from(i) + 0.5 - offset) / scale;
-            let in_grid = in_tensor * f64::from(grid) / f64::from(input) - 0.5;
-            let clamped = in_grid.clamp(0.0, f64::from(grid - 1));
-            let first = clamped.floor();
-            let is_inside = in_tensor >= from && in_tensor <= to;
-            Tap {
-                first: first as u32,
-                second: (first as u32 + 1).min(grid - 1),
-                weight: if is_inside { (clamped - first) as f32 } else { -1.0 },
-            }
-        };
-        (0..out).map(tap).collect()
-    };
-    [axis(0, out.width, input.width, grid.width), axis(1, out.height, input.height, grid.height)]
+    reset(&mut maps.semantic, size.area(), UNKNOWN);
+    reset(&mut maps.traversability, size.area(), UNKNOWN);
+    reset(&mut maps.confidence, size.area(), 0);
+    reset(&mut maps.cost, if want_cost { size.area() } else { 0 }, UNKNOWN);
+    maps
 }
 
 #[cfg(test)]
