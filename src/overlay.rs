@@ -3,7 +3,7 @@
 use embedded_graphics::Drawable;
 use embedded_graphics::draw_target::DrawTarget;
 use embedded_graphics::geometry::{OriginDimensions, Point, Size as GraphicsSize};
-use embedded_graphics::mono_font::ascii::{FONT_6X13, FONT_7X14_BOLD, FONT_10X20};
+use embedded_graphics::mono_font::ascii::{FONT_5X8, FONT_6X13, FONT_7X14_BOLD, FONT_10X20};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
 use embedded_graphics::pixelcolor::{Rgb888, RgbColor};
 use embedded_graphics::primitives::{Primitive, PrimitiveStyle, Rectangle};
@@ -40,21 +40,22 @@ pub fn draw(picture: &mut Picture, overlay: &Overlay<'_>) {
     if let Some((maps, spec, kind)) = overlay.mask {
         blend(picture, maps, spec, kind, overlay.alpha);
     }
-    let font = font_for(picture.size);
+    let size = picture.size;
+    let text = TextSize::for_lines(size);
+    let small = TextSize::for_names(size);
     let mut canvas = Canvas { picture };
     for obstacle in overlay.obstacles {
         let color = overlay
             .mask
             .map_or([255, 255, 255], |(_, spec, _)| class_color(spec, obstacle.class_id));
         canvas.frame(obstacle.bounding_box, color);
-        let name = format!("{} {:.0}", obstacle.class, 100.0 * obstacle.score);
-        let at = Point::new(
-            obstacle.bounding_box.left as i32,
-            obstacle.bounding_box.top as i32 - FONT_6X13.character_size.height as i32,
-        );
+        let name = format!("{} {:.0}%", obstacle.class, 100.0 * obstacle.score);
+        let left = obstacle.bounding_box.left as i32;
+        // Above the box, or within where there is no room above it.
+        let top = (obstacle.bounding_box.top as i32 - small.height()).max(0);
         // Names of small boxes would hide more than they tell.
-        if obstacle.bounding_box.width * 2.0 > name.len() as f64 * 6.0 {
-            canvas.write(&name, at, &FONT_6X13, color);
+        if obstacle.bounding_box.width * 2.0 > f64::from(small.width(&name)) {
+            canvas.write(&name, Point::new(left, top), small, color);
         }
     }
     let mut lines: Vec<String> = overlay
@@ -69,20 +70,52 @@ pub fn draw(picture: &mut Picture, overlay: &Overlay<'_>) {
     if let Some(rate) = overlay.frames_per_s {
         lines.push(format!("{rate:.1} frames/s"));
     }
-    let line_height = font.character_size.height as i32 + 1;
     for (index, line) in lines.iter().enumerate() {
-        canvas.write(line, Point::new(2, 2 + index as i32 * line_height), font, [255, 255, 255]);
+        let at = Point::new(2, 2 + index as i32 * (text.height() + 1));
+        canvas.write(line, at, text, [255, 255, 255]);
     }
     if let Some((maps, spec, kind)) = overlay.mask {
-        canvas.legend(maps, spec, kind);
+        canvas.legend(maps, spec, kind, small);
     }
 }
 
-fn font_for(size: Size) -> &'static MonoFont<'static> {
-    match size.width {
-        0..400 => &FONT_6X13,
-        400..900 => &FONT_7X14_BOLD,
-        _ => &FONT_10X20,
+/// A font, and how many times it is enlarged: the fonts end where large pictures begin.
+#[derive(Debug, Clone, Copy)]
+struct TextSize {
+    font: &'static MonoFont<'static>,
+    scale: u32,
+}
+
+impl TextSize {
+    /// For labels, place and rate.
+    fn for_lines(size: Size) -> Self {
+        let font = match size.width {
+            0..240 => &FONT_5X8,
+            240..400 => &FONT_6X13,
+            400..900 => &FONT_7X14_BOLD,
+            _ => &FONT_10X20,
+        };
+        Self { font, scale: (size.width / 1280).max(1) }
+    }
+
+    /// For the names of boxes and of the legend.
+    fn for_names(size: Size) -> Self {
+        let font = match size.width {
+            0..240 => &FONT_5X8,
+            240..900 => &FONT_6X13,
+            900..1280 => &FONT_7X14_BOLD,
+            _ => &FONT_10X20,
+        };
+        Self { font, scale: (size.width / 1920).max(1) }
+    }
+
+    fn height(self) -> i32 {
+        (self.font.character_size.height * self.scale) as i32
+    }
+
+    fn width(self, text: &str) -> i32 {
+        let characters = text.chars().count() as u32;
+        (characters * self.font.character_size.width * self.scale) as i32
     }
 }
 
@@ -95,32 +128,44 @@ fn blend(picture: &mut Picture, maps: &Maps, spec: &SegmentationSpec, kind: Mask
         MaskKind::Semantic => &maps.semantic,
         MaskKind::Traversability => &maps.traversability,
     };
-    let mut colors = [[0_u8; 3]; 256];
+    let weight = (alpha.clamp(0.0, 1.0) * 256.0) as u16;
+    // By id: how much of the picture stays, in 256ths, and what is added to it.
+    let mut mixtures = [(256_u16, [0_u16; 3]); 256];
+    let mut set = |id: usize, color: [u8; 3]| {
+        // 255 is unknown and left as it is, whatever the classes.
+        if id < 255 {
+            mixtures[id] = (256 - weight, color.map(|value| u16::from(value) * weight));
+        }
+    };
     match kind {
         MaskKind::Semantic => {
-            for (color, class) in colors.iter_mut().zip(&spec.classes) {
-                *color = class.color;
-            }
+            spec.classes.iter().enumerate().for_each(|(id, class)| set(id, class.color));
         }
-        MaskKind::Traversability => colors[..4].copy_from_slice(&MEANING_COLORS),
+        MaskKind::Traversability => {
+            MEANING_COLORS.into_iter().enumerate().for_each(|(id, color)| set(id, color));
+        }
     }
-    let weight = (alpha.clamp(0.0, 1.0) * 256.0) as u32;
+    let mix = |pixel: &mut [u8], id: u8| {
+        let (stays, added) = mixtures[id as usize];
+        for (value, added) in pixel.iter_mut().zip(added) {
+            // At most 255 * 256, since the weights add up to 256.
+            *value = ((u16::from(*value) * stays + added) >> 8) as u8;
+        }
+    };
     let (size, mask) = (picture.size, maps.size);
-    for y in 0..size.height {
-        // A mask of the network's size is enlarged to its nearest pixels.
-        let mask_row = (u64::from(y) * u64::from(mask.height) / u64::from(size.height)) as usize;
-        let ids = &ids[mask_row * mask.width as usize..][..mask.width as usize];
-        let start = 3 * y as usize * size.width as usize;
-        let row = &mut picture.rgb[start..start + 3 * size.width as usize];
+    let (width, mask_width) = (size.width as usize, mask.width as usize);
+    if mask == size {
+        let pixels = picture.rgb.chunks_exact_mut(3).zip(ids);
+        pixels.for_each(|(pixel, id)| mix(pixel, *id));
+        return;
+    }
+    // A mask of the network's size is enlarged to its nearest pixels.
+    for y in 0..size.height as usize {
+        let mask_row = y * mask.height as usize / size.height as usize;
+        let ids = &ids[mask_row * mask_width..][..mask_width];
+        let row = &mut picture.rgb[3 * y * width..3 * (y + 1) * width];
         for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
-            let id = ids[x * ids.len() / size.width as usize];
-            if id == 255 {
-                continue;
-            }
-            for (value, color) in pixel.iter_mut().zip(colors[id as usize]) {
-                *value =
-                    ((u32::from(*value) * (256 - weight) + u32::from(color) * weight) >> 8) as u8;
-            }
+            mix(pixel, ids[x * mask_width / width]);
         }
     }
 }
@@ -161,13 +206,18 @@ impl DrawTarget for Canvas<'_> {
 
 impl Canvas<'_> {
     /// Text on a dark strip.
-    fn write(&mut self, text: &str, at: Point, font: &MonoFont<'_>, color: [u8; 3]) {
-        let width = text.chars().count() as u32 * font.character_size.width;
-        let strip = GraphicsSize::new(width + 2, font.character_size.height);
-        self.darken(Rectangle::new(at - Point::new(1, 0), strip));
-        let light = color.map(|value| value.max(110));
-        let style = MonoTextStyle::new(font, rgb888(light));
-        let Ok(_) = Text::with_baseline(text, at, style, Baseline::Top).draw(self);
+    fn write(&mut self, text: &str, at: Point, text_size: TextSize, color: [u8; 3]) {
+        let margin = text_size.scale as i32;
+        let strip = GraphicsSize::new(
+            (text_size.width(text) + 2 * margin) as u32,
+            text_size.height() as u32,
+        );
+        self.darken(Rectangle::new(at - Point::new(margin, 0), strip));
+        let light = color.map(|value| value.max(180));
+        let style = MonoTextStyle::new(text_size.font, rgb888(light));
+        let mut enlarged = Enlarged { canvas: self, origin: at, scale: text_size.scale };
+        let Ok(_) =
+            Text::with_baseline(text, Point::zero(), style, Baseline::Top).draw(&mut enlarged);
     }
 
     fn darken(&mut self, area: Rectangle) {
@@ -195,7 +245,13 @@ impl Canvas<'_> {
     }
 
     /// Names and colours of what is in the mask, at the lower edge.
-    fn legend(&mut self, maps: &Maps, spec: &SegmentationSpec, kind: MaskKind) {
+    fn legend(
+        &mut self,
+        maps: &Maps,
+        spec: &SegmentationSpec,
+        kind: MaskKind,
+        text_size: TextSize,
+    ) {
         let ids = match kind {
             MaskKind::Semantic => &maps.semantic,
             MaskKind::Traversability => &maps.traversability,
@@ -211,19 +267,60 @@ impl Canvas<'_> {
                 .map(|t| (t.name(), MEANING_COLORS[t.id() as usize]))
                 .collect(),
         };
-        let font = &FONT_6X13;
-        let mut x = 4;
-        let y = self.picture.size.height as i32 - font.character_size.height as i32 - 2;
+        let (height, gap) = (text_size.height(), text_size.width(" "));
+        let swatch = height - 4 * text_size.scale as i32;
+        // Where each entry stands, in lines from the first one down.
+        let (mut x, mut line) = (gap, 0);
+        let mut placed = Vec::new();
         for (id, (name, color)) in entries.into_iter().enumerate() {
-            if !present[id] {
+            if !present.get(id).is_some_and(|present| *present) {
                 continue;
             }
-            let swatch = Rectangle::new(Point::new(x, y + 2), GraphicsSize::new(9, 9));
-            let text_at = Point::new(x + 12, y);
-            self.write(name, text_at, font, [255, 255, 255]);
-            let Ok(()) = swatch.into_styled(PrimitiveStyle::with_fill(rgb888(color))).draw(self);
-            x = text_at.x + (name.len() as u32 * font.character_size.width) as i32 + 8;
+            let width = swatch + gap + text_size.width(name);
+            if x + width > self.picture.size.width as i32 && x > gap {
+                (x, line) = (gap, line + 1);
+            }
+            placed.push((x, line, name, color));
+            x += width + gap;
         }
+        let bottom = self.picture.size.height as i32 - 2;
+        for (x, entry_line, name, color) in placed {
+            let y = bottom - (line - entry_line + 1) * (height + 1);
+            self.write(name, Point::new(x + swatch + gap / 2, y), text_size, [255, 255, 255]);
+            let corner = Point::new(x, y + (height - swatch) / 2);
+            let square = Rectangle::new(corner, GraphicsSize::new(swatch as u32, swatch as u32));
+            let Ok(()) = square.into_styled(PrimitiveStyle::with_fill(rgb888(color))).draw(self);
+        }
+    }
+}
+
+/// Draws into a canvas with every pixel `scale` times as wide and high.
+struct Enlarged<'a, 'b> {
+    canvas: &'a mut Canvas<'b>,
+    origin: Point,
+    scale: u32,
+}
+
+impl OriginDimensions for Enlarged<'_, '_> {
+    fn size(&self) -> GraphicsSize {
+        self.canvas.size()
+    }
+}
+
+impl DrawTarget for Enlarged<'_, '_> {
+    type Color = Rgb888;
+    type Error = std::convert::Infallible;
+
+    fn draw_iter<I>(&mut self, pixels: I) -> Result<(), Self::Error>
+    where
+        I: IntoIterator<Item = embedded_graphics::Pixel<Rgb888>>,
+    {
+        let square = GraphicsSize::new(self.scale, self.scale);
+        for embedded_graphics::Pixel(point, color) in pixels {
+            let corner = self.origin + point * self.scale as i32;
+            self.canvas.fill_solid(&Rectangle::new(corner, square), color)?;
+        }
+        Ok(())
     }
 }
 
@@ -300,6 +397,62 @@ mod tests {
             draw(&mut picture, &overlay);
             assert_eq!(picture.rgb.len(), 3 * size.area());
             assert!(to_jpeg(&picture, 80).unwrap().starts_with(&[0xff, 0xd8]));
+        }
+    }
+
+    #[test]
+    fn a_mask_of_the_networks_size_is_enlarged() {
+        let (size, mask) = (Size::new(300, 200), Size::new(3, 2));
+        let maps = Maps {
+            size: mask,
+            semantic: vec![0; 6],
+            traversability: vec![255, 2, 255, 255, 255, 255],
+            confidence: vec![255; 6],
+            cost: Vec::new(),
+        };
+        let spec =
+            SegmentationSpec { output: String::new(), temperature: 1.0, classes: Vec::new() };
+        let mut picture = gray(size);
+        blend(&mut picture, &maps, &spec, MaskKind::Traversability, 1.0);
+        let at = |x: usize, y: usize| &picture.rgb[3 * (y * 300 + x)..][..3];
+        assert_eq!((at(100, 0), at(199, 99)), (&MEANING_COLORS[2][..], &MEANING_COLORS[2][..]));
+        assert_eq!(
+            (at(99, 0), at(200, 0), at(100, 100)),
+            (&[100; 3][..], &[100; 3][..], &[100; 3][..])
+        );
+    }
+
+    #[test]
+    fn a_long_legend_is_wrapped_and_text_grows_with_the_picture() {
+        let class = |index: usize| crate::manifest::SegmentationClass {
+            name: format!("a long name {index}"),
+            color: [10 + index as u8, 200, 30],
+            traversability: Traversability::Obstacle,
+            cost: 254,
+        };
+        let spec = SegmentationSpec {
+            output: String::new(),
+            temperature: 1.0,
+            classes: (0..11).map(class).collect(),
+        };
+        for size in [Size::new(160, 120), Size::new(640, 480), Size::new(3840, 2160)] {
+            let semantic = (0..size.area()).map(|index| (index % 11) as u8).collect();
+            let map = vec![0; size.area()];
+            let maps = Maps {
+                size,
+                semantic,
+                traversability: map.clone(),
+                confidence: map,
+                cost: Vec::new(),
+            };
+            let mut picture = gray(size);
+            let overlay =
+                Overlay { mask: Some((&maps, &spec, MaskKind::Semantic)), ..Overlay::default() };
+            draw(&mut picture, &overlay);
+            for class in &spec.classes {
+                let swatch = picture.rgb.chunks_exact(3).filter(|pixel| **pixel == class.color);
+                assert!(swatch.count() >= 16, "{} has no swatch at {size}", class.name);
+            }
         }
     }
 }
