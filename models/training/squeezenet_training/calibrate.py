@@ -95,7 +95,7 @@ def segmentation(args: argparse.Namespace, backbone) -> dict:
     counts = np.zeros((data.count, data.count), np.int64)
     answers = {1.0: ([], []), best: ([], [])}
     for index, logits in enumerate(tqdm(pictures, leave=False)):
-        target = torch.from_numpy(data.masks[index])
+        target = torch.from_numpy(data.masks[index].copy())
         known = target < data.count
         for temperature, (confidences, corrects) in answers.items():
             confidence, predicted = upsampled_probabilities(logits, target.shape, temperature)[0].max(0)
