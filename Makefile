@@ -19,8 +19,8 @@ test: setup
 lint: setup
 	@bash scripts/run.sh bash -c 'cargo fmt --check && cargo clippy --all-targets --locked -- -D warnings'
 
-bench: build
-	@bash scripts/run.sh squeezenet_node bench
+bench: install
+	@bash scripts/run.sh bash -c "squeezenet_node bench && python scripts/bench_node.py"
 
 clean:
 	rm -rf .deps target

@@ -1,4 +1,4 @@
-"""Starts squeezenet_node: labels, traversability masks and places of a camera's pictures."""
+"""Starts squeezenet_node: labels and traversability masks of a camera's pictures."""
 
 import importlib.util
 import os

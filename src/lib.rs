@@ -1,4 +1,4 @@
-//! Labels, traversability masks and places from one SqueezeNet pass, on the CPU.
+//! Labels and traversability masks from one SqueezeNet pass, on the CPU.
 //!
 //! The crate is a pure core with two thin shells. The core takes a camera frame and gives a
 //! result with the time of each stage; it knows neither ROS nor the command line:
@@ -22,7 +22,6 @@ pub mod manifest;
 pub mod overlay;
 pub mod parameter;
 pub mod pipeline;
-pub mod place;
 pub mod preprocess;
 pub mod result;
 #[cfg(feature = "ros")]

@@ -2,7 +2,6 @@
 //! immutable snapshot. They are made from raw parameters in `parameter`; nothing here parses.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use crate::geometry::Fit;
 
@@ -15,12 +14,8 @@ pub struct Settings {
     pub cameras: BTreeMap<String, CameraSettings>,
     /// What all cameras share.
     pub outputs: OutputSettings,
-    /// The places.
-    pub places: PlaceSettings,
     /// Log level: error, warn, info, debug or trace.
     pub log_level: LogLevel,
-    /// The watched parameter file, empty for none.
-    pub config_file: PathBuf,
     /// Age at the end of processing from which `/diagnostics` warns, in milliseconds; 0 never.
     pub late_ms: f64,
     /// Whether time comes from `/clock`.
@@ -192,23 +187,6 @@ pub struct OutputSettings {
     pub overlay_jpeg_quality: u8,
 }
 
-/// Place recognition.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlaceSettings {
-    /// The gallery's file; empty keeps places in memory alone.
-    pub file: PathBuf,
-    /// Similarity from which a place counts as recognised, 0 to 1; 0: learnt from the gallery.
-    pub threshold: f32,
-    /// How much the past frames count, 0 (not at all) to 1.
-    pub smoothing: f32,
-    /// Views a place keeps at most.
-    pub max_views: usize,
-    /// Whether small pictures of the views are kept.
-    pub keep_thumbnails: bool,
-    /// Topic of the robot's pose, empty for none.
-    pub pose_topic: String,
-}
-
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LogLevel {
@@ -230,9 +208,7 @@ impl Default for Settings {
             model: ModelSettings::default(),
             cameras: BTreeMap::from([(String::new(), CameraSettings::default())]),
             outputs: OutputSettings::default(),
-            places: PlaceSettings::default(),
             log_level: LogLevel::Info,
-            config_file: PathBuf::new(),
             late_ms: 0.0,
             use_sim_time: false,
         }
@@ -296,18 +272,5 @@ impl Default for ObstacleSettings {
 impl Default for OutputSettings {
     fn default() -> Self {
         Self { reliability: Reliability::Reliable, overlay_alpha: 0.5, overlay_jpeg_quality: 80 }
-    }
-}
-
-impl Default for PlaceSettings {
-    fn default() -> Self {
-        Self {
-            file: PathBuf::new(),
-            threshold: 0.0,
-            smoothing: 0.5,
-            max_views: 50,
-            keep_thumbnails: false,
-            pose_topic: String::new(),
-        }
     }
 }

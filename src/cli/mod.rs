@@ -20,7 +20,7 @@ use crate::pipeline::Pipeline;
 use crate::session::Network;
 use crate::settings::{ModelSettings, Precision};
 
-/// Labels, traversability masks and places from one SqueezeNet pass, on the CPU.
+/// Labels and traversability masks from one SqueezeNet pass, on the CPU.
 #[derive(Debug, Parser)]
 #[command(
     name = "squeezenet_node",

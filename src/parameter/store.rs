@@ -1,7 +1,6 @@
 //! The parameters' one owner: values in force, and the settings that they make.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Parameter, TABLE, Value, find};
@@ -9,8 +8,8 @@ use crate::geometry::Fit;
 use crate::manifest::Traversability;
 use crate::settings::{
     CameraSettings, ClassIdFormat, LabelSettings, LogLevel, MaskKind, MaskSettings, MaskSize,
-    ModelSettings, ObstacleSettings, OutputSettings, PlaceSettings, Precision, Provider,
-    Reliability, Settings, Transport,
+    ModelSettings, ObstacleSettings, OutputSettings, Precision, Provider, Reliability, Settings,
+    Transport,
 };
 
 /// Why a value was not taken; nothing changed.
@@ -236,7 +235,6 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
             overlay_alpha: common.double("overlay.alpha") as f32,
             overlay_jpeg_quality: common.integer("overlay.jpeg_quality") as u8,
         },
-        places: PlaceSettings::default(),
         log_level: match common.text("log_level") {
             "error" => LogLevel::Error,
             "warn" => LogLevel::Warn,
@@ -244,7 +242,6 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
             "trace" => LogLevel::Trace,
             _ => LogLevel::Info,
         },
-        config_file: PathBuf::new(),
         late_ms: common.double("diagnostics.late_ms"),
         use_sim_time: values.get("use_sim_time") == Some(&Value::Bool(true)),
     })

@@ -4,7 +4,7 @@ use r2r::builtin_interfaces::msg::Time;
 use r2r::diagnostic_msgs::msg::{DiagnosticStatus, KeyValue};
 use r2r::geometry_msgs::msg::PoseWithCovariance;
 use r2r::sensor_msgs::msg::{CompressedImage, Image};
-use r2r::std_msgs::msg::{Float32MultiArray, Header, MultiArrayDimension};
+use r2r::std_msgs::msg::Header;
 use r2r::vision_msgs::msg::{
     BoundingBox2D, Classification, Detection2D, Detection2DArray, LabelInfo, ObjectHypothesis,
     ObjectHypothesisWithPose, Point2D, Pose2D, VisionClass, VisionInfo,
@@ -67,8 +67,6 @@ pub struct CameraOutputs {
     traversability: Topic<Image>,
     overlay: Topic<Image>,
     overlay_compressed: Topic<CompressedImage>,
-    place: Topic<Classification>,
-    embedding: Topic<Float32MultiArray>,
     obstacles: Topic<Detection2DArray>,
     timing: Topic<DiagnosticStatus>,
 }
@@ -102,8 +100,6 @@ impl CameraOutputs {
             traversability: Topic::new(node, own("traversability"), qos.clone())?,
             overlay: Topic::new(node, own("overlay"), qos.clone())?,
             overlay_compressed: Topic::new(node, own("overlay/compressed"), qos.clone())?,
-            place: Topic::new(node, own("place"), qos.clone())?,
-            embedding: Topic::new(node, own("embedding"), qos.clone())?,
             obstacles: Topic::new(node, own("obstacles"), qos.clone())?,
             timing: Topic::new(node, own("timing"), qos)?,
         })
@@ -117,7 +113,7 @@ impl CameraOutputs {
             mask: overlay || self.mask.has_listener() || self.confidence.has_listener(),
             cost: self.traversability.has_listener(),
             obstacles: overlay || self.obstacles.has_listener(),
-            embedding: self.embedding.has_listener() || self.place.has_listener(),
+            embedding: false,
             picture: overlay,
         }
     }
@@ -156,10 +152,6 @@ impl CameraOutputs {
         if let Some(obstacles) = result.obstacles.as_ref().filter(|_| self.obstacles.has_listener())
         {
             self.obstacles.publish(&detections(header, obstacles));
-        }
-        if let Some(embedding) = result.embedding.as_ref().filter(|_| self.embedding.has_listener())
-        {
-            self.embedding.publish(&multi_array(embedding));
         }
     }
 
@@ -298,15 +290,4 @@ fn detections(header: &Header, obstacles: &[Obstacle]) -> Detection2DArray {
         header: header.clone(),
         detections: obstacles.iter().map(detection).collect(),
     }
-}
-
-fn multi_array(values: &[f32]) -> Float32MultiArray {
-    let mut message = Float32MultiArray { data: values.to_vec(), ..Float32MultiArray::default() };
-    let length = values.len() as u32;
-    message.layout.dim.push(MultiArrayDimension {
-        label: "descriptor".to_owned(),
-        size: length,
-        stride: length,
-    });
-    message
 }
