@@ -8,7 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
 
-use mcap::records::{Record, op};
+use mcap::records::op;
+
+use crate::bag::mcap_record;
 
 /// Opcode and length in front of every record.
 pub(super) const RECORD_HEADER: u64 = 9;
@@ -133,22 +135,12 @@ impl McapIndex {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn learn(&mut self, opcode: u8, body: &[u8]) -> Result<(), String> {
-        match mcap::parse_record(opcode, body).map_err(|error| error.to_string())? {
-            Record::Schema { header, data } => {
-                let text = String::from_utf8_lossy(&data).into_owned();
-                let schema = Schema { name: header.name, encoding: header.encoding, text };
-                self.schemas.entry(header.id).or_insert(schema);
-            }
-            Record::Channel(channel) => {
-                let known = Channel {
-                    topic: channel.topic,
-                    serialization: channel.message_encoding,
-                    metadata: channel.metadata,
-                    schema: channel.schema_id,
-                };
-                self.channels.entry(channel.id).or_insert(known);
-            }
-            _ => {}
+        if opcode == op::SCHEMA {
+            let (id, schema) = mcap_record::schema(body)?;
+            self.schemas.entry(id).or_insert(schema);
+        } else if opcode == op::CHANNEL {
+            let (id, channel) = mcap_record::channel(body)?;
+            self.channels.entry(id).or_insert(channel);
         }
         Ok(())
     }
@@ -336,14 +328,8 @@ impl Walk {
         if opcode != op::STATISTICS {
             return Ok(self.index.learn(opcode, &body));
         }
-        Ok(match mcap::parse_record(opcode, &body) {
-            Ok(Record::Statistics(statistics)) => {
-                self.statistics = Some(statistics.channel_message_counts);
-                Ok(())
-            }
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        })
+        let counts = mcap_record::channel_counts(&body);
+        Ok(counts.map(|counts| self.statistics = Some(counts)))
     }
 
     /// Where the footer says that the summary starts.
@@ -385,8 +371,8 @@ impl Walk {
             } else if opcode == op::CHUNK_INDEX && body_length <= MAX_DEFINITION_BYTES {
                 let mut index = vec![0; body_length as usize];
                 file.read_exact(&mut index)?;
-                if let Ok(Record::ChunkIndex(index)) = mcap::parse_record(opcode, &index) {
-                    self.indexed_chunk(file, &index, resume, length)?;
+                if let Ok(start) = mcap_record::chunk_start(&index) {
+                    self.indexed_chunk(file, start, resume, length)?;
                 }
             }
             position = body + body_length;
@@ -397,11 +383,10 @@ impl Walk {
     fn indexed_chunk(
         &mut self,
         file: &mut (impl Read + Seek),
-        index: &mcap::records::ChunkIndex,
+        start: u64,
         resume: u64,
         length: u64,
     ) -> std::io::Result<()> {
-        let start = index.chunk_start_offset;
         if start <= resume || start.saturating_add(RECORD_HEADER) > length {
             return Ok(());
         }

@@ -25,6 +25,7 @@ pub mod compression;
 pub mod definition;
 pub mod mcap_file;
 pub mod mcap_index;
+mod mcap_record;
 pub mod message;
 mod metadata;
 mod sqlite_file;
