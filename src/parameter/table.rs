@@ -88,27 +88,27 @@ const LARGEST: f64 = 1e9;
 
 /// All parameters, in the order in which people read them.
 pub const TABLE: &[Parameter] = &[
-    parameter(
+    read_only(parameter(
         "model",
         Text("squeezenet1_1_imagenet"),
         Any,
         "",
         "Model to run: a name that `squeezenet_node model` lists, or the path of a manifest.",
-    ),
-    parameter(
+    )),
+    read_only(parameter(
         "precision",
         Text("auto"),
         Choices(&["auto", "fp32", "int8"]),
         "",
         "Arithmetic of the network; auto measures what the model has and keeps the faster.",
-    ),
-    parameter(
+    )),
+    read_only(parameter(
         "inference.threads",
         Integer(0),
         Integers(0, 64),
         "threads",
         "Inference threads; 0 takes as many as the machine has, up to four.",
-    ),
+    )),
     read_only(parameter(
         "cameras",
         NoTexts,
@@ -284,13 +284,13 @@ pub const TABLE: &[Parameter] = &[
         "",
         "How much is logged.",
     ),
-    parameter(
+    read_only(parameter(
         "use_sim_time",
         DefaultValue::Bool(false),
         Any,
         "",
         "Whether time comes from /clock.",
-    ),
+    )),
 ];
 
 /// A parameter by its own name.
