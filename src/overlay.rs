@@ -10,8 +10,8 @@ use embedded_graphics::primitives::{Primitive, PrimitiveStyle, Rectangle};
 use embedded_graphics::text::{Baseline, Text};
 
 use crate::geometry::{Rect, Size};
-use crate::manifest::{SegmentationSpec, Traversability};
-use crate::result::{Label, Maps, Obstacle, Picture};
+use crate::manifest::{Manifest, SegmentationSpec, Traversability};
+use crate::result::{FrameResult, Label, Maps, Obstacle, Picture};
 use crate::settings::MaskKind;
 
 /// Colour of each traversability id: green, amber, red, grey-blue.
@@ -33,6 +33,20 @@ pub struct Overlay<'a> {
     pub place: Option<&'a str>,
     /// Frames a second, if known.
     pub frames_per_s: Option<f64>,
+}
+
+impl<'a> Overlay<'a> {
+    /// What a frame gave, for a model of `manifest`; place and rate are the caller's to add.
+    pub fn of(result: &'a FrameResult, manifest: &'a Manifest, kind: MaskKind, alpha: f32) -> Self {
+        let mask = result.maps.as_ref().zip(manifest.segmentation.as_ref());
+        Self {
+            mask: mask.map(|(maps, spec)| (maps, spec, kind)),
+            alpha,
+            obstacles: result.obstacles.as_deref().unwrap_or_default(),
+            labels: result.labels.as_deref().unwrap_or_default(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Draws into the picture.

@@ -137,14 +137,7 @@ fn write_maps(
     let path = |kind: &str| folder.join(format!("{stem}_{kind}.png"));
     let card = pipeline.network().card();
     if let Some(mut picture) = result.picture.take() {
-        let mask = result.maps.as_ref().zip(card.manifest.segmentation.as_ref());
-        let drawn = Overlay {
-            mask: mask.map(|(maps, spec)| (maps, spec, camera.mask.kind)),
-            alpha: 0.5,
-            obstacles: result.obstacles.as_deref().unwrap_or_default(),
-            labels: result.labels.as_deref().unwrap_or_default(),
-            ..Overlay::default()
-        };
+        let drawn = Overlay::of(result, &card.manifest, camera.mask.kind, 0.5);
         overlay::draw(&mut picture, &drawn);
         write_png(&path("overlay"), &picture.rgb, picture.size, ExtendedColorType::Rgb8)?;
     }

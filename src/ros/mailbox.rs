@@ -27,6 +27,9 @@ pub struct Mailboxes<T> {
 #[derive(Debug)]
 struct State<T> {
     slots: Vec<Slot<T>>,
+    /// What the camera served last had used when its frame was taken (the virtual time of
+    /// start-time fair queueing, Goyal et al. 1996).
+    now: f64,
     is_closed: bool,
     is_woken: bool,
 }
@@ -43,7 +46,7 @@ impl<T> Mailboxes<T> {
     pub fn new(cameras: usize) -> Self {
         let slots = (0..cameras).map(|_| Slot { frame: None, used: 0.0 }).collect();
         Self {
-            state: Mutex::new(State { slots, is_closed: false, is_woken: false }),
+            state: Mutex::new(State { slots, now: 0.0, is_closed: false, is_woken: false }),
             filled: Condvar::new(),
         }
     }
@@ -51,14 +54,11 @@ impl<T> Mailboxes<T> {
     /// Puts a camera's newest frame; gives the older one that it replaces.
     pub fn put(&self, camera: usize, frame: T) -> Option<T> {
         let mut state = self.lock();
-        let least = state.slots.iter().map(|slot| slot.used).fold(f64::INFINITY, f64::min);
-        let waiting = state.slots.iter().filter(|slot| slot.frame.is_some());
-        let least_waiting = waiting.map(|slot| slot.used).fold(f64::INFINITY, f64::min);
+        let now = state.now;
         let slot = state.slots.get_mut(camera)?;
-        // One that was idle starts level with the others: it has no claim on the past.
-        let level = if least_waiting.is_finite() { least_waiting } else { least };
         if slot.frame.is_none() {
-            slot.used = slot.used.max(level);
+            // One that was idle has no claim on the past.
+            slot.used = slot.used.max(now);
         }
         let replaced = slot.frame.replace(frame);
         self.filled.notify_one();
@@ -79,9 +79,10 @@ impl<T> Mailboxes<T> {
             let next = slots
                 .filter(|(_, slot)| slot.frame.is_some())
                 .min_by(|(_, a), (_, b)| a.used.total_cmp(&b.used));
-            if let Some((camera, frame)) =
-                next.and_then(|(camera, slot)| Some((camera, slot.frame.take()?)))
+            if let Some((camera, slot)) = next
+                && let Some(frame) = slot.frame.take()
             {
+                state.now = slot.used;
                 return Turn::Frame(camera, frame);
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -131,15 +131,11 @@ impl Worker {
             camera_settings.mask.kind,
         );
         if let Some(mut picture) = result.picture.take() {
-            let card = self.pipeline.network().card();
-            let mask = result.maps.as_ref().zip(card.manifest.segmentation.as_ref());
+            let manifest = &self.pipeline.network().card().manifest;
+            let (kind, alpha) = (camera_settings.mask.kind, settings.outputs.overlay_alpha);
             let overlay = Overlay {
-                mask: mask.map(|(maps, spec)| (maps, spec, camera_settings.mask.kind)),
-                alpha: settings.outputs.overlay_alpha,
-                obstacles: result.obstacles.as_deref().unwrap_or_default(),
-                labels: result.labels.as_deref().unwrap_or_default(),
-                place: None,
                 frames_per_s: camera.rate(),
+                ..Overlay::of(&result, manifest, kind, alpha)
             };
             overlay::draw(&mut picture, &overlay);
             let quality = settings.outputs.overlay_jpeg_quality;

@@ -236,14 +236,8 @@ impl Output {
         network: &Network,
         kind: MaskKind,
     ) -> anyhow::Result<()> {
-        let spec = network.card().manifest.segmentation.as_ref();
-        let drawn = Overlay {
-            mask: result.maps.as_ref().zip(spec).map(|(maps, spec)| (maps, spec, kind)),
-            alpha: self.settings.outputs.overlay_alpha,
-            obstacles: result.obstacles.as_deref().unwrap_or_default(),
-            labels: result.labels.as_deref().unwrap_or_default(),
-            ..Overlay::default()
-        };
+        let alpha = self.settings.outputs.overlay_alpha;
+        let drawn = Overlay::of(result, &network.card().manifest, kind, alpha);
         overlay::draw(&mut picture, &drawn);
         let size = picture.size;
         let image =
