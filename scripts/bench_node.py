@@ -89,7 +89,7 @@ def run(model: str, reliability: ReliabilityPolicy, seconds: float, rate: float)
     medians = {stage: float(np.median(times)) for stage, times in stages.items()}
     return {
         "frames": frames, "answered": len(ages), "age_p50": p50, "age_p95": p95, "age_p99": p99,
-        "age_max": most, "preprocess_p50": medians["preprocess"], "inference_p50": medians["inference"],
+        "age_max": most, "preprocess_p50": medians["preprocess"], "inference_p50": medians["inference"], "stages": medians,
         "cpu_ms_per_frame": cpu_ms / frames, "rss_first_mb": memory[0], "rss_last_mb": memory[-1],
     }
 
@@ -114,6 +114,7 @@ def main() -> None:
     print(f"{args.model}: bare session p50 {median:.2f} ms (medians of {len(bare)} runs: {np.round(bare, 2).tolist()})")
     print("QoS          answered    age p50    p95    p99    max  p50/bare  preprocess/inference  CPU/frame  RSS first..last")
     for name, r in results:
+        print(f"  {name}, median ms: " + ", ".join(f"{stage} {ms:.2f}" for stage, ms in r["stages"].items()))
         print(
             f"{name:<12} {r['answered']:>4}/{r['frames']:<4} {r['age_p50']:>8.2f} {r['age_p95']:>6.2f} {r['age_p99']:>6.2f}"
             f" {r['age_max']:>6.2f} {r['age_p50'] / median:>9.2f} {r['preprocess_p50'] / r['inference_p50']:>21.3f}"

@@ -33,6 +33,8 @@ pub struct ModelSettings {
     pub provider: Provider,
     /// Inference threads; 0 takes as many as the machine has, up to four.
     pub threads: usize,
+    /// Whether each inference thread keeps to processors of its own.
+    pub pin_threads: bool,
 }
 
 /// Arithmetic of the network.
@@ -222,6 +224,7 @@ impl Default for ModelSettings {
             precision: Precision::Auto,
             provider: Provider::Cpu,
             threads: 0,
+            pin_threads: true,
         }
     }
 }

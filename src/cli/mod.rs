@@ -92,6 +92,8 @@ impl ModelOptions {
             model: self.model.clone(),
             precision: self.precision.into(),
             threads: self.threads,
+            // Run after run the threads stay awake, and other commands may run beside this one.
+            pin_threads: false,
             ..ModelSettings::default()
         }
     }

@@ -156,6 +156,10 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn bool(&self, name: &str) -> bool {
+        self.value(name) == Some(&Value::Bool(true))
+    }
+
     fn integer(&self, name: &str) -> i64 {
         match self.value(name) {
             Some(Value::Integer(value)) => *value,
@@ -228,6 +232,7 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
             },
             provider: Provider::Cpu,
             threads: common.integer("inference.threads") as usize,
+            pin_threads: common.bool("inference.pin_threads"),
         },
         cameras,
         outputs: OutputSettings {
@@ -243,7 +248,7 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
             _ => LogLevel::Info,
         },
         late_ms: common.double("diagnostics.late_ms"),
-        use_sim_time: values.get("use_sim_time") == Some(&Value::Bool(true)),
+        use_sim_time: common.bool("use_sim_time"),
     })
 }
 

@@ -110,6 +110,13 @@ pub const TABLE: &[Parameter] = &[
         "Inference threads; 0 takes as many as the machine has, up to four.",
     )),
     read_only(parameter(
+        "inference.pin_threads",
+        DefaultValue::Bool(true),
+        Any,
+        "",
+        "Whether each inference thread keeps to processors of its own; false leaves them all to the scheduler.",
+    )),
+    read_only(parameter(
         "cameras",
         NoTexts,
         Any,

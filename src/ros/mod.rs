@@ -53,6 +53,7 @@ type LogFilter = reload::Handle<EnvFilter, Registry>;
 /// # Errors
 /// Whatever keeps the node from starting: ROS, parameters, the model.
 pub fn run() -> anyhow::Result<()> {
+    keep_large_buffers();
     let context = r2r::Context::create().context("ROS 2 cannot be initialised")?;
     let mut node = r2r::Node::create(context, NAME, "").context("the node cannot be created")?;
     let overrides: Vec<(String, Value)> = {
@@ -153,6 +154,17 @@ pub fn run() -> anyhow::Result<()> {
     let joined = inference_thread.join().and(spin_thread.join());
     runtime.shutdown_timeout(Duration::from_secs(1));
     joined.map_err(|_| anyhow::anyhow!("a thread of the node panicked"))
+}
+
+/// Has the C library keep buffers of a picture's size. It would hand each back to the system and
+/// ask for it anew with the next frame, and every page of it would fault once more.
+fn keep_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt takes two numbers and answers 0 to those that it does not know.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 20);
+    }
 }
 
 fn model_facts(network: &Network) -> anyhow::Result<Vec<(&'static str, String)>> {

@@ -35,6 +35,7 @@ pub struct Worker {
 impl Worker {
     /// Answers frames until the mailboxes are closed.
     pub fn run(mut self) {
+        self.pipeline.network().place_caller();
         let mut announced: Vec<Option<MaskSettings>> = vec![None; self.cameras.len()];
         let mut last_start: Vec<Option<Instant>> = vec![None; self.cameras.len()];
         self.announce(&mut announced);

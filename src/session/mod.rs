@@ -1,6 +1,7 @@
 //! The network: the only module that names ONNX Runtime.
 
 mod graph;
+mod placement;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -18,6 +19,7 @@ use crate::settings::{ModelSettings, Precision, Provider};
 use crate::timing::Stopwatch;
 
 pub use graph::GraphError;
+use placement::Placement;
 
 /// Threads that are taken when the settings leave it open: more brings little for a net this small.
 const MOST_DEFAULT_THREADS: usize = 4;
@@ -103,6 +105,7 @@ pub struct Network {
     precision: Precision,
     provider: Provider,
     threads: usize,
+    placement: Option<Placement>,
     onnx: Vec<u8>,
     sessions: Vec<(Needs, Session)>,
 }
@@ -118,6 +121,7 @@ impl Network {
                 .map_or(1, |cores| cores.get().min(MOST_DEFAULT_THREADS)),
             threads => threads,
         };
+        let placement = settings.pin_threads.then(|| Placement::new(threads)).flatten();
         let load = |precision| -> Result<Self, NetworkError> {
             let onnx = card.read_network(precision)?;
             let mut network = Self {
@@ -125,6 +129,7 @@ impl Network {
                 precision,
                 provider: settings.provider,
                 threads,
+                placement: placement.clone(),
                 onnx,
                 sessions: Vec::new(),
             };
@@ -162,6 +167,14 @@ impl Network {
     /// Inference threads, the calling one included.
     pub fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// Keeps the calling thread on the processors that the pool's threads leave to it, where
+    /// [`ModelSettings::pin_threads`] asks for that. Threads that it starts later inherit this.
+    pub fn place_caller(&self) {
+        if let Some(Err(error)) = self.placement.as_ref().map(Placement::place_caller) {
+            tracing::warn!("the inference thread cannot be pinned: {error}");
+        }
     }
 
     /// What of `needs` the model can give.
@@ -239,6 +252,10 @@ impl Network {
                 .with_intra_op_spinning(true)?
                 .with_config_entry("session.force_spinning_stop", "1")?
                 .with_flush_to_zero()?;
+            if let Some(placement) = &self.placement {
+                builder = builder
+                    .with_config_entry("session.intra_op_thread_affinities", placement.pool())?;
+            }
             builder.commit_from_memory(&onnx)
         };
         build().map_err(|error| NetworkError::Session { model: model(), reason: error.to_string() })
