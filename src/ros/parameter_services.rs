@@ -113,8 +113,12 @@ impl State {
         let mut store = self.lock();
         match store.set(&changes) {
             Ok(changed) => {
-                (self.on_change)(&store, &changed);
-                let event = self.event(&store, &changed);
+                if !changed.is_empty() {
+                    (self.on_change)(&store, &changed);
+                }
+                // As rclcpp and rclpy: the event tells what was set, be it as before.
+                let set: Vec<String> = changes.into_iter().map(|(name, _)| name).collect();
+                let event = self.event(&store, &set);
                 drop(store);
                 self.send(&event);
                 SetParametersResult { successful: true, reason: String::new() }
