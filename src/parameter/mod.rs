@@ -1,11 +1,13 @@
 //! Parameters: raw values come in, checked [`crate::settings::Settings`] go out.
 
 mod documents;
+mod file;
 mod store;
 mod table;
 mod value;
 
 pub use documents::{markdown, parameter_file};
+pub use file::{Entry, FileRefusal, parse};
 pub use store::{Refusal, Store};
 pub use table::{Allowed, DefaultValue, Parameter, TABLE, find};
 pub use value::Value;

@@ -1,9 +1,9 @@
 //! The parameters' one owner: values in force, and the settings that they make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Parameter, TABLE, Value, find};
+use super::{Entry, FileRefusal, Parameter, TABLE, Value, find};
 use crate::geometry::Fit;
 use crate::manifest::Traversability;
 use crate::settings::{
@@ -30,6 +30,8 @@ fn refuse(name: &str, reason: impl Into<String>) -> Refusal {
 #[derive(Debug, Clone)]
 pub struct Store {
     values: BTreeMap<String, Value>,
+    /// What the watched file said when it was last taken.
+    file: BTreeMap<String, Value>,
     settings: Arc<Settings>,
 }
 
@@ -56,7 +58,7 @@ impl Store {
             }
         }
         let settings = Arc::new(settings(&values)?);
-        Ok(Self { values, settings })
+        Ok(Self { values, file: BTreeMap::new(), settings })
     }
 
     /// The settings in force, one immutable snapshot.
@@ -91,24 +93,85 @@ impl Store {
         let mut values = self.values.clone();
         for (name, value) in changes {
             check_declared(name, value, &cameras)?;
-            if find(name).is_some_and(|parameter| parameter.read_only) {
-                return Err(refuse(
-                    name,
-                    "it is read-only: set it in the parameter file and start the node anew",
-                ));
+            if is_read_only(name) {
+                return Err(refuse(name, READ_ONLY));
             }
             values.insert(name.clone(), value.clone());
         }
+        self.commit(values)
+    }
+
+    /// Remembers what the file says from which the node was started, so that
+    /// [`apply_file`](Self::apply_file) sees what an edit changes.
+    pub fn remember_file(&mut self, entries: &[Entry]) {
+        let cameras = texts(&self.values, "cameras");
+        let own = entries.iter().filter(|entry| declaration(&entry.name, &cameras).is_some());
+        self.file = own.map(|entry| (entry.name.clone(), entry.value.clone())).collect();
+    }
+
+    /// Takes all that an edit of the file changed, or nothing: keys that are new or have another
+    /// value are set, those that are gone return to their defaults, and whatever the file says as
+    /// before stays as it is, set by others or not. Gives the names whose value is another now.
+    ///
+    /// # Errors
+    /// The first entry that is not allowed, with its line.
+    pub fn apply_file(&mut self, entries: &[Entry]) -> Result<Vec<String>, FileRefusal> {
+        let cameras = texts(&self.values, "cameras");
+        let mut values = self.values.clone();
+        let mut file = BTreeMap::new();
+        let mut lines = BTreeMap::new();
+        for Entry { name, value, line, is_for_all } in entries {
+            let at = |refusal: Refusal| FileRefusal { line: *line, reason: refusal.to_string() };
+            if *is_for_all && declaration(name, &cameras).is_none() {
+                continue;
+            }
+            check_declared(name, value, &cameras).map_err(at)?;
+            file.insert(name.clone(), value.clone());
+            lines.insert(name.clone(), *line);
+        }
+        for (name, value) in &file {
+            if self.file.get(name) != Some(value) {
+                values.insert(name.clone(), value.clone());
+            }
+        }
+        for name in self.file.keys().filter(|name| !file.contains_key(*name)) {
+            match find(name) {
+                Some(parameter) => values.insert(name.clone(), parameter.default.value()),
+                // A camera's own: the common one holds again.
+                None => values.remove(name),
+            };
+        }
+        let line_of = |name: &str| lines.get(name).copied().unwrap_or(1);
+        let is_changed = |name: &&String| self.values.get(*name) != values.get(*name);
+        let mut names = values.keys().chain(self.values.keys());
+        if let Some(name) = names.find(|name| is_read_only(name) && is_changed(name)) {
+            let reason = refuse(name, READ_ONLY).to_string();
+            return Err(FileRefusal { line: line_of(name), reason });
+        }
+        let changed = self.commit(values).map_err(|refusal| FileRefusal {
+            line: line_of(&refusal.name),
+            reason: refusal.to_string(),
+        })?;
+        self.file = file;
+        Ok(changed)
+    }
+
+    /// Puts values in force that make sense together; names of those that are others now.
+    fn commit(&mut self, values: BTreeMap<String, Value>) -> Result<Vec<String>, Refusal> {
         let settings = settings(&values)?;
-        let changed: Vec<String> = values
-            .iter()
-            .filter(|(name, value)| self.values.get(*name) != Some(value))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let names: BTreeSet<&String> = values.keys().chain(self.values.keys()).collect();
+        let is_changed = |name: &&String| self.values.get(*name) != values.get(*name);
+        let changed = names.into_iter().filter(is_changed).cloned().collect();
         self.values = values;
         self.settings = Arc::new(settings);
         Ok(changed)
     }
+}
+
+const READ_ONLY: &str = "it is read-only: set it in the parameter file and start the node anew";
+
+fn is_read_only(name: &str) -> bool {
+    find(name).is_some_and(|parameter| parameter.read_only)
 }
 
 /// The table's row for a name, or for a camera's own variant of it.
@@ -262,8 +325,14 @@ fn reliability(text: &str) -> Reliability {
 
 fn camera_settings(reader: &Reader<'_>) -> Result<CameraSettings, Refusal> {
     let topic = reader.text("image_topic");
-    if topic.is_empty()
-        || topic.chars().any(|c| !(c.is_ascii_alphanumeric() || "_/~{}".contains(c)))
+    let has_bad_letter = topic.chars().any(|c| !(c.is_ascii_alphanumeric() || "_/~{}".contains(c)));
+    let relative = topic.strip_prefix(['/', '~']).unwrap_or(topic);
+    let is_bad_part =
+        |part: &str| part.is_empty() || part.starts_with(|c: char| c.is_ascii_digit());
+    if has_bad_letter
+        || relative.trim_start_matches('/').is_empty()
+        || topic.starts_with("//")
+        || relative.trim_start_matches('/').split('/').any(is_bad_part)
     {
         return Err(refuse("image_topic", format!("{topic:?} is no topic name")));
     }
@@ -373,7 +442,10 @@ mod tests {
         );
         check("mask.cost", Value::Texts(vec!["road=256".into()]), "0 to 255");
         check("input.width", Value::Integer(7), "0 or 64 to 4096");
-        check("image_topic", text("a b"), "no topic name");
+        for topic in ["", "a b", "9x", "/a//b", "/a/", "/", "/a/9"] {
+            check("image_topic", text(topic), "no topic name");
+        }
+        check("model", text("another"), "read-only");
         check("cameras", Value::Texts(vec!["a".into()]), "read-only");
     }
 
@@ -405,5 +477,86 @@ mod tests {
         assert!(store(&[("frame_rate", Value::Double(30.0))]).is_ok());
         assert!(store(&[("labels.top_k", text("five"))]).is_err());
         assert!(store(&[("cameras", Value::Texts(vec!["front left".into()]))]).is_err());
+    }
+
+    fn edit(store: &mut Store, lines: &str) -> Result<Vec<String>, FileRefusal> {
+        let text = format!("squeezenet:\n  ros__parameters:\n{lines}");
+        store.apply_file(&crate::parameter::parse(&text, "/squeezenet").unwrap())
+    }
+
+    #[test]
+    fn an_edit_sets_what_it_changes_and_resets_what_is_gone() {
+        let mut store = store(&[]).unwrap();
+        edit(&mut store, "    labels.top_k: 3\n    overlay.alpha: 0.25\n").unwrap();
+        store.set(&[("labels.top_k".into(), Value::Integer(9))]).unwrap();
+        let changed = edit(&mut store, "    labels.top_k: 3\n    overlay.alpha: 0.75\n").unwrap();
+        assert_eq!(changed, ["overlay.alpha"], "what the file says as before stays as it was set");
+        assert_eq!(store.get("labels.top_k").unwrap().1, &Value::Integer(9));
+        edit(&mut store, "    labels.top_k: 4\n").unwrap();
+        assert_eq!(store.get("labels.top_k").unwrap().1, &Value::Integer(4));
+        assert_eq!(store.get("overlay.alpha").unwrap().1, &Value::Double(0.5));
+    }
+
+    #[test]
+    fn a_refused_edit_changes_nothing_and_names_its_line() {
+        let mut store = store(&[]).unwrap();
+        edit(&mut store, "    labels.top_k: 3\n").unwrap();
+        let before = store.settings();
+        let mut check = |line: &str, expected: &str| {
+            let error =
+                edit(&mut store, &format!("    labels.top_k: 7\n    {line}\n")).unwrap_err();
+            assert_eq!(error.line, 4, "{error}");
+            assert!(error.reason.contains(expected), "{error} lacks {expected:?}");
+            assert_eq!(store.settings(), before);
+        };
+        check("labels.threshold: 1", "expected a double");
+        check("labels.threshold: 1.5", "0.0 to 1.0");
+        check("labels.threshold: .nan", "\".nan\" is a string, expected a double");
+        check("labels.top_q: 1", "no such parameter");
+        check("model: another", "read-only");
+        check("input.width: 7", "0 or 64 to 4096");
+        check("mask.cost: [road]", "class=cost");
+        // What was refused has not been remembered as the file's: mended, it is applied.
+        assert_eq!(edit(&mut store, "    labels.top_k: 7\n").unwrap(), ["labels.top_k"]);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+        /// Every set and edit writes the same number to three parameters, some with a bad fourth.
+        #[test]
+        fn no_sequence_leaves_a_mixed_state(steps in proptest::collection::vec((0..2u8, 1..100i64, proptest::bool::ANY), 1..30)) {
+            let mut store = store(&[]).unwrap();
+            let all = |k| [("labels.top_k", k), ("obstacles.max_count", k), ("overlay.jpeg_quality", k)];
+            store.set(&all(50).map(|(name, k)| (name.to_owned(), Value::Integer(k)))).unwrap();
+            let mut expected = 50;
+            let mut in_file = None;
+            for (kind, k, is_bad) in steps {
+                let taken = if kind == 0 {
+                    let mut changes = all(k).map(|(name, k)| (name.to_owned(), Value::Integer(k))).to_vec();
+                    if is_bad {
+                        changes.push(("labels.threshold".into(), Value::Double(2.0)));
+                    }
+                    store.set(&changes).is_ok()
+                } else {
+                    let mut lines: String = all(k).map(|(name, k)| format!("    {name}: {k}\n")).concat();
+                    if is_bad {
+                        lines += "    labels.threshold: 2.0\n";
+                    }
+                    edit(&mut store, &lines).is_ok()
+                };
+                proptest::prop_assert_eq!(taken, !is_bad);
+                // An edit that says the same as before leaves what was set since.
+                if taken && (kind == 0 || in_file != Some(k)) {
+                    expected = k;
+                }
+                if taken && kind == 1 {
+                    in_file = Some(k);
+                }
+                let settings = store.settings();
+                let camera = &settings.cameras[""];
+                let seen = [camera.labels.top_k as i64, camera.obstacles.max_count as i64, i64::from(settings.outputs.overlay_jpeg_quality)];
+                proptest::prop_assert_eq!(seen, [expected; 3]);
+            }
+        }
     }
 }
