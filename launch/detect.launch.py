@@ -54,6 +54,8 @@ def start(context):
     if config and not Path(config).is_file():
         raise RuntimeError(f"config:={config}: there is no such file")
     given = {name: value(name) for name in ("image_topic", "model", "log_level") if value(name)}
+    if config:
+        given["config_file"] = config
     given["use_sim_time"] = value("use_sim_time") == "true"
     added = environment()
     actions = []

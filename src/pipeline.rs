@@ -135,6 +135,18 @@ impl Pipeline {
         })
     }
 
+    /// Runs once what `wanted` needs, so that the first frame finds it ready.
+    ///
+    /// # Errors
+    /// As [`Pipeline::process`].
+    pub fn warm_up(&mut self, wanted: Wanted) -> Result<(), PipelineError> {
+        let picture = test_picture();
+        let (width, height) = (picture.size.width, picture.size.height);
+        let image = RawImage::new("rgb8", width, height, 0, false, &picture.rgb)?;
+        self.process(Frame::Raw(image), wanted, &CameraSettings::default())?;
+        Ok(())
+    }
+
     /// Gives the network a picture with a known answer and compares.
     ///
     /// # Errors

@@ -2,12 +2,15 @@
 
 use std::fmt::Write;
 
-use super::{Allowed, TABLE, Value};
+use serde_json::json;
+
+use super::{Allowed, Parameter, TABLE, Value};
 
 /// `config/squeezenet.yaml`: every parameter with its default and a comment.
 pub fn parameter_file() -> String {
     let mut text = String::from(
-        "# Parameters of squeezenet_node, each with its default. Made by `squeezenet_node parameters --yaml`.\n\
+        "# yaml-language-server: $schema=squeezenet.schema.json\n\
+         # Parameters of squeezenet_node, each with its default. Made by `squeezenet_node parameters --yaml`.\n\
          /**/squeezenet:\n  ros__parameters:\n",
     );
     let mut group: Vec<&str> = Vec::new();
@@ -34,6 +37,62 @@ pub fn parameter_file() -> String {
             writeln!(text, "{}{hidden}{}: {value}", indent(parents.len()), path[path.len() - 1]);
     }
     text
+}
+
+/// `config/squeezenet.schema.json`: a JSON schema by which editors complete and check the file.
+pub fn schema() -> String {
+    let mut root = json!({"type": "object", "properties": {}, "additionalProperties": true});
+    for parameter in TABLE {
+        let mut group = &mut root;
+        let mut path = parameter.name.split('.').peekable();
+        while let Some(name) = path.next() {
+            let entry = &mut group["properties"][name];
+            if path.peek().is_none() {
+                *entry = value_schema(parameter);
+            } else if entry.is_null() {
+                *entry = json!({"type": "object", "properties": {}, "additionalProperties": false});
+            }
+            group = entry;
+        }
+    }
+    let schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Parameters of squeezenet_node",
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "properties": {"ros__parameters": root},
+        },
+    });
+    format!("{schema:#}\n")
+}
+
+fn value_schema(parameter: &Parameter) -> serde_json::Value {
+    let mut schema = match parameter.default.value() {
+        Value::Bool(_) => json!({"type": "boolean"}),
+        Value::Integer(_) => json!({"type": "integer"}),
+        Value::Double(_) => json!({"type": "number"}),
+        Value::Texts(_) => json!({"type": "array", "items": {"type": "string"}}),
+        Value::Text(_) | Value::Other(_) => json!({"type": "string"}),
+    };
+    match parameter.allowed {
+        Allowed::Any => {}
+        Allowed::Integers(from, to) => {
+            schema["minimum"] = from.into();
+            schema["maximum"] = to.into();
+        }
+        Allowed::Doubles(from, to) => {
+            schema["minimum"] = from.into();
+            schema["maximum"] = to.into();
+        }
+        Allowed::Choices(choices) => schema["enum"] = json!(choices),
+    }
+    schema["description"] = parameter.description.into();
+    if let Ok(default) = serde_json::from_str(&parameter.default.value().to_string()) {
+        let default: serde_json::Value = default;
+        schema["default"] = default;
+    }
+    schema
 }
 
 /// The README's table.
@@ -78,10 +137,12 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_is_the_tables() {
+        assert_eq!(committed("config/squeezenet.schema.json"), schema());
+    }
+
+    #[test]
     fn the_readme_has_the_table() {
-        assert!(
-            committed("README.md").contains(&markdown()),
-            "run squeezenet_node parameters --markdown"
-        );
+        assert!(committed("README.md").contains(&markdown()), "run squeezenet_node parameters");
     }
 }

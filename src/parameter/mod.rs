@@ -6,7 +6,7 @@ mod store;
 mod table;
 mod value;
 
-pub use documents::{markdown, parameter_file};
+pub use documents::{markdown, parameter_file, schema};
 pub use file::{Entry, FileRefusal, parse};
 pub use store::{Refusal, Store};
 pub use table::{Allowed, DefaultValue, Parameter, TABLE, find};

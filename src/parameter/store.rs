@@ -89,6 +89,18 @@ impl Store {
     /// # Errors
     /// The first value that is not allowed, or what makes the whole contradict itself.
     pub fn set(&mut self, changes: &[(String, Value)]) -> Result<Vec<String>, Refusal> {
+        self.set_if(changes, |_| Ok(()))
+    }
+
+    /// As [`set`](Self::set), if `admit` takes the settings that come of it.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set), and what `admit` says.
+    pub fn set_if(
+        &mut self,
+        changes: &[(String, Value)],
+        admit: impl FnOnce(&Settings) -> Result<(), Refusal>,
+    ) -> Result<Vec<String>, Refusal> {
         let cameras = texts(&self.values, "cameras");
         let mut values = self.values.clone();
         for (name, value) in changes {
@@ -98,7 +110,7 @@ impl Store {
             }
             values.insert(name.clone(), value.clone());
         }
-        self.commit(values)
+        self.commit(values, admit)
     }
 
     /// Remembers what the file says from which the node was started, so that
@@ -111,11 +123,16 @@ impl Store {
 
     /// Takes all that an edit of the file changed, or nothing: keys that are new or have another
     /// value are set, those that are gone return to their defaults, and whatever the file says as
-    /// before stays as it is, set by others or not. Gives the names whose value is another now.
+    /// before stays as it is, set by others or not. `admit` has the last word. Gives the names
+    /// whose value is another now.
     ///
     /// # Errors
     /// The first entry that is not allowed, with its line.
-    pub fn apply_file(&mut self, entries: &[Entry]) -> Result<Vec<String>, FileRefusal> {
+    pub fn apply_file(
+        &mut self,
+        entries: &[Entry],
+        admit: impl FnOnce(&Settings) -> Result<(), Refusal>,
+    ) -> Result<Vec<String>, FileRefusal> {
         let cameras = texts(&self.values, "cameras");
         let mut values = self.values.clone();
         let mut file = BTreeMap::new();
@@ -148,7 +165,7 @@ impl Store {
             let reason = refuse(name, READ_ONLY).to_string();
             return Err(FileRefusal { line: line_of(name), reason });
         }
-        let changed = self.commit(values).map_err(|refusal| FileRefusal {
+        let changed = self.commit(values, admit).map_err(|refusal| FileRefusal {
             line: line_of(&refusal.name),
             reason: refusal.to_string(),
         })?;
@@ -157,8 +174,13 @@ impl Store {
     }
 
     /// Puts values in force that make sense together; names of those that are others now.
-    fn commit(&mut self, values: BTreeMap<String, Value>) -> Result<Vec<String>, Refusal> {
+    fn commit(
+        &mut self,
+        values: BTreeMap<String, Value>,
+        admit: impl FnOnce(&Settings) -> Result<(), Refusal>,
+    ) -> Result<Vec<String>, Refusal> {
         let settings = settings(&values)?;
+        admit(&settings)?;
         let names: BTreeSet<&String> = values.keys().chain(self.values.keys()).collect();
         let is_changed = |name: &&String| self.values.get(*name) != values.get(*name);
         let changed = names.into_iter().filter(is_changed).cloned().collect();
@@ -445,7 +467,7 @@ mod tests {
         for topic in ["", "a b", "9x", "/a//b", "/a/", "/", "/a/9"] {
             check("image_topic", text(topic), "no topic name");
         }
-        check("model", text("another"), "read-only");
+        check("use_sim_time", Value::Bool(true), "read-only");
         check("cameras", Value::Texts(vec!["a".into()]), "read-only");
     }
 
@@ -481,7 +503,7 @@ mod tests {
 
     fn edit(store: &mut Store, lines: &str) -> Result<Vec<String>, FileRefusal> {
         let text = format!("squeezenet:\n  ros__parameters:\n{lines}");
-        store.apply_file(&crate::parameter::parse(&text, "/squeezenet").unwrap())
+        store.apply_file(&crate::parameter::parse(&text, "/squeezenet").unwrap(), |_| Ok(()))
     }
 
     #[test]
@@ -513,7 +535,7 @@ mod tests {
         check("labels.threshold: 1.5", "0.0 to 1.0");
         check("labels.threshold: .nan", "\".nan\" is a string, expected a double");
         check("labels.top_q: 1", "no such parameter");
-        check("model: another", "read-only");
+        check("use_sim_time: true", "read-only");
         check("input.width: 7", "0 or 64 to 4096");
         check("mask.cost: [road]", "class=cost");
         // What was refused has not been remembered as the file's: mended, it is applied.

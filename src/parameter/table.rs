@@ -88,34 +88,34 @@ const LARGEST: f64 = 1e9;
 
 /// All parameters, in the order in which people read them.
 pub const TABLE: &[Parameter] = &[
-    read_only(parameter(
+    parameter(
         "model",
         Text("squeezenet1_1_imagenet"),
         Any,
         "",
         "Model to run: a name that `squeezenet_node model` lists, or the path of a manifest.",
-    )),
-    read_only(parameter(
+    ),
+    parameter(
         "precision",
         Text("auto"),
         Choices(&["auto", "fp32", "int8"]),
         "",
         "Arithmetic of the network; auto measures what the model has and keeps the faster.",
-    )),
-    read_only(parameter(
+    ),
+    parameter(
         "inference.threads",
         Integer(0),
         Integers(0, 64),
         "threads",
         "Inference threads; 0 takes as many as the machine has, up to four.",
-    )),
-    read_only(parameter(
+    ),
+    parameter(
         "inference.pin_threads",
         DefaultValue::Bool(true),
         Any,
         "",
         "Whether each inference thread keeps to processors of its own; false leaves them all to the scheduler.",
-    )),
+    ),
     read_only(parameter(
         "cameras",
         NoTexts,
@@ -291,6 +291,13 @@ pub const TABLE: &[Parameter] = &[
         "",
         "How much is logged.",
     ),
+    read_only(parameter(
+        "config_file",
+        Text(""),
+        Any,
+        "",
+        "Parameter file that is watched and taken over when it changes; empty: the one the node was started with.",
+    )),
     read_only(parameter(
         "use_sim_time",
         DefaultValue::Bool(false),

@@ -139,8 +139,14 @@ impl CameraState {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last second, for `/diagnostics`. `model` says what runs, key by key.
-    pub fn report(&self, node: &str, model: &[(&str, String)]) -> DiagnosticStatus {
+    /// The last second, for `/diagnostics`. `model` says what runs, key by key,
+    /// `config` what is wrong with the parameter file.
+    pub fn report(
+        &self,
+        node: &str,
+        model: &[(&str, String)],
+        config: Option<&str>,
+    ) -> DiagnosticStatus {
         let settings = self.settings();
         let late_ms = self.settings.load().late_ms;
         let counters =
@@ -164,6 +170,7 @@ impl CameraState {
             last_error: rest.last_error.as_deref(),
             late_ms: (late_ms > 0.0 && age_p95 > late_ms).then_some(age_p95),
             topic: &settings.image_topic,
+            config,
         };
         let (level, message) = judge(&state);
         let names = ["received", "processed", "replaced", "too_old", "rejected"];
@@ -182,6 +189,9 @@ impl CameraState {
         }
         values.push(key_value("image topic", settings.image_topic));
         values.extend(model.iter().map(|(key, value)| key_value(key, value.clone())));
+        if let Some(reason) = config {
+            values.push(key_value("parameter file", reason.to_owned()));
+        }
         if let Some(error) = &rest.last_error {
             values.push(key_value("last rejected frame", error.clone()));
         }
@@ -206,6 +216,7 @@ struct Observed<'a> {
     last_error: Option<&'a str>,
     late_ms: Option<f64>,
     topic: &'a str,
+    config: Option<&'a str>,
 }
 
 /// Level and message: the gravest first, with what to do.
@@ -229,6 +240,9 @@ fn judge(state: &Observed<'_>) -> (u8, String) {
             level,
             format!("{} of {} frames cannot be used: {reason}", state.rejected, state.received),
         );
+    }
+    if let Some(reason) = state.config {
+        return (WARN, format!("the parameter file is not taken: {reason}"));
     }
     if state.too_old > 0 {
         let text = format!(
@@ -271,6 +285,7 @@ mod tests {
             last_error: Some("step of 5 bytes"),
             late_ms: None,
             topic: "/image",
+            config: None,
         };
         let check = |state: Observed<'_>, level: i8, words: &str| {
             let (actual, message) = judge(&state);
@@ -293,6 +308,8 @@ mod tests {
             DiagnosticStatus::STALE as i8,
             "no frames on /image",
         );
+        let config = Some("a.yaml, line 3: labels.top_k");
+        check(Observed { config, ..base() }, DiagnosticStatus::WARN as i8, "line 3");
         let failing = Health::Failing("offers best effort".to_owned());
         check(
             Observed { health: &failing, ..base() },

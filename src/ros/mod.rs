@@ -10,9 +10,11 @@
 //! one settings snapshot a frame.
 
 mod camera;
+mod config_file;
 mod diagnostics;
 mod executor;
 mod mailbox;
+mod model;
 mod names;
 mod output;
 mod parameter_services;
@@ -31,14 +33,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use crate::install;
-use crate::manifest::Card;
 use crate::parameter::{Store, Value};
-use crate::pipeline::Pipeline;
-use crate::session::{self, Network};
 use crate::settings::LogLevel;
 use diagnostics::CameraState;
 use mailbox::Mailboxes;
+use model::ModelSlot;
 use names::Resolver;
 use output::CameraOutputs;
 use worker::Worker;
@@ -64,24 +63,13 @@ pub fn run() -> anyhow::Result<()> {
             .collect()
     };
     let store = Store::new(&overrides)?;
+    let qualified_name = node.fully_qualified_name()?;
+    let (store, config) = config_file::take_over(store, &qualified_name)?;
     let settings = store.settings();
     let log_filter = start_logging(settings.log_level);
 
-    let models_dir = install::models_dir();
-    tracing::info!("loading model {} from {}", settings.model.model, models_dir.display());
-    let card = Arc::new(Card::load(&settings.model.model, &models_dir)?);
-    let network = Network::load(&card, &settings.model)?;
-    let mut pipeline = Pipeline::new(network);
-    pipeline.self_test()?;
-    let network = pipeline.network();
-    tracing::info!(
-        "model {} ready: {:?}, {} threads, input {}",
-        card.manifest.name,
-        network.precision(),
-        network.threads(),
-        card.manifest.input_size()
-    );
-    let model = model_facts(network)?;
+    let pipeline = model::load(&settings.model)?;
+    let models = Arc::new(ModelSlot::new(&pipeline)?);
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -108,10 +96,9 @@ pub fn run() -> anyhow::Result<()> {
     let cameras = Arc::new(cameras);
     let mailboxes = Arc::new(Mailboxes::new(cameras.len()));
 
-    let store = Arc::new(Mutex::new(store));
     let on_change: parameter_services::OnChange = {
         let (current, mailboxes) = (current.clone(), mailboxes.clone());
-        Arc::new(move |store, changed| {
+        Box::new(move |store, changed| {
             let settings = store.settings();
             set_log_level(&log_filter, settings.log_level);
             current.store(settings);
@@ -119,10 +106,10 @@ pub fn run() -> anyhow::Result<()> {
             mailboxes.wake();
         })
     };
-    parameter_services::serve(&mut node, store, clock.clone(), on_change)?;
+    let parameters =
+        parameter_services::serve(&mut node, store, models.clone(), clock.clone(), on_change)?;
     let arrays =
         node.create_publisher::<DiagnosticArray>("/diagnostics", r2r::QosProfile::default())?;
-    let qualified_name = node.fully_qualified_name()?;
     let namespace = node.namespace()?;
     let resolver = Arc::new(Resolver::new(&node.name()?, &namespace, std::env::args()));
     let (handle, spin_thread) = executor::spin(node, shutdown.clone())?;
@@ -136,12 +123,26 @@ pub fn run() -> anyhow::Result<()> {
             shutdown.clone(),
         ));
     }
-    runtime.spawn(report(arrays, qualified_name, cameras.clone(), model, clock.clone()));
+    let trouble = config_file::Trouble::default();
+    runtime.spawn(report(
+        arrays,
+        qualified_name.clone(),
+        cameras.clone(),
+        models.clone(),
+        trouble.clone(),
+        clock.clone(),
+    ));
+    if let Some(file) = config {
+        let node = qualified_name;
+        runtime.spawn(config_file::watch(file, node, parameters, trouble, shutdown.clone()));
+    }
     let worker = Worker {
         pipeline,
         outputs,
         cameras,
         mailboxes: mailboxes.clone(),
+        models,
+        version: 1,
         settings: current,
         clock,
     };
@@ -167,25 +168,13 @@ fn keep_large_buffers() {
     }
 }
 
-fn model_facts(network: &Network) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let manifest = &network.card().manifest;
-    let file = manifest.file(network.precision());
-    Ok(vec![
-        ("model", manifest.name.clone()),
-        ("model sha256", file.map(|file| file.sha256.clone()).unwrap_or_default()),
-        ("precision", format!("{:?}", network.precision()).to_lowercase()),
-        ("provider", format!("{:?}", network.provider()).to_lowercase()),
-        ("threads", network.threads().to_string()),
-        ("runtime", session::runtime_info()?.to_owned()),
-    ])
-}
-
 /// `/diagnostics`, once a second of wall time.
 async fn report(
     publisher: r2r::Publisher<DiagnosticArray>,
     node: String,
     cameras: Arc<Vec<Arc<CameraState>>>,
-    model: Vec<(&'static str, String)>,
+    models: Arc<ModelSlot>,
+    trouble: config_file::Trouble,
     clock: Arc<Mutex<r2r::Clock>>,
 ) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -195,9 +184,14 @@ async fn report(
         ticks.tick().await;
         let now = clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
         let stamp = r2r::Clock::to_builtin_time(&now.unwrap_or_default());
+        let facts = models.facts();
+        let config = trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let array = DiagnosticArray {
             header: Header { stamp, frame_id: String::new() },
-            status: cameras.iter().map(|camera| camera.report(&name, &model)).collect(),
+            status: cameras
+                .iter()
+                .map(|camera| camera.report(&name, &facts, config.as_deref()))
+                .collect(),
         };
         if let Err(error) = publisher.publish(&array) {
             tracing::warn!("/diagnostics: {error}");

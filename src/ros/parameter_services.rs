@@ -11,10 +11,11 @@ use r2r::rcl_interfaces::msg::{
 use r2r::rcl_interfaces::srv;
 use r2r::{Node, Publisher, QosProfile, ServiceRequest, WrappedServiceTypeSupport};
 
-use crate::parameter::{Allowed, Parameter, Store, Value};
+use super::model::ModelSlot;
+use crate::parameter::{Allowed, Entry, FileRefusal, Parameter, Store, Value};
 
-/// Called with the names that have another value now, after each successful set.
-pub type OnChange = Arc<dyn Fn(&Store, &[String]) + Send + Sync>;
+/// Called with the names that have another value now, after each change.
+pub type OnChange = Box<dyn Fn(&Store, &[String]) + Send + Sync>;
 
 /// Serves the parameters of `store` on `node`. Runs on the current tokio runtime.
 ///
@@ -22,16 +23,18 @@ pub type OnChange = Arc<dyn Fn(&Store, &[String]) + Send + Sync>;
 /// rcl's, when a service cannot be made.
 pub fn serve(
     node: &mut Node,
-    store: Arc<Mutex<Store>>,
+    store: Store,
+    models: Arc<ModelSlot>,
     clock: Arc<Mutex<r2r::Clock>>,
     on_change: OnChange,
-) -> r2r::Result<()> {
+) -> r2r::Result<Arc<Parameters>> {
     let events = node.create_publisher::<ParameterEvent>(
         "/parameter_events",
         QosProfile::default().keep_last(1000).reliable(),
     )?;
-    let state = Arc::new(State {
-        store,
+    let state = Arc::new(Parameters {
+        store: Mutex::new(store),
+        models,
         events: Mutex::new(events),
         node: node.fully_qualified_name()?,
         clock,
@@ -88,18 +91,21 @@ pub fn serve(
         |state, request| srv::SetParametersAtomically::Response {
             result: state.set(&request.parameters),
         },
-    )
+    )?;
+    Ok(state)
 }
 
-struct State {
-    store: Arc<Mutex<Store>>,
+/// The store behind the services; whoever changes it goes through here.
+pub struct Parameters {
+    store: Mutex<Store>,
+    models: Arc<ModelSlot>,
     events: Mutex<Publisher<ParameterEvent>>,
     node: String,
     clock: Arc<Mutex<r2r::Clock>>,
     on_change: OnChange,
 }
 
-impl State {
+impl Parameters {
     fn lock(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,11 +117,10 @@ impl State {
             .map(|parameter| (parameter.name.clone(), from_message(&parameter.value)))
             .collect();
         let mut store = self.lock();
-        match store.set(&changes) {
+        let before = store.settings();
+        match store.set_if(&changes, |after| self.models.follow(&before, after)) {
             Ok(changed) => {
-                if !changed.is_empty() {
-                    (self.on_change)(&store, &changed);
-                }
+                self.put_in_force(&store, &changed);
                 // As rclcpp and rclpy: the event tells what was set, be it as before.
                 let set: Vec<String> = changes.into_iter().map(|(name, _)| name).collect();
                 let event = self.event(&store, &set);
@@ -127,6 +132,29 @@ impl State {
                 tracing::warn!("{refusal}");
                 SetParametersResult { successful: false, reason: refusal.to_string() }
             }
+        }
+    }
+
+    /// Takes what an edit of the parameter file changed, or nothing of it.
+    ///
+    /// # Errors
+    /// The line that is not allowed.
+    pub fn apply_file(&self, entries: &[Entry]) -> Result<(), FileRefusal> {
+        let mut store = self.lock();
+        let before = store.settings();
+        let changed = store.apply_file(entries, |after| self.models.follow(&before, after))?;
+        self.put_in_force(&store, &changed);
+        let event = self.event(&store, &changed);
+        drop(store);
+        if !changed.is_empty() {
+            self.send(&event);
+        }
+        Ok(())
+    }
+
+    fn put_in_force(&self, store: &Store, changed: &[String]) {
+        if !changed.is_empty() {
+            (self.on_change)(store, changed);
         }
     }
 
@@ -164,9 +192,9 @@ impl State {
 
 fn serve_one<S>(
     node: &mut Node,
-    state: &Arc<State>,
+    state: &Arc<Parameters>,
     name: &str,
-    answer: fn(&State, &S::Request) -> S::Response,
+    answer: fn(&Parameters, &S::Request) -> S::Response,
 ) -> r2r::Result<()>
 where
     S: WrappedServiceTypeSupport + 'static,
@@ -180,7 +208,8 @@ where
     tokio::spawn(async move {
         while let Some(request) = requests.next().await {
             let request: ServiceRequest<S> = request;
-            let response = answer(&state, &request.message);
+            // To load a model takes a while: others of this worker thread go elsewhere.
+            let response = tokio::task::block_in_place(|| answer(&state, &request.message));
             if let Err(error) = request.respond(response) {
                 tracing::warn!("a parameter service could not answer: {error}");
             }

@@ -10,6 +10,7 @@ use r2r::builtin_interfaces::msg::Time;
 use super::camera::Arrival;
 use super::diagnostics::CameraState;
 use super::mailbox::{Mailboxes, Turn};
+use super::model::ModelSlot;
 use super::output::CameraOutputs;
 use crate::overlay::{self, Overlay};
 use crate::pipeline::{Pipeline, PipelineError};
@@ -26,6 +27,10 @@ pub struct Worker {
     pub cameras: Arc<Vec<Arc<CameraState>>>,
     /// Newest frames.
     pub mailboxes: Arc<Mailboxes<Arrival>>,
+    /// The model to come.
+    pub models: Arc<ModelSlot>,
+    /// How many models have run, this one included.
+    pub version: i32,
     /// The settings in force.
     pub settings: Arc<ArcSwap<Settings>>,
     /// ROS time.
@@ -40,7 +45,13 @@ impl Worker {
         let mut last_start: Vec<Option<Instant>> = vec![None; self.cameras.len()];
         self.announce(&mut announced);
         loop {
-            let (index, arrival) = match self.mailboxes.take() {
+            let turn = self.mailboxes.take();
+            if let Some(next) = self.models.take() {
+                self.swap(next);
+                announced.fill(None);
+                self.announce(&mut announced);
+            }
+            let (index, arrival) = match turn {
                 Turn::Frame(index, arrival) => (index, arrival),
                 Turn::Wake => {
                     self.announce(&mut announced);
@@ -66,6 +77,20 @@ impl Worker {
         }
     }
 
+    /// From now on frames go through another pipeline.
+    fn swap(&mut self, next: Pipeline) {
+        let old = std::mem::replace(&mut self.pipeline, next);
+        self.pipeline.network().place_caller();
+        self.version += 1;
+        let (from, to) = (old.network().card(), self.pipeline.network().card());
+        tracing::info!("model {} gives way to {}", from.manifest.name, to.manifest.name);
+        // Its memory is given back while the next frame is answered already.
+        let dropped = std::thread::Builder::new().name("drop".to_owned()).spawn(move || drop(old));
+        if let Err(error) = dropped {
+            tracing::warn!("no thread to drop the old model in: {error}");
+        }
+    }
+
     /// Tells subscribers which model runs and what the mask's ids mean, where that is news.
     fn announce(&self, announced: &mut [Option<MaskSettings>]) {
         let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
@@ -81,7 +106,14 @@ impl Worker {
                 before.kind != mask.kind || before.min_confidence != mask.min_confidence
             });
             if is_news {
-                outputs.publish_model(stamp.clone(), &card.manifest, &location, &method, 1, &mask);
+                outputs.publish_model(
+                    stamp.clone(),
+                    &card.manifest,
+                    &location,
+                    &method,
+                    self.version,
+                    &mask,
+                );
                 *announced = Some(mask);
             }
         }
@@ -111,6 +143,7 @@ impl Worker {
             camera.count_unheard();
             return false;
         }
+        self.models.note_wanted(wanted);
         let frame = arrival.message.frame().map_err(PipelineError::from);
         let result = frame.and_then(|frame| self.pipeline.process(frame, wanted, camera_settings));
         let mut result = match result {
