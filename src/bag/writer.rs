@@ -173,10 +173,11 @@ impl BagWriter {
         yaml.push_str("  topics_with_message_count:\n");
         for OpenTopic { topic, .. } in &self.channels {
             yaml.push_str(&format!(
-                "    - topic_metadata:\n        name: {}\n        type: {}\n        serialization_format: {}\n        offered_qos_profiles: []\n        type_description_hash: {}\n      message_count: {}\n",
+                "    - topic_metadata:\n        name: {}\n        type: {}\n        serialization_format: {}\n        offered_qos_profiles:{}\n        type_description_hash: {}\n      message_count: {}\n",
                 quoted(&topic.name),
                 quoted(&topic.ros_type),
                 quoted(&topic.serialization),
+                nested(&topic.offered_qos_profiles),
                 quoted(type_hash(&topic.ros_type).unwrap_or_default()),
                 topic.count
             ));
@@ -193,6 +194,15 @@ impl BagWriter {
 fn mcap_error(path: &Path, error: &mcap::McapError) -> BagError {
     let source = std::io::Error::other(error.to_string());
     BagError::Io { path: path.to_owned(), source }
+}
+
+/// QoS profiles as they stand in the file, deeper in `metadata.yaml`: readers match the two.
+fn nested(profiles: &str) -> String {
+    if profiles.starts_with("- ") {
+        profiles.lines().map(|line| format!("\n          {line}")).collect()
+    } else {
+        " []".to_owned()
+    }
 }
 
 /// The profile that the node offers, in the YAML that rosbag2 stores: reliable, depth 1; latched
