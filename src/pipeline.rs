@@ -56,7 +56,21 @@ impl Pipeline {
         &self.network
     }
 
-    /// Takes a frame through all stages.
+    /// What of `wanted` the model has a head for.
+    pub fn possible(&self, wanted: Wanted) -> Wanted {
+        let manifest = &self.network.card().manifest;
+        let has_mask = manifest.segmentation.is_some();
+        Wanted {
+            labels: wanted.labels && manifest.classification.is_some(),
+            mask: wanted.mask && has_mask,
+            cost: wanted.cost && has_mask,
+            obstacles: wanted.obstacles && has_mask,
+            embedding: wanted.embedding && !manifest.features.is_empty(),
+            picture: wanted.picture,
+        }
+    }
+
+    /// Takes a frame through all stages. What the model has no head for stays `None`.
     ///
     /// # Errors
     /// [`PipelineError::Frame`] if the frame cannot be used, [`PipelineError::Network`] if the
@@ -67,6 +81,7 @@ impl Pipeline {
         wanted: Wanted,
         camera: &CameraSettings,
     ) -> Result<FrameResult, PipelineError> {
+        let wanted = self.possible(wanted);
         let mut watch = Stopwatch::new();
         let mut times = StageTimes::default();
         let card = self.network.card().clone();
@@ -75,15 +90,27 @@ impl Pipeline {
         let pixels = self.decoder.decode(frame)?;
         times.decode = watch.lap();
 
-        let placement = place(pixels.size, manifest, camera);
-        let tensor = self.preprocessor.run(&pixels, &placement, &manifest.input);
-        times.preprocess = watch.lap();
-
         let needs = Needs {
             classification: wanted.labels,
             segmentation: wanted.segmentation(),
             features: wanted.embedding,
         };
+        if needs == Needs::default() {
+            return Ok(FrameResult {
+                image_size: pixels.size,
+                labels: None,
+                maps: None,
+                obstacles: None,
+                embedding: None,
+                picture: wanted.picture.then(|| pixels.to_picture()),
+                times,
+            });
+        }
+
+        let placement = place(pixels.size, manifest, camera);
+        let tensor = self.preprocessor.run(&pixels, &placement, &manifest.input);
+        times.preprocess = watch.lap();
+
         let tensors = self.network.infer(needs, tensor, placement.input_size)?;
         times.inference = watch.lap();
 

@@ -34,6 +34,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::parameter::{Store, Value};
+use crate::result::Wanted;
 use crate::settings::LogLevel;
 use diagnostics::CameraState;
 use mailbox::Mailboxes;
@@ -142,6 +143,7 @@ pub fn run() -> anyhow::Result<()> {
         cameras,
         mailboxes: mailboxes.clone(),
         models,
+        asked_in_vain: Wanted::default(),
         version: 1,
         settings: current,
         clock,

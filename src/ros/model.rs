@@ -51,7 +51,7 @@ impl ModelSlot {
             Ok(pipeline)
         };
         let pipeline = load().map_err(|error| {
-            let name = if before.model.model == after.model.model { "precision" } else { "model" };
+            let name = first_difference(&before.model, &after.model);
             let reason = format!("{error:#}; {} goes on", before.model.model);
             Refusal { name: name.to_owned(), reason }
         })?;
@@ -82,6 +82,17 @@ impl ModelSlot {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The parameter that asks for another model.
+fn first_difference(before: &ModelSettings, after: &ModelSettings) -> &'static str {
+    if before.model != after.model {
+        "model"
+    } else if before.precision != after.precision {
+        "precision"
+    } else {
+        "inference.threads"
+    }
 }
 
 /// Loads a model and sees that it gives its known answer.

@@ -14,6 +14,7 @@ use super::model::ModelSlot;
 use super::output::CameraOutputs;
 use crate::overlay::{self, Overlay};
 use crate::pipeline::{Pipeline, PipelineError};
+use crate::result::Wanted;
 use crate::settings::{CameraSettings, MaskSettings, Settings};
 use crate::timing::Stopwatch;
 
@@ -29,6 +30,8 @@ pub struct Worker {
     pub mailboxes: Arc<Mailboxes<Arrival>>,
     /// The model to come.
     pub models: Arc<ModelSlot>,
+    /// What was wanted when a head was missing, said already.
+    pub asked_in_vain: Wanted,
     /// How many models have run, this one included.
     pub version: i32,
     /// The settings in force.
@@ -82,6 +85,7 @@ impl Worker {
         let old = std::mem::replace(&mut self.pipeline, next);
         self.pipeline.network().place_caller();
         self.version += 1;
+        self.asked_in_vain = Wanted::default();
         let (from, to) = (old.network().card(), self.pipeline.network().card());
         tracing::info!("model {} gives way to {}", from.manifest.name, to.manifest.name);
         // Its memory is given back while the next frame is answered already.
@@ -138,7 +142,18 @@ impl Worker {
             return false;
         }
         let outputs = &self.outputs[index];
-        let wanted = outputs.wanted();
+        let asked = outputs.wanted();
+        let wanted = self.pipeline.possible(asked);
+        if asked != wanted && !asked.picture && self.asked_in_vain != asked {
+            tracing::warn!(
+                "{}model {} has no head for all that subscribers want: labels {}, mask {}; choose another model",
+                camera.prefix(),
+                self.pipeline.network().card().manifest.name,
+                if wanted.labels || !asked.labels { "yes" } else { "no" },
+                if wanted.segmentation() || !asked.segmentation() { "yes" } else { "no" },
+            );
+            self.asked_in_vain = asked;
+        }
         if !wanted.any() {
             camera.count_unheard();
             return false;

@@ -157,9 +157,10 @@ REFUSED = [
     ("labels.top_k", None, "integer"),
     ("cameras", ["front"], "read-only"),
     # These would seem to be taken while the node goes on as it was started.
-    ("model", "nonsense", "read-only"),
-    ("precision", "int8", "read-only"),
-    ("inference.threads", 2, "read-only"),
+    ("model", "nonsense", "no model"),
+    ("use_sim_time", True, "read-only"),
+    ("precision", "int8", "none has precision"),
+    ("inference.threads", 65, "0 to 64"),
     ("use_sim_time", True, "read-only"),
     ("image_topic", "9x", "no topic name"),
     ("labels.top_q", 1, "no such parameter"),
