@@ -80,12 +80,19 @@ pub struct InputSpec {
     /// Short side before the centre crop, with `fit: crop` alone.
     #[serde(default)]
     pub resize_short_side: u32,
+    /// The network takes sides that are multiples of this alone, in pixels; others are rounded.
+    #[serde(default = "one")]
+    pub multiple: u32,
     /// Order of the planes.
     pub channels: ChannelOrder,
     /// Subtracted, in the planes' order, 0..255.
     pub mean: [f32; 3],
     /// Multiplied after that.
     pub scale: [f32; 3],
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// The classification head.

@@ -219,7 +219,11 @@ impl Pipeline {
 
 /// Where a picture of `image` pixels goes in the network's input, by manifest and settings.
 pub fn place(image: Size, manifest: &Manifest, camera: &CameraSettings) -> Placement {
-    let or = |setting: u32, nominal: u32| if setting == 0 { nominal } else { setting };
+    let multiple = manifest.input.multiple.max(1);
+    let or = |setting: u32, nominal: u32| {
+        let side = if setting == 0 { nominal } else { setting };
+        ((side + multiple / 2) / multiple * multiple).max(multiple)
+    };
     let input = Size::new(
         or(camera.input_width, manifest.input.width),
         or(camera.input_height, manifest.input.height),

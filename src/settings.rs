@@ -220,7 +220,7 @@ impl Default for Settings {
 impl Default for ModelSettings {
     fn default() -> Self {
         Self {
-            model: "squeezenet1_1_imagenet".to_owned(),
+            model: "squeezenet1_1_street".to_owned(),
             precision: Precision::Auto,
             provider: Provider::Cpu,
             threads: 0,

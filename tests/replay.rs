@@ -96,7 +96,7 @@ fn two_runs_give_the_same_bytes_over_one_and_two_threads() {
             ["replay", text(&input), "--out", text(&out), "--threads", threads, "--copy"];
         let Some((code, stdout, stderr)) = run(&arguments) else { return };
         assert_eq!(code, 0, "{stderr}");
-        assert!(stdout.contains("5 frames with squeezenet1_1_imagenet"), "{stdout}");
+        assert!(stdout.contains("5 frames with squeezenet1_1_street"), "{stdout}");
         let mut all = messages(&out);
         all.retain(|message| &*message.topic != "/squeezenet/timing");
         runs.push(all);

@@ -42,7 +42,7 @@ class Folder:
         logits, truth = [], []
         for index in tqdm(chosen.tolist(), desc=path.name, leave=False):
             image, target = data[index]
-            logits.append(branch(image[None], backbone(image[None]))[0][0].flatten(1).T)
+            logits.append(branch(backbone(image[None]))[0][0].flatten(1).T)
             truth.append(target[::2, ::2].flatten())
         self.classes = data.count
         self.logits, self.truth = torch.cat(logits), torch.cat(truth)

@@ -80,7 +80,7 @@ def segmentation(args: argparse.Namespace, backbone) -> dict:
     data = SegmentationSet(args.val, classes, False)
     pictures, sampled, truths = [], [], []
     for image, target in tqdm(data, total=len(data), leave=False):
-        logits = branch(image[None], backbone(image[None]))[0]
+        logits = branch(backbone(image[None]))[0]
         pictures.append(logits.half())
         cells, truth = logits[0].flatten(1).T[::13], target[::2, ::2].flatten()[::13]
         known = truth < data.count

@@ -40,7 +40,7 @@ class Network(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps = self.backbone(image)
         logits = self.classifier(maps["fire9"])
-        return (logits,) if self.branch is None else (logits, self.branch(image, maps)[0])
+        return (logits,) if self.branch is None else (logits, self.branch(maps)[0])
 
 
 @torch.no_grad()

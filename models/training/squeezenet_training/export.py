@@ -11,6 +11,9 @@ import onnx
 import onnxruntime
 import torch
 import yaml
+from onnx.reference import ReferenceEvaluator
+from onnx.shape_inference import infer_shapes
+from onnx.utils import Extractor
 from PIL import Image
 from torch import Tensor, nn
 
@@ -50,7 +53,7 @@ class Combined(nn.Module):
         maps = self.backbone(image)
         outputs = [self.classifier(maps["fire9"])]
         if self.branch is not None:
-            outputs.append(self.branch(image, maps)[0])
+            outputs.append(self.branch(maps)[0])
         return (*outputs, *(maps[name] for name in FEATURES))
 
     def output_names(self) -> list[str]:
@@ -63,6 +66,26 @@ def fold_batch_norms(module: nn.Module) -> None:
         if isinstance(block, ConvBn):
             block[0] = nn.utils.fuse_conv_bn_eval(block[0], block[1])
             block[1] = nn.Identity()
+
+
+def fold_pads(model: onnx.ModelProto) -> None:
+    """Zero padding before a convolution becomes the convolution's own (PyTorch has it symmetric
+    only), so that ONNX Runtime does not leave its blocked layout for it."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    found = [
+        (node, made_by[node.input[0]]) for node in model.graph.node
+        if node.op_type == "Conv" and node.input[0] in made_by and made_by[node.input[0]].op_type == "Pad"
+    ]
+    if not found:
+        return
+    amounts = Extractor(infer_shapes(model)).extract_model([], [pad.input[1] for _, pad in found])
+    amounts = ReferenceEvaluator(amounts).run(None, {})
+    for (node, pad), amount in zip(found, amounts):
+        top, left, bottom, right = amount[[2, 3, 6, 7]]
+        node.input[0] = pad.input[0]
+        pads = next(attribute for attribute in node.attribute if attribute.name == "pads")
+        pads.ints[:] = np.add(pads.ints, [top, left, bottom, right]).tolist()
+        model.graph.node.remove(pad)
 
 
 def combined(args: argparse.Namespace) -> tuple[Combined, SegmentationClasses | None, list[str]]:
@@ -94,7 +117,10 @@ def write_onnx(model: Combined, path: Path, size: tuple[int, int]) -> None:
             model, (example,), path, input_names=["image"], output_names=names,
             dynamic_axes=dynamic, opset_version=17, dynamo=False,
         )
-    onnx.checker.check_model(onnx.load(path), full_check=True)
+    model_proto = onnx.load(path)
+    fold_pads(model_proto)
+    onnx.checker.check_model(model_proto, full_check=True)
+    onnx.save(model_proto, path)
 
 
 @torch.no_grad()
@@ -132,7 +158,7 @@ def run(args: argparse.Namespace) -> None:
         "schema": 1, "name": args.name, "description": args.description, "licence": args.licence,
         "files": [{"precision": "fp32", "path": path.name, "sha256": digest}],
         "input": {
-            "width": args.size[0], "height": args.size[1], "fit": "aspect", "channels": "bgr",
+            "width": args.size[0], "height": args.size[1], "fit": "aspect", "multiple": 8, "channels": "bgr",
             "mean": [104.0, 117.0, 123.0], "scale": [1.0, 1.0, 1.0],
         },
         "classification": {

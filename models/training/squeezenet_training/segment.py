@@ -29,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="run folder: checkpoints, log, scores")
     parser.add_argument("--backbone", type=Path, required=True, help="squeezenet1_1_imagenet.onnx")
     parser.add_argument("--init", type=Path, help="final.pt of an earlier run to go on from")
-    parser.add_argument("--fine", action="store_true", help="a branch with a stage at stride 2: twice as slow")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, nargs=2, default=(416, 320), metavar=("WIDTH", "HEIGHT"), help="of the training crops")
@@ -87,7 +86,7 @@ def score(
     masks, scores = [], []
     for image, target in tqdm(data, desc="scoring", total=len(data), leave=False):
         image = image[None].to(device, memory_format=torch.channels_last)
-        logits, _ = branch(image, backbone(image))
+        logits, _ = branch(backbone(image))
         mask = upsampled_probabilities(logits, target.shape).argmax(1)[0].cpu().numpy()
         own = confusion(mask, target.numpy(), data.count)
         counts += own
@@ -128,7 +127,7 @@ def run(args: argparse.Namespace) -> None:
     channels_last = {"memory_format": torch.channels_last}
     backbone = load_pretrained(args.backbone)[0].requires_grad_(False).eval()
     backbone.to(args.device, **channels_last)
-    branch = SegmentationBranch(len(classes.classes), fine=args.fine).to(args.device, **channels_last)
+    branch = SegmentationBranch(len(classes.classes)).to(args.device, **channels_last)
     if args.init:
         start(branch, args.init)
     decayed = [p for p in branch.parameters() if p.ndim > 1]
@@ -198,7 +197,7 @@ def train_step(
     with torch.autocast(args.device, torch.bfloat16):
         with torch.no_grad():
             maps = backbone(image)
-        logits, auxiliary = branch(image, maps)
+        logits, auxiliary = branch(maps)
     loss = segmentation_loss(logits, auxiliary, target, weights, args.lovasz)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

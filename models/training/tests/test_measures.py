@@ -38,7 +38,7 @@ def test_the_logits_cover_the_picture_at_half_its_size(version: str, size: tuple
     image = torch.zeros(1, 3, *size)
     backbone, branch = SqueezeNet(version).eval(), SegmentationBranch(4, version=version).eval()
     with torch.no_grad():
-        logits, _ = branch(image, backbone(image))
+        logits, _ = branch(backbone(image))
     assert logits.shape == (1, 4, size[0] // 2, size[1] // 2)
 
 
