@@ -156,10 +156,8 @@ REFUSED = [
     ("mask.cost", [1, 2], "string array"),
     ("labels.top_k", None, "integer"),
     ("cameras", ["front"], "read-only"),
-    # These would seem to be taken while the node goes on as it was started.
     ("model", "nonsense", "no model"),
-    ("use_sim_time", True, "read-only"),
-    ("precision", "int8", "none has precision"),
+    ("precision", "int4", "fp32"),
     ("inference.threads", 65, "0 to 64"),
     ("use_sim_time", True, "read-only"),
     ("image_topic", "9x", "no topic name"),
