@@ -85,6 +85,8 @@ def run(model: str, reliability: ReliabilityPolicy, seconds: float, rate: float)
         process.wait(10)
         executor.shutdown(timeout_sec=2)
         rclpy.shutdown()
+        # A thread that is still inside the client library when Python ends aborts the process.
+        thread.join(5)
     p50, p95, p99, most = np.percentile(ages, [50, 95, 99, 100])
     medians = {stage: float(np.median(times)) for stage, times in stages.items()}
     return {

@@ -124,7 +124,8 @@ def main() -> None:
         client = node.create_client(SetParameters, "/squeezenet/set_parameters")
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        threading.Thread(target=executor.spin, daemon=True).start()
+        spinner = threading.Thread(target=executor.spin, daemon=True)
+        spinner.start()
         try:
             client.wait_for_service(timeout_sec=30)
             while not stream.publisher.get_subscription_count():
@@ -140,6 +141,8 @@ def main() -> None:
             process.wait(10)
             executor.shutdown(timeout_sec=2)
             rclpy.shutdown()
+            # A thread that is still inside the client library when Python ends aborts the process.
+            spinner.join(5)
     print(f"from save to first answer, {len(saves)} saves: median {np.median(saves):.0f} ms, worst {max(saves):.0f} ms")
     print("swap to                  reply after  age p50 before  worst age  frames not answered")
     for index, (reply, worst, before, missing) in enumerate(swaps):

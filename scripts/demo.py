@@ -163,7 +163,8 @@ def main() -> None:
     }
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    threading.Thread(target=executor.spin, daemon=True).start()
+    spinner = threading.Thread(target=executor.spin, daemon=True)
+    spinner.start()
     try:
         deadline = time.monotonic() + 30
         while not all(publisher.get_subscription_count() for publisher in publishers.values()):
@@ -181,6 +182,8 @@ def main() -> None:
         process.wait(10)
         executor.shutdown(timeout_sec=2)
         rclpy.shutdown()
+        # A thread that is still inside the client library when Python ends aborts the process.
+        spinner.join(5)
 
 
 if __name__ == "__main__":

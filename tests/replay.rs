@@ -129,6 +129,12 @@ fn a_golden_file_passes_the_same_run_and_fails_another() {
         run(&["replay", text(&input), "--golden", text(&golden), "--limit", "3"]).unwrap();
     assert_eq!(code, 1, "{stdout}");
     assert!(stdout.contains("/front/image_raw at 1.000000000: best label: expected"), "{stdout}");
+    assert!(stdout.contains("1 differences in 3 frames"), "{stdout}");
+    let golden = text(&golden);
+    let other_folder = tempfile::tempdir().unwrap();
+    let shorter = bag(other_folder.path(), 3);
+    let (code, stdout, _) = run(&["replay", text(&shorter), "--golden", golden]).unwrap();
+    assert_eq!(code, 1, "{stdout}");
     assert!(stdout.contains("at 4.000000000: the golden file's frame did not come"), "{stdout}");
 }
 

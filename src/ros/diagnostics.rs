@@ -139,6 +139,20 @@ impl CameraState {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// All frames since the start, for the log.
+    pub fn summary(&self) -> String {
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
+        format!(
+            "{} frames received: {} answered, {} replaced by newer ones, {} too old, {} not usable, {} that nobody listened for",
+            count(&self.received),
+            count(&self.processed),
+            count(&self.replaced),
+            count(&self.too_old),
+            count(&self.rejected),
+            count(&self.unheard),
+        )
+    }
+
     /// The last second, for `/diagnostics`. `model` says what runs, key by key,
     /// `config` what is wrong with the parameter file.
     pub fn report(

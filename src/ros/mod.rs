@@ -35,7 +35,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::parameter::{Store, Value};
 use crate::result::Wanted;
-use crate::settings::LogLevel;
+use crate::settings::{LogLevel, Reliability};
 use diagnostics::CameraState;
 use mailbox::Mailboxes;
 use model::ModelSlot;
@@ -91,6 +91,7 @@ pub fn run() -> anyhow::Result<()> {
         .iter()
         .map(|camera| CameraOutputs::new(&mut node, camera, settings.outputs.reliability))
         .collect::<r2r::Result<Vec<_>>>()?;
+    let output_reliability = settings.outputs.reliability;
     let current = Arc::new(ArcSwap::new(settings));
     let cameras: Vec<_> =
         names.iter().map(|name| Arc::new(CameraState::new(name, current.clone()))).collect();
@@ -124,6 +125,14 @@ pub fn run() -> anyhow::Result<()> {
             shutdown.clone(),
         ));
     }
+    tracing::info!(
+        "publishing below {}/ ({}, volatile, depth 1)",
+        qualified_name,
+        match output_reliability {
+            Reliability::BestEffort => "best effort",
+            _ => "reliable",
+        }
+    );
     let trouble = config_file::Trouble::default();
     runtime.spawn(report(
         arrays,
@@ -140,7 +149,7 @@ pub fn run() -> anyhow::Result<()> {
     let worker = Worker {
         pipeline,
         outputs,
-        cameras,
+        cameras: cameras.clone(),
         mailboxes: mailboxes.clone(),
         models,
         asked_in_vain: Wanted::default(),
@@ -155,6 +164,9 @@ pub fn run() -> anyhow::Result<()> {
     tracing::info!("stopping");
     mailboxes.close();
     let joined = inference_thread.join().and(spin_thread.join());
+    for camera in cameras.iter() {
+        tracing::info!("{}{}", camera.prefix(), camera.summary());
+    }
     runtime.shutdown_timeout(Duration::from_secs(1));
     joined.map_err(|_| anyhow::anyhow!("a thread of the node panicked"))
 }

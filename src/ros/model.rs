@@ -102,13 +102,14 @@ fn first_difference(before: &ModelSettings, after: &ModelSettings) -> &'static s
 pub fn load(settings: &ModelSettings) -> anyhow::Result<Pipeline> {
     let models_dir = install::models_dir();
     let started = Instant::now();
+    tracing::info!("runtime: {}", session::runtime_info()?);
     tracing::info!("loading model {} from {}", settings.model, models_dir.display());
     let card = Arc::new(Card::load(&settings.model, &models_dir)?);
     let mut pipeline = Pipeline::new(Network::load(&card, settings)?);
     pipeline.self_test()?;
     let network = pipeline.network();
     tracing::info!(
-        "model {} ready in {:.0?}: {:?}, {} threads, input {}",
+        "model {} loaded, checked and warm in {:.0?}, ready: {:?}, {} threads, input {}",
         card.manifest.name,
         started.elapsed(),
         network.precision(),

@@ -10,6 +10,8 @@ import onnxruntime
 import pytest
 from conftest import DATA, ROOT, binary, photograph
 from PIL import Image as Picture
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_typestore
 
 sys.path.insert(0, str(ROOT / "models" / "training"))
 from squeezenet_training.preprocess import crop_picture, to_tensor  # noqa: E402
@@ -95,3 +97,21 @@ def test_accuracy_is_that_of_python_with_pil(tmp_path):
     scores = hits / len(truth)
     print(f"top-1 and top-5: node {scores[0]}, Python with PIL {scores[1]}")
     assert np.abs(scores[0] - scores[1]).max() <= 0.01
+
+
+def test_a_replayed_bag_is_read_by_another_reader(tmp_path):
+    bag, out = tmp_path / "in", tmp_path / "out"
+    subprocess.run([sys.executable, ROOT / "scripts" / "make_bag.py", bag], check=True, timeout=120)
+    done = run("replay", str(bag), "--out", str(out), "--copy", "--limit", "12", "--json")
+    assert done.returncode == 0, done.stderr
+    types = get_typestore(Stores.ROS2_JAZZY)
+    with Reader(out) as reader:
+        counts = {c.topic: c.msgcount for c in reader.connections}
+        for connection, time, payload in reader.messages():
+            if connection.msgtype == "sensor_msgs/msg/Image":
+                image = types.deserialize_cdr(payload, connection.msgtype)
+                assert len(image.data) == image.step * image.height and connection.topic
+                assert 0 < image.header.stamp.sec * 10**9 + image.header.stamp.nanosec <= time
+    assert sum(n for topic, n in counts.items() if topic.startswith("/camera/")) == 12, counts
+    assert sum(n for topic, n in counts.items() if topic.endswith("/labels")) >= 12, counts
+    assert sum(n for topic, n in counts.items() if topic.endswith("/mask")) >= 12, counts

@@ -1,10 +1,11 @@
 """Pictures in, labels out, over real DDS."""
 
 import io
+import re
 
 import numpy as np
 import pytest
-from conftest import BEST_EFFORT, LATCHED, RELIABLE, image_message, photograph, wait
+from conftest import BEST_EFFORT, LATCHED, RELIABLE, Process, image_message, photograph, wait
 from diagnostic_msgs.msg import DiagnosticStatus
 from PIL import Image as Picture
 from sensor_msgs.msg import CompressedImage, Image
@@ -281,3 +282,18 @@ def test_nobody_listening_costs_nothing(start, peer):
         images.publish(image_message(photograph("coffee")))
     diagnostics.wait_for(lambda s: any(p.key == "frames unheard" and int(p.value) > 0 for p in s.values))
     assert diagnostics.value("frames processed") == "0"
+
+
+def test_the_start_and_the_end_are_said(environment, tmp_path, peer):
+    node = Process({}, [], environment, tmp_path)
+    try:
+        for words in ("runtime: ", "ready: ", "publishing below /squeezenet/ (reliable"):
+            node.wait_for(words)
+        labels = peer.collect(Classification, "/squeezenet/labels")
+        images = peer.publisher(Image, TOPIC)
+        peer.wait_subscribed(images)
+        peer.wait_published("/squeezenet/labels")
+        peer.answer(images, image_message(photograph("coffee")), labels)
+    finally:
+        assert node.stop() == 0
+    assert re.search(r"[1-9]\d* frames received: [1-9]\d* answered, 0 replaced", node.log()), node.log()
