@@ -22,6 +22,7 @@ pub mod manifest;
 pub mod overlay;
 pub mod parameter;
 pub mod pipeline;
+pub mod place;
 pub mod preprocess;
 pub mod result;
 #[cfg(feature = "ros")]

@@ -1,12 +1,14 @@
 //! The manifest beside each model: what the network wants and what its outputs mean.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::geometry::{Fit, Size};
+use crate::place::Descriptors;
 use crate::settings::Precision;
 
 /// The manifest's format that this crate reads.
@@ -37,6 +39,9 @@ pub struct Manifest {
     /// Feature maps that descriptors may pool.
     #[serde(default)]
     pub features: Vec<FeatureSpec>,
+    /// What places and taught labels are known by; without it the model knows none.
+    #[serde(default)]
+    pub descriptors: Option<DescriptorsFile>,
     /// Figures for the card.
     #[serde(default)]
     pub scores: serde_json::Value,
@@ -51,6 +56,16 @@ pub struct Manifest {
 pub struct ModelFile {
     /// Its arithmetic.
     pub precision: Precision,
+    /// Its path from the manifest's folder.
+    pub path: PathBuf,
+    /// Its SHA-256, hexadecimal.
+    pub sha256: String,
+}
+
+/// The file that [`Descriptors`] are read from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DescriptorsFile {
     /// Its path from the manifest's folder.
     pub path: PathBuf,
     /// Its SHA-256, hexadecimal.
@@ -240,6 +255,8 @@ pub struct Card {
     pub path: PathBuf,
     /// Names of the classification's classes by index; empty without that head.
     pub class_names: Vec<String>,
+    /// What its views are known by.
+    pub descriptors: Option<Arc<Descriptors>>,
 }
 
 impl Card {
@@ -272,7 +289,28 @@ impl Card {
                 read_text(&names_path)?.lines().map(str::to_owned).collect()
             }
         };
-        Ok(Self { manifest, path, class_names })
+        let descriptors = match &manifest.descriptors {
+            None => None,
+            Some(file) => {
+                let file_path = folder(&path).join(&file.path);
+                let bytes = read_checked(&file_path, &file.sha256)?;
+                let descriptors = Descriptors::read(&bytes).map_err(|error| {
+                    ManifestError::Parse { path: file_path.clone(), reason: error.to_string() }
+                })?;
+                let is_known = |map: &str| manifest.features.iter().any(|spec| spec.output == map);
+                let unknown = {
+                    let maps = descriptors.place.maps().chain(descriptors.label.maps());
+                    maps.map(str::to_owned).find(|map| !is_known(map))
+                };
+                if let Some(map) = unknown {
+                    let owner = path.display();
+                    let reason = format!("it reads {map}, which is no feature of {owner}");
+                    return Err(ManifestError::Parse { path: file_path, reason });
+                }
+                Some(Arc::new(descriptors))
+            }
+        };
+        Ok(Self { manifest, path, class_names, descriptors })
     }
 
     /// The bytes of the network of `precision`, their hash checked.
@@ -284,15 +322,7 @@ impl Card {
             path: self.path.clone(),
             reason: format!("files: none has precision {precision:?}"),
         })?;
-        let path = folder(&self.path).join(&file.path);
-        let bytes = std::fs::read(&path)
-            .map_err(|source| ManifestError::Read { path: path.clone(), source })?;
-        let actual = hexadecimal(&Sha256::digest(&bytes));
-        if actual.eq_ignore_ascii_case(&file.sha256) {
-            Ok(bytes)
-        } else {
-            Err(ManifestError::Hash { path, actual, expected: file.sha256.clone() })
-        }
+        read_checked(&folder(&self.path).join(&file.path), &file.sha256)
     }
 }
 
@@ -364,6 +394,19 @@ pub fn list(models_dir: &Path) -> Vec<String> {
 
 fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("."))
+}
+
+/// The bytes of a file whose SHA-256 is known.
+fn read_checked(path: &Path, expected: &str) -> Result<Vec<u8>, ManifestError> {
+    let bytes = std::fs::read(path)
+        .map_err(|source| ManifestError::Read { path: path.to_owned(), source })?;
+    let actual = hexadecimal(&Sha256::digest(&bytes));
+    if actual.eq_ignore_ascii_case(expected) {
+        Ok(bytes)
+    } else {
+        let (path, expected) = (path.to_owned(), expected.to_owned());
+        Err(ManifestError::Hash { path, actual, expected })
+    }
 }
 
 fn read_text(path: &Path) -> Result<String, ManifestError> {

@@ -36,7 +36,7 @@ pub struct Overlay<'a> {
 }
 
 impl<'a> Overlay<'a> {
-    /// What a frame gave, for a model of `manifest`; place and rate are the caller's to add.
+    /// What a frame gave, for a model of `manifest`; the rate is the caller's to add.
     pub fn of(result: &'a FrameResult, manifest: &'a Manifest, kind: MaskKind, alpha: f32) -> Self {
         let mask = result.maps.as_ref().zip(manifest.segmentation.as_ref());
         Self {
@@ -44,6 +44,7 @@ impl<'a> Overlay<'a> {
             alpha,
             obstacles: result.obstacles.as_deref().unwrap_or_default(),
             labels: result.labels.as_deref().unwrap_or_default(),
+            place: result.places.as_deref().and_then(<[_]>::first).map(|place| place.name.as_str()),
             ..Self::default()
         }
     }
@@ -91,6 +92,32 @@ pub fn draw(picture: &mut Picture, overlay: &Overlay<'_>) {
     if let Some((maps, spec, kind)) = overlay.mask {
         canvas.legend(maps, spec, kind, small);
     }
+}
+
+/// Writes a line of text into the picture, its upper left corner at `at`.
+pub fn write_line(picture: &mut Picture, text: &str, at: (u32, u32)) {
+    let text_size = TextSize { font: &FONT_7X14_BOLD, scale: 1 };
+    let at = Point::new(at.0 as i32 + 2, at.1 as i32 + 3);
+    Canvas { picture }.write(text, at, text_size, [255, 255, 255]);
+}
+
+/// A small JPEG of the picture, at most 160x120.
+///
+/// # Errors
+/// The encoder's.
+pub fn thumbnail(picture: &Picture) -> image::ImageResult<Vec<u8>> {
+    let size = picture.size;
+    let scale = (160.0 / f64::from(size.width)).min(120.0 / f64::from(size.height)).min(1.0);
+    let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
+    let view = image::ImageBuffer::<image::Rgb<u8>, _>::from_raw(
+        size.width,
+        size.height,
+        picture.rgb.as_slice(),
+    );
+    let Some(view) = view else { return Ok(Vec::new()) };
+    let small = image::imageops::thumbnail(&view, side(size.width), side(size.height));
+    let size = Size::new(small.width(), small.height());
+    to_jpeg(&Picture { size, rgb: small.into_raw() }, 80)
 }
 
 /// A font, and how many times it is enlarged: the fonts end where large pictures begin.

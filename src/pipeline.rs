@@ -9,6 +9,7 @@ use crate::head::classification::ClassificationHead;
 use crate::head::obstacle;
 use crate::head::segmentation::{Grid, Meanings, SegmentationHead};
 use crate::manifest::Manifest;
+use crate::place::Descriptor;
 use crate::preprocess::Preprocessor;
 use crate::result::{FrameResult, Picture, Wanted};
 use crate::session::{Needs, Network, NetworkError};
@@ -65,7 +66,9 @@ impl Pipeline {
             mask: wanted.mask && has_mask,
             cost: wanted.cost && has_mask,
             obstacles: wanted.obstacles && has_mask,
-            embedding: wanted.embedding && !manifest.features.is_empty(),
+            embedding: wanted.embedding && self.network.card().descriptors.is_some(),
+            taught: wanted.taught && self.network.card().descriptors.is_some(),
+            places: wanted.places && self.network.card().descriptors.is_some(),
             picture: wanted.picture,
         }
     }
@@ -93,7 +96,8 @@ impl Pipeline {
         let needs = Needs {
             classification: wanted.labels,
             segmentation: wanted.segmentation(),
-            features: wanted.embedding,
+            place: wanted.embedding,
+            taught: wanted.taught,
         };
         if needs == Needs::default() {
             return Ok(FrameResult {
@@ -102,6 +106,8 @@ impl Pipeline {
                 maps: None,
                 obstacles: None,
                 embedding: None,
+                taught_embedding: None,
+                places: None,
                 picture: wanted.picture.then(|| pixels.to_picture()),
                 times,
             });
@@ -148,6 +154,11 @@ impl Pipeline {
             }
             _ => (None, None),
         };
+        let describe = |descriptor: &Descriptor| descriptor.run(|map| tensors.feature_map(map));
+        let descriptors = card.descriptors.as_deref();
+        let place = descriptors.filter(|_| wanted.embedding).map(|all| describe(&all.place));
+        let taught = descriptors.filter(|_| wanted.taught).map(|all| describe(&all.label));
+        let (embedding, taught_embedding) = (place.transpose()?, taught.transpose()?);
         let picture = wanted.picture.then(|| pixels.to_picture());
         times.postprocess = watch.lap();
 
@@ -156,7 +167,9 @@ impl Pipeline {
             labels,
             maps,
             obstacles,
-            embedding: None,
+            embedding,
+            taught_embedding,
+            places: None,
             picture,
             times,
         })

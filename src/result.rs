@@ -16,6 +16,10 @@ pub struct Wanted {
     pub obstacles: bool,
     /// The place descriptor.
     pub embedding: bool,
+    /// The descriptor that taught labels are known by.
+    pub taught: bool,
+    /// Places, recognised by who keeps the gallery; what that takes has to be wanted beside it.
+    pub places: bool,
     /// The picture itself as rgb8, for overlays and thumbnails.
     pub picture: bool,
 }
@@ -28,6 +32,8 @@ impl Wanted {
         cost: true,
         obstacles: true,
         embedding: true,
+        taught: true,
+        places: true,
         picture: true,
     };
 
@@ -105,6 +111,10 @@ pub struct FrameResult {
     pub obstacles: Option<Vec<Obstacle>>,
     /// Unit-length place descriptor.
     pub embedding: Option<Vec<f32>>,
+    /// Unit-length descriptor that taught labels are known by.
+    pub taught_embedding: Option<Vec<f32>>,
+    /// Places, best first; set by who keeps the gallery, never by the pipeline.
+    pub places: Option<Vec<Label>>,
     /// The picture.
     pub picture: Option<Picture>,
     /// Time of each stage.

@@ -14,6 +14,8 @@ pub struct Settings {
     pub cameras: BTreeMap<String, CameraSettings>,
     /// What all cameras share.
     pub outputs: OutputSettings,
+    /// Places and taught labels.
+    pub places: PlaceSettings,
     /// Log level: error, warn, info, debug or trace.
     pub log_level: LogLevel,
     /// Age at the end of processing from which `/diagnostics` warns, in milliseconds; 0 never.
@@ -189,6 +191,21 @@ pub struct OutputSettings {
     pub overlay_jpeg_quality: u8,
 }
 
+/// Places and taught labels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlaceSettings {
+    /// Where they are kept; empty for [`crate::install::places_file`].
+    pub file: String,
+    /// 0 takes each frame on its own, near 1 changes its mind slowly.
+    pub smoothing: f64,
+    /// Views a name has at most.
+    pub max_views: usize,
+    /// Whether a small picture of each view is kept.
+    pub thumbnails: bool,
+    /// Topic of the robot's pose; empty for none.
+    pub pose_topic: String,
+}
+
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LogLevel {
@@ -210,9 +227,22 @@ impl Default for Settings {
             model: ModelSettings::default(),
             cameras: BTreeMap::from([(String::new(), CameraSettings::default())]),
             outputs: OutputSettings::default(),
+            places: PlaceSettings::default(),
             log_level: LogLevel::Info,
             late_ms: 0.0,
             use_sim_time: false,
+        }
+    }
+}
+
+impl Default for PlaceSettings {
+    fn default() -> Self {
+        Self {
+            file: String::new(),
+            smoothing: 0.5,
+            max_views: 50,
+            thumbnails: false,
+            pose_topic: String::new(),
         }
     }
 }

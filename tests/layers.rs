@@ -58,6 +58,6 @@ fn the_core_knows_neither_shell() {
 }
 
 #[test]
-fn only_timing_and_the_node_read_clocks() {
-    check(&["timing.rs", "ros/"], &["Instant::now", "SystemTime::now"]);
+fn only_timing_and_the_shells_read_clocks() {
+    check(&["timing.rs", "ros/", "cli/"], &["Instant::now", "SystemTime::now"]);
 }

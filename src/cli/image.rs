@@ -7,12 +7,14 @@ use clap::Args;
 use image::ExtendedColorType;
 use serde::Serialize;
 
+use super::places::{GalleryOptions, NameRecord};
 use super::{ModelOptions, Outcome, print_line};
 use crate::frame::Frame;
 use crate::geometry::Size;
 use crate::overlay::{self, Overlay};
 use crate::pipeline::Pipeline;
-use crate::result::{FrameResult, Wanted};
+use crate::place::Keeper;
+use crate::result::{FrameResult, Label, Wanted};
 use crate::settings::{CameraSettings, MaskKind};
 use crate::timing::milliseconds;
 
@@ -35,6 +37,8 @@ pub struct ImageArgs {
     #[arg(long, default_value_t = 5)]
     top_k: usize,
     #[command(flatten)]
+    gallery: GalleryOptions,
+    #[command(flatten)]
     model: ModelOptions,
 }
 
@@ -44,19 +48,12 @@ struct Record<'a> {
     file: &'a Path,
     width: u32,
     height: u32,
-    labels: Vec<LabelRecord>,
-    place: Vec<LabelRecord>,
+    labels: Vec<NameRecord>,
+    place: Vec<NameRecord>,
     mask: Option<PathBuf>,
     semantic: Option<PathBuf>,
     confidence: Option<PathBuf>,
     timing_ms: serde_json::Map<String, serde_json::Value>,
-}
-
-#[derive(Debug, Serialize)]
-struct LabelRecord {
-    class_id: String,
-    index: usize,
-    score: f32,
 }
 
 pub(super) fn run(args: &ImageArgs) -> anyhow::Result<Outcome> {
@@ -69,9 +66,10 @@ pub(super) fn run(args: &ImageArgs) -> anyhow::Result<Outcome> {
     if args.semantic {
         camera.mask.kind = MaskKind::Semantic;
     }
+    let mut keeper = args.gallery.keeper(&pipeline)?;
     let mut outcome = Outcome::Done;
     for file in &args.files {
-        if let Err(error) = label(file, &mut pipeline, &camera, args) {
+        if let Err(error) = label(file, &mut pipeline, keeper.as_mut(), &camera, args) {
             eprintln!("{}: {error:#}", file.display());
             outcome = Outcome::SomeFailed;
         }
@@ -82,14 +80,27 @@ pub(super) fn run(args: &ImageArgs) -> anyhow::Result<Outcome> {
 fn label(
     file: &Path,
     pipeline: &mut Pipeline,
+    keeper: Option<&mut Keeper>,
     camera: &CameraSettings,
     args: &ImageArgs,
 ) -> anyhow::Result<()> {
     let bytes = std::fs::read(file)?;
     let maps = args.out.is_some();
-    let wanted =
-        Wanted { labels: true, mask: maps, obstacles: maps, picture: maps, ..Wanted::default() };
+    let (embedding, taught) = (keeper.is_some(), keeper.is_some());
+    let wanted = Wanted {
+        labels: true,
+        mask: maps,
+        obstacles: maps,
+        embedding,
+        taught,
+        picture: maps,
+        ..Wanted::default()
+    };
     let mut result = pipeline.process(Frame::Compressed(&bytes), wanted, camera)?;
+    if let Some(keeper) = keeper {
+        let class_count = pipeline.network().card().class_names.len();
+        keeper.add_to(&mut result, &camera.labels, class_count);
+    }
     let written = match &args.out {
         Some(folder) => write_maps(file, folder, &mut result, pipeline, camera)?,
         None => Written::default(),
@@ -98,8 +109,8 @@ fn label(
         file,
         width: result.image_size.width,
         height: result.image_size.height,
-        labels: labels(&result),
-        place: Vec::new(),
+        labels: names(result.labels.take()),
+        place: names(result.places.take()),
         mask: written.mask,
         semantic: written.semantic,
         confidence: written.confidence,
@@ -111,6 +122,9 @@ fn label(
     print_line(&format!("{} ({}x{})", file.display(), record.width, record.height))?;
     for label in &record.labels {
         print_line(&format!("  {:5.1} %  {}", 100.0 * label.score, label.class_id))?;
+    }
+    for place in &record.place {
+        print_line(&format!("  {:5.1} %  at {}", 100.0 * place.score, place.class_id))?;
     }
     for path in [&record.mask, &record.semantic, &record.confidence].into_iter().flatten() {
         print_line(&format!("  {}", path.display()))?;
@@ -164,15 +178,8 @@ fn write_png(
         .with_context(|| path.display().to_string())
 }
 
-fn labels(result: &FrameResult) -> Vec<LabelRecord> {
-    let labels = result.labels.iter().flatten();
-    labels
-        .map(|label| LabelRecord {
-            class_id: label.name.clone(),
-            index: label.index,
-            score: label.score,
-        })
-        .collect()
+fn names(labels: Option<Vec<Label>>) -> Vec<NameRecord> {
+    labels.into_iter().flatten().map(NameRecord::from).collect()
 }
 
 fn timing(result: &FrameResult) -> serde_json::Map<String, serde_json::Value> {

@@ -4,6 +4,7 @@ mod bench;
 mod image;
 mod model;
 mod parameters;
+pub(crate) mod places;
 mod replay;
 mod report;
 
@@ -46,6 +47,8 @@ pub enum Command {
     Parameters(parameters::ParametersArgs),
     /// A rosbag2 through the same pipeline, every frame once, as fast as it goes
     Replay(Box<replay::ReplayArgs>),
+    /// Places from picture files: teach, ask, list, evaluate
+    Places(places::PlacesArgs),
     /// The reports of many replays as one
     Report(report::ReportArgs),
 }
@@ -141,6 +144,7 @@ pub fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Bench(args) => bench::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Parameters(args) => parameters::run(&args),
+        Command::Places(args) => places::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Report(args) => report::run(&args),
     }

@@ -8,8 +8,8 @@ use crate::geometry::Fit;
 use crate::manifest::Traversability;
 use crate::settings::{
     CameraSettings, ClassIdFormat, LabelSettings, LogLevel, MaskKind, MaskSettings, MaskSize,
-    ModelSettings, ObstacleSettings, OutputSettings, Precision, Provider, Reliability, Settings,
-    Transport,
+    ModelSettings, ObstacleSettings, OutputSettings, PlaceSettings, Precision, Provider,
+    Reliability, Settings, Transport,
 };
 
 /// Why a value was not taken; nothing changed.
@@ -325,6 +325,20 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
             overlay_alpha: common.double("overlay.alpha") as f32,
             overlay_jpeg_quality: common.integer("overlay.jpeg_quality") as u8,
         },
+        places: PlaceSettings {
+            file: common.text("places.file").to_owned(),
+            smoothing: common.double("places.smoothing"),
+            max_views: common.integer("places.max_views") as usize,
+            thumbnails: common.bool("places.thumbnails"),
+            pose_topic: match common.text("places.pose_topic") {
+                "" => String::new(),
+                topic if is_topic(topic) => topic.to_owned(),
+                topic => {
+                    let reason = format!("{topic:?} is no topic name");
+                    return Err(refuse("places.pose_topic", reason));
+                }
+            },
+        },
         log_level: match common.text("log_level") {
             "error" => LogLevel::Error,
             "warn" => LogLevel::Warn,
@@ -345,17 +359,17 @@ fn reliability(text: &str) -> Reliability {
     }
 }
 
-fn camera_settings(reader: &Reader<'_>) -> Result<CameraSettings, Refusal> {
-    let topic = reader.text("image_topic");
+fn is_topic(topic: &str) -> bool {
     let has_bad_letter = topic.chars().any(|c| !(c.is_ascii_alphanumeric() || "_/~{}".contains(c)));
-    let relative = topic.strip_prefix(['/', '~']).unwrap_or(topic);
+    let relative = topic.strip_prefix(['/', '~']).unwrap_or(topic).trim_start_matches('/');
     let is_bad_part =
         |part: &str| part.is_empty() || part.starts_with(|c: char| c.is_ascii_digit());
-    if has_bad_letter
-        || relative.trim_start_matches('/').is_empty()
-        || topic.starts_with("//")
-        || relative.trim_start_matches('/').split('/').any(is_bad_part)
-    {
+    !has_bad_letter && !topic.starts_with("//") && !relative.split('/').any(is_bad_part)
+}
+
+fn camera_settings(reader: &Reader<'_>) -> Result<CameraSettings, Refusal> {
+    let topic = reader.text("image_topic");
+    if !is_topic(topic) {
         return Err(refuse("image_topic", format!("{topic:?} is no topic name")));
     }
     let side = |name| match reader.integer(name) {

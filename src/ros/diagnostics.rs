@@ -153,13 +153,13 @@ impl CameraState {
         )
     }
 
-    /// The last second, for `/diagnostics`. `model` says what runs, key by key,
-    /// `config` what is wrong with the parameter file.
+    /// The last second, for `/diagnostics`. `facts` says what runs, key by key, `troubles` what else
+    /// of the node a user has to mend.
     pub fn report(
         &self,
         node: &str,
-        model: &[(&str, String)],
-        config: Option<&str>,
+        facts: &[(&str, String)],
+        troubles: &[(&str, String)],
     ) -> DiagnosticStatus {
         let settings = self.settings();
         let late_ms = self.settings.load().late_ms;
@@ -184,7 +184,7 @@ impl CameraState {
             last_error: rest.last_error.as_deref(),
             late_ms: (late_ms > 0.0 && age_p95 > late_ms).then_some(age_p95),
             topic: &settings.image_topic,
-            config,
+            trouble: troubles.first().map(|(_, text)| text.as_str()),
         };
         let (level, message) = judge(&state);
         let names = ["received", "processed", "replaced", "too_old", "rejected"];
@@ -202,10 +202,8 @@ impl CameraState {
             }
         }
         values.push(key_value("image topic", settings.image_topic));
-        values.extend(model.iter().map(|(key, value)| key_value(key, value.clone())));
-        if let Some(reason) = config {
-            values.push(key_value("parameter file", reason.to_owned()));
-        }
+        values.extend(facts.iter().map(|(key, value)| key_value(key, value.clone())));
+        values.extend(troubles.iter().map(|(key, text)| key_value(key, text.clone())));
         if let Some(error) = &rest.last_error {
             values.push(key_value("last rejected frame", error.clone()));
         }
@@ -230,7 +228,7 @@ struct Observed<'a> {
     last_error: Option<&'a str>,
     late_ms: Option<f64>,
     topic: &'a str,
-    config: Option<&'a str>,
+    trouble: Option<&'a str>,
 }
 
 /// Level and message: the gravest first, with what to do.
@@ -255,8 +253,8 @@ fn judge(state: &Observed<'_>) -> (u8, String) {
             format!("{} of {} frames cannot be used: {reason}", state.rejected, state.received),
         );
     }
-    if let Some(reason) = state.config {
-        return (WARN, format!("the parameter file is not taken: {reason}"));
+    if let Some(trouble) = state.trouble {
+        return (WARN, trouble.to_owned());
     }
     if state.too_old > 0 {
         let text = format!(
@@ -299,7 +297,7 @@ mod tests {
             last_error: Some("step of 5 bytes"),
             late_ms: None,
             topic: "/image",
-            config: None,
+            trouble: None,
         };
         let check = |state: Observed<'_>, level: i8, words: &str| {
             let (actual, message) = judge(&state);
@@ -322,8 +320,8 @@ mod tests {
             DiagnosticStatus::STALE as i8,
             "no frames on /image",
         );
-        let config = Some("a.yaml, line 3: labels.top_k");
-        check(Observed { config, ..base() }, DiagnosticStatus::WARN as i8, "line 3");
+        let trouble = Some("a.yaml, line 3: labels.top_k");
+        check(Observed { trouble, ..base() }, DiagnosticStatus::WARN as i8, "line 3");
         let failing = Health::Failing("offers best effort".to_owned());
         check(
             Observed { health: &failing, ..base() },

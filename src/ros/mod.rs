@@ -18,6 +18,9 @@ mod model;
 mod names;
 mod output;
 mod parameter_services;
+mod place_file;
+mod places;
+mod pose;
 mod worker;
 
 use std::io::IsTerminal;
@@ -33,6 +36,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
+use crate::install;
 use crate::parameter::{Store, Value};
 use crate::result::Wanted;
 use crate::settings::{LogLevel, Reliability};
@@ -41,6 +45,9 @@ use mailbox::Mailboxes;
 use model::ModelSlot;
 use names::Resolver;
 use output::CameraOutputs;
+use place_file::PlaceFile;
+use places::{PlaceReport, Places};
+use pose::PoseSlot;
 use worker::Worker;
 
 /// The node's name, unless it is remapped.
@@ -92,6 +99,11 @@ pub fn run() -> anyhow::Result<()> {
         .map(|camera| CameraOutputs::new(&mut node, camera, settings.outputs.reliability))
         .collect::<r2r::Result<Vec<_>>>()?;
     let output_reliability = settings.outputs.reliability;
+    let pose_topic = settings.places.pose_topic.clone();
+    let places_path = match settings.places.file.as_str() {
+        "" => install::places_file(),
+        path => path.into(),
+    };
     let current = Arc::new(ArcSwap::new(settings));
     let cameras: Vec<_> =
         names.iter().map(|name| Arc::new(CameraState::new(name, current.clone()))).collect();
@@ -110,6 +122,13 @@ pub fn run() -> anyhow::Result<()> {
     };
     let parameters =
         parameter_services::serve(&mut node, store, models.clone(), clock.clone(), on_change)?;
+    let (place_report, pose) = (Arc::new(ArcSwap::default()), PoseSlot::default());
+    let places = {
+        let requests = places::serve(&mut node, &mailboxes)?;
+        let mailboxes = mailboxes.clone();
+        let file = PlaceFile::start(places_path, move || mailboxes.wake())?;
+        Places::new(cameras.clone(), requests, file, pose.clone(), place_report.clone())
+    };
     let arrays =
         node.create_publisher::<DiagnosticArray>("/diagnostics", r2r::QosProfile::default())?;
     let namespace = node.namespace()?;
@@ -124,6 +143,10 @@ pub fn run() -> anyhow::Result<()> {
             mailboxes.clone(),
             shutdown.clone(),
         ));
+    }
+    if !pose_topic.is_empty() {
+        let (node, resolver) = (handle.clone(), resolver.clone());
+        runtime.spawn(pose::follow(pose_topic, pose, node, resolver, shutdown.clone()));
     }
     tracing::info!(
         "publishing below {}/ ({}, volatile, depth 1)",
@@ -140,6 +163,7 @@ pub fn run() -> anyhow::Result<()> {
         cameras.clone(),
         models.clone(),
         trouble.clone(),
+        place_report,
         clock.clone(),
     ));
     if let Some(file) = config {
@@ -152,6 +176,7 @@ pub fn run() -> anyhow::Result<()> {
         cameras: cameras.clone(),
         mailboxes: mailboxes.clone(),
         models,
+        places,
         asked_in_vain: Wanted::default(),
         version: 1,
         settings: current,
@@ -188,7 +213,8 @@ async fn report(
     node: String,
     cameras: Arc<Vec<Arc<CameraState>>>,
     models: Arc<ModelSlot>,
-    trouble: config_file::Trouble,
+    config: config_file::Trouble,
+    places: Arc<ArcSwap<PlaceReport>>,
     clock: Arc<Mutex<r2r::Clock>>,
 ) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -198,14 +224,16 @@ async fn report(
         ticks.tick().await;
         let now = clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
         let stamp = r2r::Clock::to_builtin_time(&now.unwrap_or_default());
-        let facts = models.facts();
-        let config = trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let places = places.load();
+        let facts: Vec<_> = models.facts().iter().chain(&places.facts).cloned().collect();
+        let config = config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let config =
+            config.map(|why| ("parameter file", format!("the parameter file is not taken: {why}")));
+        let places_trouble = places.trouble.clone().map(|text| ("places trouble", text));
+        let troubles: Vec<_> = config.into_iter().chain(places_trouble).collect();
         let array = DiagnosticArray {
             header: Header { stamp, frame_id: String::new() },
-            status: cameras
-                .iter()
-                .map(|camera| camera.report(&name, &facts, config.as_deref()))
-                .collect(),
+            status: cameras.iter().map(|camera| camera.report(&name, &facts, &troubles)).collect(),
         };
         if let Err(error) = publisher.publish(&array) {
             tracing::warn!("/diagnostics: {error}");

@@ -2,17 +2,19 @@
 
 use r2r::builtin_interfaces::msg::Time;
 use r2r::diagnostic_msgs::msg::{DiagnosticStatus, KeyValue};
-use r2r::geometry_msgs::msg::PoseWithCovariance;
+use r2r::geometry_msgs::msg::{PoseWithCovariance, PoseWithCovarianceStamped};
 use r2r::sensor_msgs::msg::{CompressedImage, Image};
-use r2r::std_msgs::msg::Header;
+use r2r::std_msgs::msg::{Float32MultiArray, Header, MultiArrayDimension, MultiArrayLayout};
 use r2r::vision_msgs::msg::{
     BoundingBox2D, Classification, Detection2D, Detection2DArray, LabelInfo, ObjectHypothesis,
     ObjectHypothesisWithPose, Point2D, Pose2D, VisionClass, VisionInfo,
 };
 use r2r::{Node, Publisher, QosProfile, WrappedTypesupport};
 
+use super::pose;
 use crate::geometry::Size;
 use crate::manifest::{Manifest, Traversability};
+use crate::place::PoseEstimate;
 use crate::result::{FrameResult, Label, Obstacle, Wanted};
 use crate::settings::{ClassIdFormat, MaskKind, MaskSettings, Reliability};
 use crate::timing::{StageTimes, milliseconds};
@@ -68,6 +70,9 @@ pub struct CameraOutputs {
     overlay: Topic<Image>,
     overlay_compressed: Topic<CompressedImage>,
     obstacles: Topic<Detection2DArray>,
+    place: Topic<Classification>,
+    place_pose: Topic<PoseWithCovarianceStamped>,
+    embedding: Topic<Float32MultiArray>,
     timing: Topic<DiagnosticStatus>,
 }
 
@@ -101,6 +106,9 @@ impl CameraOutputs {
             overlay: Topic::new(node, own("overlay"), qos.clone())?,
             overlay_compressed: Topic::new(node, own("overlay/compressed"), qos.clone())?,
             obstacles: Topic::new(node, own("obstacles"), qos.clone())?,
+            place: Topic::new(node, own("place"), qos.clone())?,
+            place_pose: Topic::new(node, own("place_pose"), qos.clone())?,
+            embedding: Topic::new(node, own("embedding"), qos.clone())?,
             timing: Topic::new(node, own("timing"), qos)?,
         })
     }
@@ -113,7 +121,9 @@ impl CameraOutputs {
             mask: overlay || self.mask.has_listener() || self.confidence.has_listener(),
             cost: self.traversability.has_listener(),
             obstacles: overlay || self.obstacles.has_listener(),
-            embedding: false,
+            embedding: self.embedding.has_listener(),
+            taught: false,
+            places: overlay || self.place.has_listener() || self.place_pose.has_listener(),
             picture: overlay,
         }
     }
@@ -152,6 +162,27 @@ impl CameraOutputs {
         if let Some(obstacles) = result.obstacles.as_ref().filter(|_| self.obstacles.has_listener())
         {
             self.obstacles.publish(&detections(header, obstacles));
+        }
+        if let Some(places) = result.places.as_ref().filter(|_| self.place.has_listener()) {
+            self.place.publish(&classification(header, places, ClassIdFormat::Name));
+        }
+        if let Some(vector) = result.embedding.as_ref().filter(|_| self.embedding.has_listener()) {
+            let size = vector.len() as u32;
+            let label = "descriptor".to_owned();
+            self.embedding.publish(&Float32MultiArray {
+                layout: MultiArrayLayout {
+                    dim: vec![MultiArrayDimension { label, size, stride: size }],
+                    data_offset: 0,
+                },
+                data: vector.clone(),
+            });
+        }
+    }
+
+    /// Publishes where the robot is, by the place that it recognised.
+    pub fn publish_pose(&self, stamp: &Time, estimate: &PoseEstimate) {
+        if self.place_pose.has_listener() {
+            self.place_pose.publish(&pose::to_message(stamp, estimate));
         }
     }
 

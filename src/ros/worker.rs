@@ -12,6 +12,7 @@ use super::diagnostics::CameraState;
 use super::mailbox::{Mailboxes, Turn};
 use super::model::ModelSlot;
 use super::output::CameraOutputs;
+use super::places::Places;
 use crate::overlay::{self, Overlay};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::result::Wanted;
@@ -30,6 +31,8 @@ pub struct Worker {
     pub mailboxes: Arc<Mailboxes<Arrival>>,
     /// The model to come.
     pub models: Arc<ModelSlot>,
+    /// What is taught and recognised.
+    pub places: Places,
     /// What was wanted when a head was missing, said already.
     pub asked_in_vain: Wanted,
     /// How many models have run, this one included.
@@ -47,6 +50,7 @@ impl Worker {
         let mut announced: Vec<Option<MaskSettings>> = vec![None; self.cameras.len()];
         let mut last_start: Vec<Option<Instant>> = vec![None; self.cameras.len()];
         self.announce(&mut announced);
+        self.places.follow(self.pipeline.network().card());
         loop {
             let turn = self.mailboxes.take();
             if let Some(next) = self.models.take() {
@@ -54,13 +58,14 @@ impl Worker {
                 announced.fill(None);
                 self.announce(&mut announced);
             }
+            self.places.turn();
             let (index, arrival) = match turn {
                 Turn::Frame(index, arrival) => (index, arrival),
                 Turn::Wake => {
                     self.announce(&mut announced);
                     continue;
                 }
-                Turn::End => return,
+                Turn::End => break,
             };
             let settings = self.settings.load_full();
             let camera = self.cameras[index].clone();
@@ -78,6 +83,7 @@ impl Worker {
             }
             self.mailboxes.charge(index, now.elapsed().as_secs_f64(), camera_settings.weight);
         }
+        self.places.finish();
     }
 
     /// From now on frames go through another pipeline.
@@ -86,6 +92,7 @@ impl Worker {
         self.pipeline.network().place_caller();
         self.version += 1;
         self.asked_in_vain = Wanted::default();
+        self.places.follow(self.pipeline.network().card());
         let (from, to) = (old.network().card(), self.pipeline.network().card());
         tracing::info!("model {} gives way to {}", from.manifest.name, to.manifest.name);
         // Its memory is given back while the next frame is answered already.
@@ -142,15 +149,17 @@ impl Worker {
             return false;
         }
         let outputs = &self.outputs[index];
-        let asked = outputs.wanted();
+        let mut asked = outputs.wanted();
+        self.places.add_wanted(index, &mut asked, &settings.places);
         let wanted = self.pipeline.possible(asked);
         if asked != wanted && !asked.picture && self.asked_in_vain != asked {
             tracing::warn!(
-                "{}model {} has no head for all that subscribers want: labels {}, mask {}; choose another model",
+                "{}model {} has no head for all that subscribers want: labels {}, mask {}, places {}; choose another model",
                 camera.prefix(),
                 self.pipeline.network().card().manifest.name,
                 if wanted.labels || !asked.labels { "yes" } else { "no" },
                 if wanted.segmentation() || !asked.segmentation() { "yes" } else { "no" },
+                if wanted.places || !asked.places { "yes" } else { "no" },
             );
             self.asked_in_vain = asked;
         }
@@ -173,13 +182,20 @@ impl Worker {
         };
         result.times.receive = waited;
         let mut watch = Stopwatch::new();
+        let (places, labels) = (&mut self.places, &camera_settings.labels);
+        let stamp_s = u64::try_from(header.stamp.sec).unwrap_or_default();
+        let pose = places.process(index, stamp_s, &mut result, wanted, settings, labels);
+        result.times.postprocess += watch.lap();
+        if let Some(pose) = &pose {
+            outputs.publish_pose(&header.stamp, pose);
+        }
         outputs.publish(
             header,
             &result,
             camera_settings.labels.class_id_format,
             camera_settings.mask.kind,
         );
-        if let Some(mut picture) = result.picture.take() {
+        if let Some(mut picture) = result.picture.take_if(|_| outputs.overlay_wanted()) {
             let manifest = &self.pipeline.network().card().manifest;
             let (kind, alpha) = (camera_settings.mask.kind, settings.outputs.overlay_alpha);
             let overlay = Overlay {

@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::geometry::Size;
 use crate::manifest::{Card, ManifestError};
+use crate::place::{DescriptorError, FeatureMap};
 use crate::settings::{ModelSettings, Precision, Provider};
 use crate::timing::Stopwatch;
 
@@ -68,6 +69,9 @@ pub enum NetworkError {
         /// What the manifest says.
         expected: String,
     },
+    /// The descriptors are not this network's.
+    #[error(transparent)]
+    Descriptor(#[from] DescriptorError),
     /// The known answer was not given.
     #[error(
         "model {model}: self test gave class {argmax} with logit {max:.3}, expected {expected_argmax} with {expected_max:.3}"
@@ -93,8 +97,10 @@ pub struct Needs {
     pub classification: bool,
     /// The segmentation logits.
     pub segmentation: bool,
-    /// The feature maps.
-    pub features: bool,
+    /// The feature maps of the place descriptor.
+    pub place: bool,
+    /// The feature maps of the descriptor of taught labels.
+    pub taught: bool,
 }
 
 /// A loaded model. Runs on the thread that calls it and on its own pool, which sleeps between
@@ -183,7 +189,8 @@ impl Network {
         Needs {
             classification: needs.classification && manifest.classification.is_some(),
             segmentation: needs.segmentation && manifest.segmentation.is_some(),
-            features: needs.features && !manifest.features.is_empty(),
+            place: needs.place && self.card.descriptors.is_some(),
+            taught: needs.taught && self.card.descriptors.is_some(),
         }
     }
 
@@ -236,8 +243,13 @@ impl Network {
         if let (true, Some(spec)) = (needs.segmentation, &manifest.segmentation) {
             outputs.push(&spec.output);
         }
-        if needs.features {
-            outputs.extend(manifest.features.iter().map(|spec| spec.output.as_str()));
+        if let Some(descriptors) = &self.card.descriptors {
+            let place = descriptors.place.maps().filter(|_| needs.place);
+            for map in place.chain(descriptors.label.maps().filter(|_| needs.taught)) {
+                if !outputs.contains(&map) {
+                    outputs.push(map);
+                }
+            }
         }
         let onnx = graph::prune(&self.onnx, &outputs)
             .map_err(|source| NetworkError::Graph { model: model(), source })?;
@@ -264,7 +276,7 @@ impl Network {
     fn warm_up(&mut self) -> Result<(), NetworkError> {
         let size = self.card.manifest.input_size();
         let tensor = vec![0.0; 3 * size.area()];
-        let needs = Needs { classification: true, segmentation: true, features: false };
+        let needs = Needs { classification: true, segmentation: true, ..Needs::default() };
         let model = self.card.manifest.name.clone();
         let card = self.card.clone();
         let outputs = self.infer(needs, &tensor, size)?;
@@ -298,7 +310,7 @@ impl Network {
     fn measure(&mut self) -> Result<Duration, NetworkError> {
         let size = self.card.manifest.input_size();
         let tensor = vec![0.0; 3 * size.area()];
-        let needs = Needs { classification: true, segmentation: true, features: false };
+        let needs = Needs { classification: true, segmentation: true, ..Needs::default() };
         let mut watch = Stopwatch::new();
         self.infer(needs, &tensor, size)?;
         Ok(watch.lap())
@@ -352,6 +364,23 @@ impl Tensors<'_> {
         let (shape, values) =
             value.try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
         Ok(TensorView { shape: shape.to_vec(), values })
+    }
+
+    /// A feature map `[1, channels, h, w]` by name.
+    ///
+    /// # Errors
+    /// As [`Tensors::get`], or that it has another shape.
+    pub fn feature_map(&self, name: &str) -> Result<FeatureMap<'_>, NetworkError> {
+        let tensor = self.get(name)?;
+        match tensor.shape[..] {
+            [1, channels, height, width] => Ok(FeatureMap {
+                channels: channels as usize,
+                height: height as usize,
+                width: width as usize,
+                values: tensor.values,
+            }),
+            _ => Err(self.wrong_shape(name, &tensor)),
+        }
     }
 
     /// What to say of an output whose shape is not the manifest's.

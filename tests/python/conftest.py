@@ -75,6 +75,7 @@ class Process:
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
         command = [binary(), "--ros-args", *(["--params-file", str(file)] if parameters else []), *arguments]
         self.lines: list[str] = []
+        self.is_stopped = False
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
@@ -91,6 +92,7 @@ class Process:
 
     def stop(self) -> int:
         if self.process.poll() is None:
+            self.is_stopped = True
             self.process.send_signal(signal.SIGINT)
         try:
             return self.process.wait(10)
@@ -201,8 +203,10 @@ def domain() -> int:
 
 
 @pytest.fixture
-def environment(domain: int) -> dict:
-    return {**os.environ, "ROS_DOMAIN_ID": str(domain), "RUST_BACKTRACE": "1"}
+def environment(domain: int, tmp_path: Path) -> dict:
+    # Places that somebody has taught this machine stay out of it.
+    home = tmp_path / "ros_home"
+    return {**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_HOME": str(home), "RUST_BACKTRACE": "1"}
 
 
 @pytest.fixture
@@ -218,7 +222,7 @@ def start(environment: dict, tmp_path: Path):
 
     yield start_node
     for process in started:
-        was_running = process.process.poll() is None
+        was_running = process.process.poll() is None or process.is_stopped
         status = process.stop()
         assert was_running, f"the node ended by itself with {status}:\n{process.log()}"
         assert status == 0, f"exit status {status}:\n{process.log()}"

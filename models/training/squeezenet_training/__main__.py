@@ -2,11 +2,11 @@
 
 import argparse
 
-from . import balance, calibrate, classify, compare, export, quantize, segment
+from . import balance, calibrate, classify, compare, descriptors, export, quantize, segment
 
 COMMANDS = {
     "classify": classify, "segment": segment, "balance": balance, "calibrate": calibrate,
-    "export": export, "quantize": quantize, "compare": compare,
+    "descriptors": descriptors, "export": export, "quantize": quantize, "compare": compare,
 }
 
 

@@ -121,6 +121,8 @@ impl Output {
             cost: has("traversability"),
             obstacles: has("obstacles") || is_drawn,
             embedding: has("embedding"),
+            taught: false,
+            places: false,
             picture: is_drawn,
         }
     }

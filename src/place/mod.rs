@@ -1,0 +1,23 @@
+//! Places and labels that are taught by showing them: descriptors of views, a gallery of what was
+//! taught, and what a new view is taken for.
+//!
+//! ```text
+//! feature maps -> descriptor -> gallery -> recognition -> filter -> names, best first
+//!                                 file
+//! ```
+
+mod descriptor;
+mod file;
+mod filter;
+mod gallery;
+mod keeper;
+mod pose;
+mod recognition;
+
+pub use descriptor::{Descriptor, DescriptorError, Descriptors, FeatureMap};
+pub use file::{FileError, Memory, Owner, write};
+pub use filter::{Filter, Motion};
+pub use gallery::{Gallery, Lesson, View};
+pub use keeper::Keeper;
+pub use pose::{Pose, PoseEstimate};
+pub use recognition::{Kind, Match, Recognition};

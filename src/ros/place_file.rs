@@ -1,0 +1,132 @@
+//! The thread that owns the file of what was taught. To read and to write take their time there,
+//! not between two frames.
+//!
+//! Senders are [`PlaceFile`]'s methods on the inference thread; what comes of a task goes back to it
+//! as an [`Event`], and it is woken. The queue holds four tasks: one to open, and one to write at a
+//! time but for those that a user asks for, which are refused while it is full. When the
+//! [`PlaceFile`] is finished the thread does what is left and ends.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use crate::place::{self, Memory};
+
+/// Where a user waits for what came of a request: what to say, or why not.
+pub type Reply = oneshot::Sender<Result<String, String>>;
+
+/// What came of a task.
+pub enum Event {
+    /// The memory of the model that runs, and what happened to a file that was not taken.
+    Opened(Box<Memory>, Option<String>),
+    /// The file can neither be read nor set aside: nothing may be written in its place.
+    Unusable(Box<Memory>, String),
+    /// It was written, or why not.
+    Written(Result<(), String>),
+}
+
+enum Task {
+    Open(Box<Memory>),
+    Write(Arc<Memory>, Option<Reply>),
+}
+
+/// The way to the thread.
+pub struct PlaceFile {
+    path: PathBuf,
+    tasks: SyncSender<Task>,
+    events: Receiver<Event>,
+    thread: JoinHandle<()>,
+}
+
+impl PlaceFile {
+    /// Starts the thread; `wake` is called after each event.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn start(path: PathBuf, wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
+        let (tasks, received) = sync_channel::<Task>(4);
+        let (told, events) = channel();
+        let own = path.clone();
+        let thread = std::thread::Builder::new().name("places".to_owned()).spawn(move || {
+            for task in received {
+                let event = match task {
+                    Task::Open(empty) => open(&own, *empty),
+                    Task::Write(memory, reply) => write(&own, &memory, reply),
+                };
+                // At the end nobody asks any more.
+                let _ = told.send(event);
+                wake();
+            }
+        })?;
+        Ok(Self { path, tasks, events, thread })
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Has the file read for the model whose empty memory this is.
+    pub fn open(&self, empty: Memory) {
+        // Waits while the queue is full: at a change of the model only.
+        let _ = self.tasks.send(Task::Open(Box::new(empty)));
+    }
+
+    /// Has the memory written; `false` while the thread has too much to do.
+    pub fn write(&self, memory: Arc<Memory>) -> bool {
+        self.tasks.try_send(Task::Write(memory, None)).is_ok()
+    }
+
+    /// The same for a user who waits for what came of it.
+    pub fn write_and_tell(&self, memory: Arc<Memory>, reply: Reply) -> bool {
+        use std::sync::mpsc::TrySendError::{Disconnected, Full};
+        match self.tasks.try_send(Task::Write(memory, Some(reply))) {
+            Ok(()) => true,
+            Err(Full(task) | Disconnected(task)) => {
+                if let Task::Write(_, Some(reply)) = task {
+                    let _ = reply.send(Err("the disk is busy, try again".to_owned()));
+                }
+                false
+            }
+        }
+    }
+
+    /// What has come of tasks since the last call.
+    pub fn event(&self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
+    /// Writes a last time if there is something to write, and waits for the thread.
+    pub fn finish(self, memory: Option<Arc<Memory>>) {
+        if let Some(memory) = memory {
+            let _ = self.tasks.send(Task::Write(memory, None));
+        }
+        drop(self.tasks);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that writes {} panicked", self.path.display());
+        }
+    }
+}
+
+fn open(path: &std::path::Path, empty: Memory) -> Event {
+    match Memory::open(path, empty.clone()) {
+        Ok((memory, told)) => Event::Opened(Box::new(memory), told),
+        Err(error) => Event::Unusable(Box::new(empty), error.to_string()),
+    }
+}
+
+fn write(path: &std::path::Path, memory: &Memory, reply: Option<Reply>) -> Event {
+    let bytes = memory.to_bytes().map_err(|error| error.to_string());
+    let result = bytes
+        .and_then(|bytes| place::write(path, &bytes).map_err(|error| error.to_string()))
+        .inspect_err(|reason| tracing::error!("what was taught cannot be saved: {reason}"));
+    if let Some(reply) = reply {
+        let said = result.clone().map(|()| format!("{} in {}", memory.summary(), path.display()));
+        // Who asked may have gone.
+        let _ = reply.send(said);
+    }
+    Event::Written(result)
+}

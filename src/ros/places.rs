@@ -1,0 +1,503 @@
+//! Places and the user's own labels, taught and recognised while frames flow.
+//!
+//! ```text
+//! learn_place, learn_label, forget_*, services --Request--> Places --Task--> file
+//!                          bounded queue             owns the keeper
+//! ```
+//! [`Places`] lives on the inference thread, which asks it once a turn for what came in and once a
+//! frame for what to learn and to recognise.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use futures::StreamExt;
+use r2r::std_msgs::msg::String as StringMessage;
+use r2r::std_srvs::srv::Trigger;
+use r2r::{Node, QosProfile, ServiceRequest};
+
+use super::camera::Arrival;
+use super::diagnostics::CameraState;
+use super::mailbox::Mailboxes;
+use super::place_file::{Event, PlaceFile, Reply};
+use super::pose::PoseSlot;
+use crate::manifest::Card;
+use crate::overlay;
+use crate::place::{Keeper, Kind, Lesson, Memory, Motion, PoseEstimate, View};
+use crate::result::{FrameResult, Wanted};
+use crate::settings::{LabelSettings, PlaceSettings, Settings};
+
+/// How long a lesson waits for a frame to teach.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Requests that may wait for the inference thread, and lessons that may wait for a frame.
+const MOST_WAITING: usize = 64;
+/// A pose older than this is said to be old.
+const OLD_POSE: Duration = Duration::from_secs(10);
+
+/// What a user asks for.
+#[derive(Debug)]
+enum Request {
+    Learn(Kind, String),
+    Forget(Kind, String),
+    Clear(Kind, Reply),
+    Save(Reply),
+}
+
+/// What diagnostics say of places.
+#[derive(Debug, Default)]
+pub struct PlaceReport {
+    /// Key by key.
+    pub facts: Vec<(&'static str, String)>,
+    /// What a user has to do something about.
+    pub trouble: Option<String>,
+}
+
+/// A view that is to be taught as soon as each of these cameras has a frame.
+#[derive(Debug)]
+struct Pending {
+    kind: Kind,
+    name: String,
+    since: Instant,
+    cameras: BTreeSet<usize>,
+}
+
+/// Everything that is taught and recognised, on the inference thread.
+pub struct Places {
+    /// None while the file is read, or where the model has no descriptors.
+    keeper: Option<Keeper>,
+    has_descriptors: bool,
+    model: String,
+    class_count: usize,
+    cameras: Arc<Vec<Arc<CameraState>>>,
+    requests: Receiver<Request>,
+    pending: Vec<Pending>,
+    file: PlaceFile,
+    is_dirty: bool,
+    is_writing: bool,
+    trouble: Option<String>,
+    /// Whether the file must not be written over.
+    is_unusable: bool,
+    pose: PoseSlot,
+    /// The place that was told last, by camera.
+    announced: Vec<Option<String>>,
+    last_lesson: Option<String>,
+    report: Arc<ArcSwap<PlaceReport>>,
+}
+
+impl Places {
+    /// For the cameras of a node whose requests come through [`serve`].
+    pub fn new(
+        cameras: Arc<Vec<Arc<CameraState>>>,
+        requests: Requests,
+        file: PlaceFile,
+        pose: PoseSlot,
+        report: Arc<ArcSwap<PlaceReport>>,
+    ) -> Self {
+        Self {
+            keeper: None,
+            has_descriptors: false,
+            model: String::new(),
+            class_count: 0,
+            announced: vec![None; cameras.len()],
+            cameras,
+            requests: requests.0,
+            pending: Vec::new(),
+            file,
+            is_dirty: false,
+            is_writing: false,
+            trouble: None,
+            is_unusable: false,
+            pose,
+            last_lesson: None,
+            report,
+        }
+    }
+
+    /// Takes up what was taught to a model. What was taught to the one before is saved.
+    pub fn follow(&mut self, card: &Card) {
+        if let (Some(keeper), true) = (&self.keeper, self.is_dirty) {
+            self.file.write(keeper.memory().clone());
+        }
+        self.keeper = None;
+        self.is_dirty = false;
+        self.is_unusable = false;
+        self.trouble = None;
+        self.announced.fill(None);
+        self.model.clone_from(&card.manifest.name);
+        self.class_count = card.class_names.len();
+        let empty = Memory::for_model(card);
+        self.has_descriptors = empty.is_some();
+        match empty {
+            Some(empty) => self.file.open(empty),
+            None => tracing::info!("model {} has no descriptors: it knows no places", self.model),
+        }
+        self.tell();
+    }
+
+    /// Does what users have asked for and takes what came of the file's tasks.
+    pub fn turn(&mut self) {
+        let mut has_news = false;
+        while let Some(event) = self.file.event() {
+            has_news = true;
+            self.take_event(event);
+        }
+        while let Ok(request) = self.requests.try_recv() {
+            has_news = true;
+            self.take_request(request);
+        }
+        self.give_up_lessons();
+        self.save_changes();
+        if has_news {
+            self.tell();
+        }
+    }
+
+    fn take_event(&mut self, event: Event) {
+        match event {
+            Event::Opened(memory, told) => {
+                if let Some(told) = &told {
+                    tracing::warn!("{told}");
+                }
+                tracing::info!("{}: {}", self.file.path().display(), memory.summary());
+                self.trouble = told;
+                self.keep(*memory);
+            }
+            Event::Unusable(memory, reason) => {
+                tracing::error!("{reason}: what is taught from now on is not saved");
+                self.trouble = Some(format!("{reason}: what is taught is not saved"));
+                self.is_unusable = true;
+                self.keep(*memory);
+            }
+            Event::Written(result) => {
+                self.is_writing = false;
+                match result {
+                    Ok(()) => self.trouble = None,
+                    Err(reason) => {
+                        self.is_dirty = false;
+                        self.trouble = Some(format!("what was taught is not saved: {reason}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, memory: Memory) {
+        self.keeper = Some(Keeper::new(memory, Motion::Anywhere, self.cameras.len()));
+    }
+
+    fn take_request(&mut self, request: Request) {
+        match request {
+            Request::Learn(kind, name) => self.ask_lesson(kind, name),
+            Request::Forget(kind, name) => {
+                let Some(keeper) = &mut self.keeper else {
+                    return tracing::warn!("{kind} {name} is not forgotten: {}", self.why_not());
+                };
+                match keeper.change(|memory| memory.gallery_mut(kind).forget(&name)) {
+                    0 => tracing::warn!("there is no {kind} {name} to forget"),
+                    views => {
+                        tracing::info!("{kind} {name} is forgotten, {views} views");
+                        self.is_dirty = true;
+                    }
+                }
+            }
+            Request::Clear(kind, reply) => {
+                let result = match &mut self.keeper {
+                    Some(keeper) => {
+                        let views = keeper.change(|memory| {
+                            let gallery = memory.gallery_mut(kind);
+                            let views = gallery.views().len();
+                            gallery.clear();
+                            views
+                        });
+                        self.is_dirty = true;
+                        tracing::info!("every {kind} is forgotten, {views} views");
+                        Ok(format!("{views} views forgotten"))
+                    }
+                    None => Err(self.why_not()),
+                };
+                // Who asked may have gone.
+                let _ = reply.send(result);
+            }
+            Request::Save(reply) => match &self.keeper {
+                Some(keeper) if !self.is_unusable => {
+                    if self.file.write_and_tell(keeper.memory().clone(), reply) {
+                        self.is_dirty = false;
+                        self.is_writing = true;
+                    }
+                }
+                _ => drop(reply.send(Err(self.why_not()))),
+            },
+        }
+    }
+
+    fn why_not(&self) -> String {
+        match &self.trouble {
+            Some(trouble) if self.is_unusable => trouble.clone(),
+            _ if self.has_descriptors => "the file is being read, try again".to_owned(),
+            _ => format!("model {} has no descriptors, so it knows no places", self.model),
+        }
+    }
+
+    fn ask_lesson(&mut self, kind: Kind, name: String) {
+        if !self.has_descriptors {
+            return tracing::warn!("{kind} {name} is not learnt: {}", self.why_not());
+        }
+        if self.pending.len() >= MOST_WAITING {
+            return tracing::warn!(
+                "{kind} {name} is not learnt: {MOST_WAITING} others wait for a frame already"
+            );
+        }
+        let cameras = (0..self.cameras.len()).collect();
+        self.pending.push(Pending { kind, name, since: Instant::now(), cameras });
+    }
+
+    fn give_up_lessons(&mut self) {
+        let cameras = &self.cameras;
+        self.pending.retain(|lesson| {
+            let goes_on = lesson.since.elapsed() < PATIENCE;
+            if !goes_on {
+                let Pending { kind, name, .. } = lesson;
+                for camera in &lesson.cameras {
+                    let prefix = cameras[*camera].prefix();
+                    tracing::warn!(
+                        "{prefix}{kind} {name} is not learnt: no frame came in {PATIENCE:.0?}"
+                    );
+                }
+            }
+            goes_on
+        });
+    }
+
+    /// Has changes written as soon as those before are.
+    fn save_changes(&mut self) {
+        if let (Some(keeper), true) = (&self.keeper, self.is_dirty)
+            && !self.is_writing
+            && !self.is_unusable
+            && self.file.write(keeper.memory().clone())
+        {
+            self.is_dirty = false;
+            self.is_writing = true;
+        }
+    }
+
+    /// Adds what a camera's next frame is needed for here to what its subscribers want.
+    pub fn add_wanted(&self, camera: usize, wanted: &mut Wanted, settings: &PlaceSettings) {
+        let Some(keeper) = &self.keeper else { return };
+        let memory = keeper.memory();
+        wanted.embedding |= wanted.places && !memory.places.is_empty();
+        wanted.taught |= wanted.labels && !memory.labels.is_empty();
+        for lesson in self.pending.iter().filter(|lesson| lesson.cameras.contains(&camera)) {
+            wanted.embedding |= lesson.kind == Kind::Place;
+            wanted.taught |= lesson.kind == Kind::Label;
+            wanted.picture |= settings.thumbnails;
+        }
+    }
+
+    /// Learns from a camera's frame what was asked for, and adds to its result what it is taken
+    /// for: places, where subscribers want them, and taught labels. Gives where the robot is.
+    pub fn process(
+        &mut self,
+        camera: usize,
+        stamp_s: u64,
+        result: &mut FrameResult,
+        wanted: Wanted,
+        settings: &Settings,
+        labels: &LabelSettings,
+    ) -> Option<PoseEstimate> {
+        if self.pending.iter().any(|lesson| lesson.cameras.contains(&camera)) {
+            self.learn(camera, stamp_s, result, &settings.places);
+        }
+        let keeper = self.keeper.as_mut()?;
+        if let (Some(own), Some(vector)) = (&mut result.labels, &result.taught_embedding) {
+            keeper.add_labels(own, vector, self.class_count, labels);
+        }
+        if !wanted.places {
+            return None;
+        }
+        let Some(vector) = &result.embedding else {
+            // Nothing was taught.
+            result.places = Some(Vec::new());
+            return None;
+        };
+        let matches = keeper.place(camera, vector, settings.places.smoothing);
+        let places = keeper.names(&matches);
+        let pose = keeper.pose(&matches, vector);
+        let best = places.first().map(|place| place.name.as_str());
+        if self.announced[camera].as_deref() != best {
+            let prefix = self.cameras[camera].prefix();
+            match places.first() {
+                Some(place) => {
+                    tracing::info!("{prefix}at {}, {:.0} %", place.name, 100.0 * place.score);
+                }
+                None => tracing::info!("{prefix}at no place that is known"),
+            }
+            self.announced[camera] = best.map(str::to_owned);
+        }
+        result.places = Some(places);
+        pose
+    }
+
+    fn learn(
+        &mut self,
+        camera: usize,
+        stamp_s: u64,
+        result: &FrameResult,
+        settings: &PlaceSettings,
+    ) {
+        let Some(keeper) = &mut self.keeper else { return };
+        let thumbnail = match &result.picture {
+            Some(picture) if settings.thumbnails => overlay::thumbnail(picture)
+                .inspect_err(|error| tracing::warn!("a thumbnail is not kept: {error}"))
+                .unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let prefix = self.cameras[camera].prefix();
+        for lesson in self.pending.iter_mut().filter(|lesson| lesson.cameras.contains(&camera)) {
+            let vector = match lesson.kind {
+                Kind::Place => &result.embedding,
+                Kind::Label => &result.taught_embedding,
+            };
+            let Some(vector) = vector else { continue };
+            lesson.cameras.remove(&camera);
+            let (kind, name) = (lesson.kind, lesson.name.as_str());
+            let pose = self.pose.newest().filter(|_| kind == Kind::Place);
+            let at = match &pose {
+                Some((pose, age)) => {
+                    let [x, y, _] = pose.position;
+                    let old =
+                        if *age > OLD_POSE { format!(", {age:.0?} old") } else { String::new() };
+                    format!(" at ({x:.2}, {y:.2}) in {}{old}", pose.frame_id)
+                }
+                None => String::new(),
+            };
+            let pose = pose.map(|(pose, _)| pose);
+            let view = View { taught_s: stamp_s, pose, thumbnail: thumbnail.clone(), name: 0 };
+            let came = keeper.teach(kind, name, vector, view, settings.max_views);
+            let views = keeper.memory().gallery(kind).count(name);
+            let said = format!("{prefix}{kind} {name}{at}: {came} ({views} views)");
+            tracing::info!("{said}");
+            self.last_lesson = Some(said);
+            self.is_dirty |= !matches!(came, Lesson::Known { .. });
+        }
+        self.pending.retain(|lesson| !lesson.cameras.is_empty());
+        self.save_changes();
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let mut facts = Vec::new();
+        if let Some(keeper) = &self.keeper {
+            let memory = keeper.memory();
+            let count = |gallery: &crate::place::Gallery| {
+                format!("{}, {} views", gallery.names().len(), gallery.views().len())
+            };
+            facts.push(("places", count(&memory.places)));
+            facts.push(("taught labels", count(&memory.labels)));
+            facts.push(("places file", self.file.path().display().to_string()));
+        }
+        facts.extend(self.last_lesson.iter().map(|lesson| ("last lesson", lesson.clone())));
+        self.report.store(Arc::new(PlaceReport { facts, trouble: self.trouble.clone() }));
+    }
+
+    /// Saves what is not saved yet.
+    pub fn finish(self) {
+        let memory = self.keeper.as_ref().map(|keeper| keeper.memory().clone());
+        self.file.finish(memory.filter(|_| self.is_dirty && !self.is_unusable));
+    }
+}
+
+/// The end of the queue of requests that [`Places`] reads.
+pub struct Requests(Receiver<Request>);
+
+/// Subscribes to what teaches and forgets, and serves what saves and clears, below `~/`. Runs on
+/// the current tokio runtime.
+///
+/// # Errors
+/// rcl's.
+pub fn serve(node: &mut Node, mailboxes: &Arc<Mailboxes<Arrival>>) -> r2r::Result<Requests> {
+    let (sender, receiver) = sync_channel(MOST_WAITING);
+    let queue = Queue { sender, mailboxes: mailboxes.clone() };
+    listen(node, "learn_place", &queue, |name| Request::Learn(Kind::Place, name))?;
+    listen(node, "learn_label", &queue, |name| Request::Learn(Kind::Label, name))?;
+    listen(node, "forget_place", &queue, |name| Request::Forget(Kind::Place, name))?;
+    listen(node, "forget_label", &queue, |name| Request::Forget(Kind::Label, name))?;
+    answer(node, "save_places", &queue, Request::Save)?;
+    answer(node, "clear_places", &queue, |reply| Request::Clear(Kind::Place, reply))?;
+    answer(node, "clear_labels", &queue, |reply| Request::Clear(Kind::Label, reply))?;
+    Ok(Requests(receiver))
+}
+
+/// The way of requests to the inference thread.
+#[derive(Clone)]
+struct Queue {
+    sender: SyncSender<Request>,
+    mailboxes: Arc<Mailboxes<Arrival>>,
+}
+
+impl Queue {
+    /// Gives whether there was room.
+    fn put(&self, request: Request) -> bool {
+        let has_room = self.sender.try_send(request).is_ok();
+        self.mailboxes.wake();
+        has_room
+    }
+}
+
+fn listen(
+    node: &mut Node,
+    topic: &'static str,
+    queue: &Queue,
+    request: fn(String) -> Request,
+) -> r2r::Result<()> {
+    let qos = QosProfile::default().keep_last(10).reliable();
+    let mut names = node.subscribe::<StringMessage>(&format!("~/{topic}"), qos)?;
+    let queue = queue.clone();
+    tokio::spawn(async move {
+        while let Some(StringMessage { data }) = names.next().await {
+            let name = data.trim();
+            if name.is_empty() {
+                tracing::warn!("{topic}: the name is empty");
+            } else if !queue.put(request(name.to_owned())) {
+                tracing::warn!(
+                    "{topic} {name}: {MOST_WAITING} requests wait already, it is refused"
+                );
+            }
+            // When no frame comes in time, that has to be noticed.
+            let mailboxes = queue.mailboxes.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(PATIENCE).await;
+                mailboxes.wake();
+            });
+        }
+    });
+    Ok(())
+}
+
+fn answer(
+    node: &mut Node,
+    name: &'static str,
+    queue: &Queue,
+    request: fn(Reply) -> Request,
+) -> r2r::Result<()> {
+    let mut calls =
+        node.create_service::<Trigger::Service>(&format!("~/{name}"), QosProfile::default())?;
+    let queue = queue.clone();
+    tokio::spawn(async move {
+        while let Some(call) = calls.next().await {
+            let call: ServiceRequest<Trigger::Service> = call;
+            let (reply, replied) = tokio::sync::oneshot::channel();
+            queue.put(request(reply));
+            let result = replied.await.unwrap_or_else(|_| Err("the node is busy".to_owned()));
+            let (success, message) = match result {
+                Ok(message) => (true, message),
+                Err(message) => (false, message),
+            };
+            if let Err(error) = call.respond(Trigger::Response { success, message }) {
+                tracing::warn!("{name} could not answer: {error}");
+            }
+        }
+    });
+    Ok(())
+}
