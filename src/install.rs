@@ -29,11 +29,21 @@ pub fn models_dir() -> PathBuf {
     }
 }
 
+/// Where is remembered what runs fastest here: `squeezenet_tuning.json` in `ROS_HOME`, or in
+/// `~/.ros`.
+pub fn tuning_file() -> PathBuf {
+    ros_home().join("squeezenet_tuning.json")
+}
+
 /// Where taught places are kept unless a parameter says otherwise: `squeezenet_places.bin` in
 /// `ROS_HOME`, or in `~/.ros`, where ROS keeps what its nodes write.
 pub fn places_file() -> PathBuf {
+    ros_home().join("squeezenet_places.bin")
+}
+
+fn ros_home() -> PathBuf {
     let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let ros_home = folder("ROS_HOME").map(PathBuf::from);
     let home = || folder("HOME").map(|home| PathBuf::from(home).join(".ros"));
-    ros_home.or_else(home).unwrap_or_default().join("squeezenet_places.bin")
+    ros_home.or_else(home).unwrap_or_default()
 }

@@ -195,7 +195,7 @@ impl Pipeline {
     pub fn self_test(&mut self) -> Result<(), PipelineError> {
         let card = self.network.card().clone();
         let manifest = &card.manifest;
-        let is_int8 = self.network.precision() == Precision::Int8;
+        let is_int8 = self.network.execution().precision == Precision::Int8;
         let (Some(expected), Some(spec)) = (manifest.self_test, &manifest.classification) else {
             return Ok(());
         };

@@ -31,9 +31,9 @@ pub struct ModelSettings {
     pub model: String,
     /// fp32, int8 or the faster of them.
     pub precision: Precision,
-    /// ONNX Runtime's execution provider.
+    /// ONNX Runtime's execution provider, or the fastest that the runtime has.
     pub provider: Provider,
-    /// Inference threads; 0 takes as many as the machine has, up to four.
+    /// Inference threads; 0 takes the fastest number, up to four.
     pub threads: usize,
     /// Whether each inference thread keeps to processors of its own.
     pub pin_threads: bool,
@@ -55,6 +55,8 @@ pub enum Precision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
+    /// The fastest that the runtime has.
+    Auto,
     /// The processor.
     Cpu,
     /// Intel OpenVINO.
@@ -65,6 +67,53 @@ pub enum Provider {
     Cuda,
     /// NVIDIA TensorRT.
     Tensorrt,
+}
+
+impl Precision {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Fp32, Self::Int8];
+
+    /// The one of that name in settings.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|precision| precision.name() == name)
+    }
+
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Fp32 => "fp32",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+impl Provider {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Auto, Self::Cpu, Self::Openvino, Self::Xnnpack, Self::Cuda, Self::Tensorrt];
+
+    /// The one of that name in settings.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|provider| provider.name() == name)
+    }
+
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Openvino => "openvino",
+            Self::Xnnpack => "xnnpack",
+            Self::Cuda => "cuda",
+            Self::Tensorrt => "tensorrt",
+        }
+    }
+
+    /// Whether it takes the quantised files.
+    pub fn runs_int8(self) -> bool {
+        matches!(self, Self::Cpu | Self::Openvino)
+    }
 }
 
 /// One camera.
@@ -252,7 +301,7 @@ impl Default for ModelSettings {
         Self {
             model: "squeezenet1_1_street".to_owned(),
             precision: Precision::Auto,
-            provider: Provider::Cpu,
+            provider: Provider::Auto,
             threads: 0,
             pin_threads: true,
         }

@@ -13,13 +13,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 
 use crate::install;
 use crate::manifest::Card;
 use crate::pipeline::Pipeline;
 use crate::session::Network;
-use crate::settings::{ModelSettings, Precision};
+use crate::settings::{ModelSettings, Precision, Provider};
 
 /// Labels and traversability masks from one SqueezeNet pass, on the CPU.
 #[derive(Debug, Parser)]
@@ -60,32 +61,26 @@ pub struct ModelOptions {
     #[arg(long, default_value_t = ModelSettings::default().model)]
     pub model: String,
     /// Arithmetic
-    #[arg(long, value_enum, default_value_t = PrecisionArg::Fp32)]
-    pub precision: PrecisionArg,
+    #[arg(long, default_value = "fp32", value_parser = precisions())]
+    pub precision: Precision,
+    /// Execution provider of ONNX Runtime
+    #[arg(long, default_value = "cpu", value_parser = providers())]
+    pub provider: Provider,
     /// Inference threads; 0 takes as many as the machine has, up to four
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
 }
 
-/// [`Precision`] for the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionArg {
-    /// The faster on this machine
-    Auto,
-    /// 32-bit floating point
-    Fp32,
-    /// 8-bit integers
-    Int8,
+/// Names of [`Precision`].
+fn precisions() -> impl TypedValueParser<Value = Precision> {
+    let names = PossibleValuesParser::new(Precision::ALL.map(Precision::name));
+    names.map(|name| Precision::named(&name).unwrap_or(Precision::Fp32))
 }
 
-impl From<PrecisionArg> for Precision {
-    fn from(precision: PrecisionArg) -> Self {
-        match precision {
-            PrecisionArg::Auto => Self::Auto,
-            PrecisionArg::Fp32 => Self::Fp32,
-            PrecisionArg::Int8 => Self::Int8,
-        }
-    }
+/// Names of [`Provider`].
+fn providers() -> impl TypedValueParser<Value = Provider> {
+    let names = PossibleValuesParser::new(Provider::ALL.map(Provider::name));
+    names.map(|name| Provider::named(&name).unwrap_or(Provider::Cpu))
 }
 
 impl ModelOptions {
@@ -93,11 +88,11 @@ impl ModelOptions {
     pub fn settings(&self) -> ModelSettings {
         ModelSettings {
             model: self.model.clone(),
-            precision: self.precision.into(),
+            precision: self.precision,
+            provider: self.provider,
             threads: self.threads,
             // Run after run the threads stay awake, and other commands may run beside this one.
             pin_threads: false,
-            ..ModelSettings::default()
         }
     }
 

@@ -207,7 +207,7 @@ impl Replay {
         let settings = Settings::default();
         let network = pipeline.network();
         let manifest = &network.card().manifest;
-        let model = format!("{} ({:?})", manifest.name, network.precision());
+        let model = format!("{} ({})", manifest.name, network.execution().precision.name());
         let copied: Vec<String> = match args.copy {
             true => bag.topics().iter().map(|topic| topic.name.clone()).collect(),
             false => Vec::new(),

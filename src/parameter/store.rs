@@ -310,12 +310,8 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
     Ok(Settings {
         model: ModelSettings {
             model: common.text("model").to_owned(),
-            precision: match common.text("precision") {
-                "fp32" => Precision::Fp32,
-                "int8" => Precision::Int8,
-                _ => Precision::Auto,
-            },
-            provider: Provider::Cpu,
+            precision: Precision::named(common.text("precision")).unwrap_or(Precision::Auto),
+            provider: Provider::named(common.text("inference.provider")).unwrap_or(Provider::Auto),
             threads: common.integer("inference.threads") as usize,
             pin_threads: common.bool("inference.pin_threads"),
         },

@@ -100,14 +100,21 @@ pub const TABLE: &[Parameter] = &[
         Text("auto"),
         Choices(&["auto", "fp32", "int8"]),
         "",
-        "Arithmetic of the network; auto measures what the model has and keeps the faster.",
+        "Arithmetic of the network; auto measures what the model has and keeps the faster, and remembers it for the next start.",
+    ),
+    parameter(
+        "inference.provider",
+        Text("auto"),
+        Choices(&["auto", "cpu", "openvino", "xnnpack", "cuda", "tensorrt"]),
+        "",
+        "Execution provider of ONNX Runtime; auto measures those that the loaded runtime has. One that fails gives way to the processor.",
     ),
     parameter(
         "inference.threads",
         Integer(0),
         Integers(0, 64),
         "threads",
-        "Inference threads; 0 takes as many as the machine has, up to four.",
+        "Inference threads; 0 measures up to four and takes the fastest number.",
     ),
     parameter(
         "inference.pin_threads",

@@ -39,7 +39,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 use crate::install;
 use crate::parameter::{Store, Value};
 use crate::result::Wanted;
-use crate::settings::{LogLevel, Reliability};
+use crate::settings::{LogLevel, Reliability, Settings};
 use diagnostics::CameraState;
 use mailbox::Mailboxes;
 use model::ModelSlot;
@@ -76,7 +76,8 @@ pub fn run() -> anyhow::Result<()> {
     let settings = store.settings();
     let log_filter = start_logging(settings.log_level);
 
-    let pipeline = model::load(&settings.model)?;
+    let first = model::to_start_with(&settings.model);
+    let pipeline = model::load(&first, None)?;
     let models = Arc::new(ModelSlot::new(&pipeline)?);
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -170,6 +171,9 @@ pub fn run() -> anyhow::Result<()> {
         let node = qualified_name;
         runtime.spawn(config_file::watch(file, node, parameters, trouble, shutdown.clone()));
     }
+    if first != current.load().model {
+        swap_when_ready(&models, &current, &mailboxes)?;
+    }
     let worker = Worker {
         pipeline,
         outputs,
@@ -194,6 +198,29 @@ pub fn run() -> anyhow::Result<()> {
     }
     runtime.shutdown_timeout(Duration::from_secs(1));
     joined.map_err(|_| anyhow::anyhow!("a thread of the node panicked"))
+}
+
+/// Prepares the pipeline that the settings ask for while another serves.
+fn swap_when_ready(
+    models: &Arc<ModelSlot>,
+    current: &Arc<ArcSwap<Settings>>,
+    mailboxes: &Arc<Mailboxes<camera::Arrival>>,
+) -> std::io::Result<()> {
+    let (models, current, mailboxes) = (models.clone(), current.clone(), mailboxes.clone());
+    let load = move || {
+        let asked = current.load().model.clone();
+        tracing::info!("the processor serves until {} is ready", asked.provider.name());
+        match models.prepare(&asked, None) {
+            // Somebody may have asked for something else meanwhile.
+            Ok(pipeline) if current.load().model == asked => {
+                models.put(pipeline);
+                mailboxes.wake();
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!("{error:#}; the processor goes on"),
+        }
+    };
+    std::thread::Builder::new().name("load".to_owned()).spawn(load).map(drop)
 }
 
 /// Has the C library keep buffers of a picture's size. It would hand each back to the system and

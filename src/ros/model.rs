@@ -11,8 +11,8 @@ use crate::manifest::Card;
 use crate::parameter::Refusal;
 use crate::pipeline::Pipeline;
 use crate::result::Wanted;
-use crate::session::{self, Network};
-use crate::settings::{ModelSettings, Settings};
+use crate::session::{self, Execution, Network};
+use crate::settings::{ModelSettings, Provider};
 
 /// What diagnostics say of the model in force, key by key.
 pub type Facts = Vec<(&'static str, String)>;
@@ -22,6 +22,8 @@ pub type Facts = Vec<(&'static str, String)>;
 pub struct ModelSlot {
     next: Mutex<Option<Pipeline>>,
     wanted: Mutex<Wanted>,
+    /// How the model in force runs.
+    execution: Mutex<Execution>,
     facts: ArcSwap<Facts>,
 }
 
@@ -31,6 +33,7 @@ impl ModelSlot {
         Ok(Self {
             next: Mutex::default(),
             wanted: Mutex::default(),
+            execution: Mutex::new(running.network().execution()),
             facts: ArcSwap::from_pointee(facts(running.network())?),
         })
     }
@@ -41,27 +44,45 @@ impl ModelSlot {
     ///
     /// # Errors
     /// Why it cannot run; then nothing has changed.
-    pub fn follow(&self, before: &Settings, after: &Settings) -> Result<(), Refusal> {
-        if before.model == after.model {
+    pub fn follow(&self, before: &ModelSettings, after: &ModelSettings) -> Result<(), Refusal> {
+        if before == after {
             return Ok(());
         }
-        let load = || -> anyhow::Result<Pipeline> {
-            let mut pipeline = load(&after.model)?;
-            pipeline.warm_up(*lock(&self.wanted))?;
-            Ok(pipeline)
-        };
-        let pipeline = load().map_err(|error| {
-            let name = first_difference(&before.model, &after.model);
-            let reason = format!("{error:#}; {} goes on", before.model.model);
+        // To measure takes seconds of a processor that frames need: only for who asks for it.
+        let is_other_model = before.model != after.model;
+        let instead = is_other_model.then(|| *lock(&self.execution));
+        let pipeline = self.prepare(after, instead).map_err(|error| {
+            let name = first_difference(before, after);
+            let reason = format!("{error:#}; {} goes on", before.model);
             Refusal { name: name.to_owned(), reason }
         })?;
-        *lock(&self.next) = Some(pipeline);
+        self.put(pipeline);
         Ok(())
+    }
+
+    /// A pipeline that is ready for what subscribers want now.
+    ///
+    /// # Errors
+    /// Why it cannot run.
+    pub fn prepare(
+        &self,
+        settings: &ModelSettings,
+        instead: Option<Execution>,
+    ) -> anyhow::Result<Pipeline> {
+        let mut pipeline = load(settings, instead)?;
+        pipeline.warm_up(*lock(&self.wanted))?;
+        Ok(pipeline)
+    }
+
+    /// Leaves a pipeline to the inference thread.
+    pub fn put(&self, pipeline: Pipeline) {
+        *lock(&self.next) = Some(pipeline);
     }
 
     /// The pipeline that is to run from now on, if there is another.
     pub fn take(&self) -> Option<Pipeline> {
         let next = lock(&self.next).take()?;
+        *lock(&self.execution) = next.network().execution();
         match facts(next.network()) {
             Ok(facts) => self.facts.store(Arc::new(facts)),
             Err(error) => tracing::warn!("{error}"),
@@ -90,30 +111,42 @@ fn first_difference(before: &ModelSettings, after: &ModelSettings) -> &'static s
         "model"
     } else if before.precision != after.precision {
         "precision"
+    } else if before.provider != after.provider {
+        "inference.provider"
     } else {
         "inference.threads"
     }
 }
 
-/// Loads a model and sees that it gives its known answer.
+/// What a node starts with where its provider takes long to get ready, some of them minutes: the
+/// processor, which serves meanwhile.
+pub fn to_start_with(settings: &ModelSettings) -> ModelSettings {
+    match settings.provider {
+        Provider::Auto | Provider::Cpu | Provider::Xnnpack => settings.clone(),
+        _ => ModelSettings { provider: Provider::Cpu, ..settings.clone() },
+    }
+}
+
+/// Loads a model as the settings ask, or as another runs where they leave it open and nothing was
+/// measured yet, and sees that it gives its known answer.
 ///
 /// # Errors
 /// What is wrong with its files, the runtime or the answer.
-pub fn load(settings: &ModelSettings) -> anyhow::Result<Pipeline> {
+pub fn load(settings: &ModelSettings, instead: Option<Execution>) -> anyhow::Result<Pipeline> {
     let models_dir = install::models_dir();
     let started = Instant::now();
     tracing::info!("runtime: {}", session::runtime_info()?);
     tracing::info!("loading model {} from {}", settings.model, models_dir.display());
     let card = Arc::new(Card::load(&settings.model, &models_dir)?);
-    let mut pipeline = Pipeline::new(Network::load(&card, settings)?);
+    let mut pipeline =
+        Pipeline::new(Network::load_tuned(&card, settings, &install::tuning_file(), instead)?);
     pipeline.self_test()?;
     let network = pipeline.network();
     tracing::info!(
-        "model {} loaded, checked and warm in {:.0?}, ready: {:?}, {} threads, input {}",
+        "model {} loaded, checked and warm in {:.0?}, ready: {}, input {}",
         card.manifest.name,
         started.elapsed(),
-        network.precision(),
-        network.threads(),
+        network.execution(),
         card.manifest.input_size()
     );
     Ok(pipeline)
@@ -121,13 +154,16 @@ pub fn load(settings: &ModelSettings) -> anyhow::Result<Pipeline> {
 
 fn facts(network: &Network) -> anyhow::Result<Facts> {
     let manifest = &network.card().manifest;
-    let file = manifest.file(network.precision());
-    Ok(vec![
+    let execution = network.execution();
+    let file = manifest.file(execution.precision);
+    let mut facts = vec![
         ("model", manifest.name.clone()),
         ("model sha256", file.map(|file| file.sha256.clone()).unwrap_or_default()),
-        ("precision", format!("{:?}", network.precision()).to_lowercase()),
-        ("provider", format!("{:?}", network.provider()).to_lowercase()),
-        ("threads", network.threads().to_string()),
+        ("precision", execution.precision.name().to_owned()),
+        ("provider", execution.provider.name().to_owned()),
+        ("threads", execution.threads.to_string()),
         ("runtime", session::runtime_info().context("the runtime has gone")?.to_owned()),
-    ])
+    ];
+    facts.extend(network.trouble().map(|trouble| ("provider trouble", trouble.to_owned())));
+    Ok(facts)
 }

@@ -118,7 +118,7 @@ impl Parameters {
             .collect();
         let mut store = self.lock();
         let before = store.settings();
-        match store.set_if(&changes, |after| self.models.follow(&before, after)) {
+        match store.set_if(&changes, |after| self.models.follow(&before.model, &after.model)) {
             Ok(changed) => {
                 self.put_in_force(&store, &changed);
                 // As rclcpp and rclpy: the event tells what was set, be it as before.
@@ -142,7 +142,8 @@ impl Parameters {
     pub fn apply_file(&self, entries: &[Entry]) -> Result<(), FileRefusal> {
         let mut store = self.lock();
         let before = store.settings();
-        let changed = store.apply_file(entries, |after| self.models.follow(&before, after))?;
+        let changed =
+            store.apply_file(entries, |after| self.models.follow(&before.model, &after.model))?;
         self.put_in_force(&store, &changed);
         let event = self.event(&store, &changed);
         drop(store);

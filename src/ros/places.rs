@@ -117,6 +117,12 @@ impl Places {
 
     /// Takes up what was taught to a model. What was taught to the one before is saved.
     pub fn follow(&mut self, card: &Card) {
+        let empty = Memory::for_model(card);
+        let owner = self.keeper.as_ref().map(|keeper| &keeper.memory().owner);
+        if owner.is_some() && owner == empty.as_ref().map(|empty| &empty.owner) {
+            // The same network, run in another way.
+            return;
+        }
         if let (Some(keeper), true) = (&self.keeper, self.is_dirty) {
             self.file.write(keeper.memory().clone());
         }
@@ -127,7 +133,6 @@ impl Places {
         self.announced.fill(None);
         self.model.clone_from(&card.manifest.name);
         self.class_count = card.class_names.len();
-        let empty = Memory::for_model(card);
         self.has_descriptors = empty.is_some();
         match empty {
             Some(empty) => self.file.open(empty),

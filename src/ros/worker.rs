@@ -93,8 +93,11 @@ impl Worker {
         self.version += 1;
         self.asked_in_vain = Wanted::default();
         self.places.follow(self.pipeline.network().card());
-        let (from, to) = (old.network().card(), self.pipeline.network().card());
-        tracing::info!("model {} gives way to {}", from.manifest.name, to.manifest.name);
+        let name = |pipeline: &Pipeline| {
+            let network = pipeline.network();
+            format!("{} ({})", network.card().manifest.name, network.execution())
+        };
+        tracing::info!("model {} gives way to {}", name(&old), name(&self.pipeline));
         // Its memory is given back while the next frame is answered already.
         let dropped = std::thread::Builder::new().name("drop".to_owned()).spawn(move || drop(old));
         if let Err(error) = dropped {
@@ -109,7 +112,7 @@ impl Worker {
         let network = self.pipeline.network();
         let card = network.card();
         let location = card.path.display().to_string();
-        let method = format!("{} ({:?})", card.manifest.name, network.precision());
+        let method = format!("{} ({})", card.manifest.name, network.execution().precision.name());
         for ((camera, outputs), announced) in self.cameras.iter().zip(&self.outputs).zip(announced)
         {
             let mask = camera.settings().mask;

@@ -2,12 +2,14 @@
 
 mod graph;
 mod placement;
+mod tuning;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ort::environment::Environment;
+use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionOutputs};
 use ort::value::TensorRef;
@@ -16,14 +18,12 @@ use thiserror::Error;
 use crate::geometry::Size;
 use crate::manifest::{Card, ManifestError};
 use crate::place::{DescriptorError, FeatureMap};
-use crate::settings::{ModelSettings, Precision, Provider};
+use crate::settings::{ModelSettings, Provider};
 use crate::timing::Stopwatch;
 
 pub use graph::GraphError;
 use placement::Placement;
-
-/// Threads that are taken when the settings leave it open: more brings little for a net this small.
-const MOST_DEFAULT_THREADS: usize = 4;
+pub use tuning::Execution;
 
 /// Why a network cannot be loaded or run.
 #[derive(Debug, Error)]
@@ -108,51 +108,102 @@ pub struct Needs {
 #[derive(Debug)]
 pub struct Network {
     card: Arc<Card>,
-    precision: Precision,
-    provider: Provider,
-    threads: usize,
+    execution: Execution,
+    /// Why it does not run as the settings ask.
+    trouble: Option<String>,
     placement: Option<Placement>,
     onnx: Vec<u8>,
     sessions: Vec<(Needs, Session)>,
 }
 
 impl Network {
-    /// Loads the model that `settings` ask for and runs it once at its nominal size.
+    /// Loads the model that `settings` ask for, as they ask, and runs it once at its nominal size.
+    /// Of arithmetic that is left open the faster is kept; of providers the processor, and as many
+    /// threads as it has, up to four.
     ///
     /// # Errors
     /// [`NetworkError`] that says which file, what was found and what is expected.
     pub fn load(card: &Arc<Card>, settings: &ModelSettings) -> Result<Self, NetworkError> {
-        let threads = match settings.threads {
-            0 => std::thread::available_parallelism()
-                .map_or(1, |cores| cores.get().min(MOST_DEFAULT_THREADS)),
-            threads => threads,
-        };
-        let placement = settings.pin_threads.then(|| Placement::new(threads)).flatten();
-        let load = |precision| -> Result<Self, NetworkError> {
-            let onnx = card.read_network(precision)?;
-            let mut network = Self {
-                card: card.clone(),
-                precision,
-                provider: settings.provider,
-                threads,
-                placement: placement.clone(),
-                onnx,
-                sessions: Vec::new(),
-            };
-            network.warm_up()?;
-            Ok(network)
-        };
-        match settings.precision {
-            Precision::Auto => {
-                let has = |precision| card.manifest.file(precision).is_some();
-                match (has(Precision::Fp32), has(Precision::Int8)) {
-                    (true, true) => faster(load(Precision::Fp32)?, load(Precision::Int8)?),
-                    (_, false) => load(Precision::Fp32),
-                    (false, true) => load(Precision::Int8),
+        let threads = [tuning::default_threads(processors())];
+        let open = tuning::candidates(&card.manifest, settings, &[Provider::Cpu], &threads);
+        tuning::fastest(card, &open, settings.pin_threads)
+    }
+
+    /// The same, but all that the settings leave open is measured: arithmetic, number of threads,
+    /// providers of the loaded runtime. The answer is remembered in `memory`, for this processor,
+    /// runtime and model, and taken from there the next time. Where nothing is remembered and there
+    /// is an `instead`, nothing is measured and that is taken. A provider that fails gives way to
+    /// the processor, see [`Network::trouble`].
+    ///
+    /// # Errors
+    /// As [`Network::load`].
+    pub fn load_tuned(
+        card: &Arc<Card>,
+        settings: &ModelSettings,
+        memory: &Path,
+        instead: Option<Execution>,
+    ) -> Result<Self, NetworkError> {
+        let most = tuning::default_threads(processors());
+        let threads: Vec<usize> = [1, 2, 4].into_iter().filter(|count| *count <= most).collect();
+        let open = tuning::candidates(&card.manifest, settings, &providers()?, &threads);
+        let with = |execution| Self::with(card, execution, settings.pin_threads);
+        let result = if open.len() < 2 {
+            tuning::fastest(card, &open, settings.pin_threads)
+        } else {
+            let key = tuning::key(&card.manifest, &open, runtime_info()?);
+            let known = tuning::recall(memory, &key).filter(|known| open.contains(known));
+            let instead = instead.and_then(|instead| tuning::nearest(&open, instead));
+            match known.or(instead).map(with) {
+                Some(Ok(network)) => return Ok(network),
+                Some(Err(error)) => tracing::warn!("{error}"),
+                None => tracing::info!(
+                    "measuring which of {} ways to run {} is the fastest here",
+                    open.len(),
+                    card.manifest.name
+                ),
+            }
+            let fastest = tuning::fastest(card, &open, settings.pin_threads);
+            if let Ok(network) = &fastest {
+                let path = memory.display();
+                match tuning::remember(memory, &key, network.execution) {
+                    Ok(()) => tracing::info!(
+                        "{} is the fastest, remembered in {path} (delete it to measure again)",
+                        network.execution
+                    ),
+                    Err(error) => tracing::warn!("{path}: {error}"),
                 }
             }
-            precision => load(precision),
+            fastest
+        };
+        match result {
+            Err(error) if !matches!(settings.provider, Provider::Auto | Provider::Cpu) => {
+                let trouble = format!("{} fails: {error}", settings.provider.name());
+                tracing::error!("{trouble}; the processor serves instead");
+                let settings = ModelSettings { provider: Provider::Cpu, ..settings.clone() };
+                let network = Self::load_tuned(card, &settings, memory, instead)?;
+                Ok(Self { trouble: Some(trouble), ..network })
+            }
+            result => result,
         }
+    }
+
+    /// Loads a network to run in one way.
+    ///
+    /// # Errors
+    /// As [`Network::load`], or that the provider does not take it.
+    pub fn with(
+        card: &Arc<Card>,
+        execution: Execution,
+        pin_threads: bool,
+    ) -> Result<Self, NetworkError> {
+        let onnx = card.read_network(execution.precision)?;
+        let is_own_pool = execution.provider == Provider::Cpu && pin_threads;
+        let placement = is_own_pool.then(|| Placement::new(execution.threads)).flatten();
+        let card = card.clone();
+        let mut network =
+            Self { card, execution, trouble: None, placement, onnx, sessions: Vec::new() };
+        network.warm_up()?;
+        Ok(network)
     }
 
     /// The model's manifest and class names.
@@ -160,19 +211,14 @@ impl Network {
         &self.card
     }
 
-    /// The arithmetic in use, never [`Precision::Auto`].
-    pub fn precision(&self) -> Precision {
-        self.precision
+    /// How it runs.
+    pub fn execution(&self) -> Execution {
+        self.execution
     }
 
-    /// The execution provider in use.
-    pub fn provider(&self) -> Provider {
-        self.provider
-    }
-
-    /// Inference threads, the calling one included.
-    pub fn threads(&self) -> usize {
-        self.threads
+    /// Why it does not run as the settings ask, if it does not.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// Keeps the calling thread on the processors that the pool's threads leave to it, where
@@ -254,10 +300,13 @@ impl Network {
         let onnx = graph::prune(&self.onnx, &outputs)
             .map_err(|source| NetworkError::Graph { model: model(), source })?;
         let environment = environment()?;
+        let Execution { provider, threads, .. } = self.execution;
+        // Other providers have threads of their own.
+        let pool = if provider == Provider::Cpu { threads } else { 1 };
         let build = || -> ort::Result<Session> {
             let mut builder = Session::builder(environment)?
                 .with_optimization_level(GraphOptimizationLevel::All)?
-                .with_intra_threads(self.threads)?
+                .with_intra_threads(pool)?
                 .with_inter_threads(1)?
                 // Threads spin within a run, where the next piece of work is microseconds away,
                 // and sleep between runs.
@@ -267,6 +316,9 @@ impl Network {
             if let Some(placement) = &self.placement {
                 builder = builder
                     .with_config_entry("session.intra_op_thread_affinities", placement.pool())?;
+            }
+            if let Some(provider) = dispatch(provider, threads) {
+                builder = builder.with_execution_providers([provider.error_on_failure()])?;
             }
             builder.commit_from_memory(&onnx)
         };
@@ -317,24 +369,40 @@ impl Network {
     }
 }
 
-/// Measures the two in turn and keeps the faster.
-fn faster(mut a: Network, mut b: Network) -> Result<Network, NetworkError> {
-    let mut times = Vec::new();
-    for _ in 0..9 {
-        times.push((a.measure()?, b.measure()?));
+/// How a provider is asked for; the processor needs no asking.
+fn dispatch(provider: Provider, threads: usize) -> Option<ExecutionProviderDispatch> {
+    let count = std::num::NonZeroUsize::new(threads).unwrap_or(std::num::NonZeroUsize::MIN);
+    match provider {
+        Provider::Auto | Provider::Cpu => None,
+        Provider::Openvino => {
+            Some(ep::OpenVINO::default().with_device_type("CPU").with_num_threads(threads).build())
+        }
+        Provider::Xnnpack => Some(ep::XNNPACK::default().with_intra_op_num_threads(count).build()),
+        Provider::Cuda => Some(ep::CUDA::default().build()),
+        Provider::Tensorrt => Some(ep::TensorRT::default().build()),
     }
-    let median = |mut times: Vec<Duration>| {
-        times.sort();
-        times[times.len() / 2]
+}
+
+/// The providers that the loaded runtime was built with, the processor first.
+///
+/// # Errors
+/// [`NetworkError::Runtime`] if there is no runtime.
+pub fn providers() -> Result<Vec<Provider>, NetworkError> {
+    environment()?;
+    let is_offered = |provider: &Provider| match provider {
+        Provider::Auto => false,
+        Provider::Cpu => true,
+        Provider::Openvino => ep::OpenVINO::is_available().unwrap_or(false),
+        Provider::Xnnpack => ep::XNNPACK::is_available().unwrap_or(false),
+        Provider::Cuda => ep::CUDA::is_available().unwrap_or(false),
+        Provider::Tensorrt => ep::TensorRT::is_available().unwrap_or(false),
     };
-    let time_a = median(times.iter().map(|pair| pair.0).collect());
-    let time_b = median(times.iter().map(|pair| pair.1).collect());
-    tracing::info!(
-        "precision: {:?} takes {time_a:.1?}, {:?} {time_b:.1?} on this processor",
-        a.precision,
-        b.precision
-    );
-    Ok(if time_b < time_a { b } else { a })
+    Ok(Provider::ALL.into_iter().filter(is_offered).collect())
+}
+
+/// Processors that this process may use.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What one run gave.

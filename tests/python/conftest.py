@@ -202,11 +202,15 @@ def domain() -> int:
     return 1 + next(DOMAINS) % 100
 
 
+@pytest.fixture(scope="session")
+def ros_home(tmp_path_factory) -> Path:
+    """Where nodes keep what they find out about this machine; what somebody taught it stays out."""
+    return tmp_path_factory.mktemp("ros_home")
+
+
 @pytest.fixture
-def environment(domain: int, tmp_path: Path) -> dict:
-    # Places that somebody has taught this machine stay out of it.
-    home = tmp_path / "ros_home"
-    return {**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_HOME": str(home), "RUST_BACKTRACE": "1"}
+def environment(domain: int, ros_home: Path) -> dict:
+    return {**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_HOME": str(ros_home), "RUST_BACKTRACE": "1"}
 
 
 @pytest.fixture

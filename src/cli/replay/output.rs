@@ -265,7 +265,7 @@ impl Output {
     ) -> anyhow::Result<()> {
         let header = Header { frame_id: "", ..header };
         let manifest = &network.card().manifest;
-        let method = format!("{} ({:?})", manifest.name, network.precision());
+        let method = format!("{} ({})", manifest.name, network.execution().precision.name());
         // The manifest's name alone: where it stands on this machine would differ on the next.
         let location = network.card().path.file_name().unwrap_or_default().to_string_lossy();
         let info = VisionInfo {
