@@ -93,7 +93,7 @@ impl GalleryOptions {
             return Ok(None);
         }
         match load_memory(&path, pipeline) {
-            Ok(memory) => Ok(Some(Keeper::new(memory, Motion::Anywhere, 1))),
+            Ok(memory) => Ok(Some(Keeper::new(memory, Motion::Anywhere))),
             Err(error) if is_chosen => Err(error),
             Err(error) => {
                 eprintln!("{error:#}; places and taught labels are left out");
@@ -161,7 +161,7 @@ fn learn(
     let mut pipeline = model.pipeline()?;
     let memory = load_memory(path, &pipeline)?;
     let most_views = PlaceSettings::default().max_views;
-    let mut keeper = Keeper::new(memory, Motion::Anywhere, 1);
+    let mut keeper = Keeper::new(memory, Motion::Anywhere);
     let kind = if is_label { Kind::Label } else { Kind::Place };
     let mut outcome = Outcome::Done;
     let wanted =
@@ -225,7 +225,7 @@ fn query(
     if memory.places.is_empty() {
         eprintln!("{}: nothing was taught yet", path.display());
     }
-    let mut keeper = Keeper::new(memory, Motion::Anywhere, 1);
+    let mut keeper = Keeper::new(memory, Motion::Anywhere);
     let mut outcome = Outcome::Done;
     let wanted = Wanted { embedding: true, ..Wanted::default() };
     for file in files {

@@ -8,6 +8,6 @@ mod value;
 
 pub use documents::{markdown, parameter_file, schema};
 pub use file::{Entry, FileRefusal, parse};
-pub use store::{Refusal, Store};
+pub use store::{MOST_CAMERAS, Refusal, Store};
 pub use table::{Allowed, DefaultValue, Parameter, TABLE, find};
 pub use value::Value;

@@ -26,6 +26,12 @@ fn refuse(name: &str, reason: impl Into<String>) -> Refusal {
     Refusal { name: name.to_owned(), reason: reason.into() }
 }
 
+/// Cameras that a node may have: each has some twenty publishers.
+pub const MOST_CAMERAS: usize = 64;
+
+/// Letters that a camera's name may have: it stands in the names of its topics.
+const LONGEST_NAME: usize = 64;
+
 /// All parameters' values. A change is taken whole or not at all.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -101,8 +107,12 @@ impl Store {
         changes: &[(String, Value)],
         admit: impl FnOnce(&Settings) -> Result<(), Refusal>,
     ) -> Result<Vec<String>, Refusal> {
-        let cameras = texts(&self.values, "cameras");
-        let mut values = self.values.clone();
+        let said = changes.iter().rev().find(|(name, _)| name == "cameras");
+        let cameras = match said {
+            Some((_, Value::Texts(cameras))) => cameras.clone(),
+            _ => texts(&self.values, "cameras"),
+        };
+        let mut values = self.values_with(&cameras, &self.file)?;
         for (name, value) in changes {
             check_declared(name, value, &cameras)?;
             if is_read_only(name) {
@@ -113,11 +123,42 @@ impl Store {
         self.commit(values, admit)
     }
 
+    /// The values in force when there are these cameras: what was set for one that has gone is
+    /// forgotten, one that has come starts with what the file says of it.
+    fn values_with(
+        &self,
+        cameras: &[String],
+        file: &BTreeMap<String, Value>,
+    ) -> Result<BTreeMap<String, Value>, Refusal> {
+        let before = texts(&self.values, "cameras");
+        let mut values = self.values.clone();
+        if before == cameras {
+            return Ok(values);
+        }
+        values.retain(|name, _| declaration(name, cameras).is_some());
+        let has_come = |name: &str| declaration(name, &before).is_none();
+        for (name, value) in file.iter().filter(|(name, _)| has_come(name)) {
+            if declaration(name, cameras).is_some() {
+                check_declared(name, value, cameras)?;
+                values.insert(name.clone(), value.clone());
+            }
+        }
+        Ok(values)
+    }
+
+    /// Cameras that the file has parameters for and `cameras` does not name.
+    pub fn absent_cameras(&self) -> BTreeSet<&str> {
+        let cameras = texts(&self.values, "cameras");
+        let absent = self.file.keys().filter(|name| declaration(name, &cameras).is_none());
+        absent.filter_map(|name| Some(name.split_once('.')?.0)).collect()
+    }
+
     /// Remembers what the file says from which the node was started, so that
     /// [`apply_file`](Self::apply_file) sees what an edit changes.
     pub fn remember_file(&mut self, entries: &[Entry]) {
         let cameras = texts(&self.values, "cameras");
-        let own = entries.iter().filter(|entry| declaration(&entry.name, &cameras).is_some());
+        let is_own = |entry: &&Entry| entry.parameter(&cameras).is_some();
+        let own = entries.iter().filter(is_own);
         self.file = own.map(|entry| (entry.name.clone(), entry.value.clone())).collect();
     }
 
@@ -133,21 +174,36 @@ impl Store {
         entries: &[Entry],
         admit: impl FnOnce(&Settings) -> Result<(), Refusal>,
     ) -> Result<Vec<String>, FileRefusal> {
-        let cameras = texts(&self.values, "cameras");
-        let mut values = self.values.clone();
+        let said = entries.iter().rev().find(|entry| entry.name == "cameras");
+        let said = said.map(|entry| &entry.value);
+        let cameras = match said {
+            _ if said == self.file.get("cameras") => texts(&self.values, "cameras"),
+            Some(Value::Texts(cameras)) => cameras.clone(),
+            _ => Vec::new(),
+        };
         let mut file = BTreeMap::new();
         let mut lines = BTreeMap::new();
-        for Entry { name, value, line, is_for_all } in entries {
+        for entry in entries {
+            let Entry { name, value, line, is_for_all } = entry;
             let at = |refusal: Refusal| FileRefusal { line: *line, reason: refusal.to_string() };
-            if *is_for_all && declaration(name, &cameras).is_none() {
-                continue;
+            match entry.parameter(&cameras) {
+                Some(parameter) => {
+                    parameter.check(value).map_err(|reason| at(refuse(name, reason)))?;
+                }
+                None if *is_for_all => continue,
+                None => return Err(at(refuse(name, NO_SUCH))),
             }
-            check_declared(name, value, &cameras).map_err(at)?;
             file.insert(name.clone(), value.clone());
             lines.insert(name.clone(), *line);
         }
+        let line_of = |name: &str| lines.get(name).copied().unwrap_or(1);
+        let at = |refusal: Refusal| FileRefusal {
+            line: line_of(&refusal.name),
+            reason: refusal.to_string(),
+        };
+        let mut values = self.values_with(&cameras, &file).map_err(at)?;
         for (name, value) in &file {
-            if self.file.get(name) != Some(value) {
+            if self.file.get(name) != Some(value) && declaration(name, &cameras).is_some() {
                 values.insert(name.clone(), value.clone());
             }
         }
@@ -158,17 +214,13 @@ impl Store {
                 None => values.remove(name),
             };
         }
-        let line_of = |name: &str| lines.get(name).copied().unwrap_or(1);
         let is_changed = |name: &&String| self.values.get(*name) != values.get(*name);
         let mut names = values.keys().chain(self.values.keys());
         if let Some(name) = names.find(|name| is_read_only(name) && is_changed(name)) {
             let reason = refuse(name, READ_ONLY).to_string();
             return Err(FileRefusal { line: line_of(name), reason });
         }
-        let changed = self.commit(values, admit).map_err(|refusal| FileRefusal {
-            line: line_of(&refusal.name),
-            reason: refusal.to_string(),
-        })?;
+        let changed = self.commit(values, admit).map_err(at)?;
         self.file = file;
         Ok(changed)
     }
@@ -190,6 +242,7 @@ impl Store {
     }
 }
 
+const NO_SUCH: &str = "there is no such parameter; `ros2 param list` shows all";
 const READ_ONLY: &str = "it is read-only: set it in the parameter file and start the node anew";
 
 fn is_read_only(name: &str) -> bool {
@@ -205,13 +258,35 @@ fn declaration(name: &str, cameras: &[String]) -> Option<&'static Parameter> {
     })
 }
 
+impl Entry {
+    /// What an entry of a file is for, when there are these cameras. It may prepare one that is not
+    /// there yet; in a section for all nodes that has to fit, or it is another node's.
+    fn parameter(&self, cameras: &[String]) -> Option<&'static Parameter> {
+        declaration(&self.name, cameras).or_else(|| {
+            let (camera, own) = self.name.split_once('.')?;
+            let parameter = find(own).filter(|parameter| parameter.per_camera)?;
+            let may_be = is_camera_name(camera)
+                && (!self.is_for_all || parameter.check(&self.value).is_ok());
+            may_be.then_some(parameter)
+        })
+    }
+}
+
+/// Whether topics and parameters can be named after it.
+fn is_camera_name(name: &str) -> bool {
+    let mut letters = name.chars();
+    letters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+        && name.len() <= LONGEST_NAME
+        && find(name).is_none()
+}
+
 fn check(name: &str, value: &Value) -> Result<(), Refusal> {
     check_declared(name, value, &[])
 }
 
 fn check_declared(name: &str, value: &Value, cameras: &[String]) -> Result<(), Refusal> {
-    let parameter = declaration(name, cameras)
-        .ok_or_else(|| refuse(name, "there is no such parameter; `ros2 param list` shows all"))?;
+    let parameter = declaration(name, cameras).ok_or_else(|| refuse(name, NO_SUCH))?;
     parameter.check(value).map_err(|reason| refuse(name, reason))
 }
 
@@ -286,19 +361,20 @@ impl<'a> Reader<'a> {
 fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
     let common = Reader { values, camera: "" };
     let names = texts(values, "cameras");
+    if names.len() > MOST_CAMERAS {
+        let reason = format!("{} cameras are too many, {MOST_CAMERAS} may be", names.len());
+        return Err(refuse("cameras", reason));
+    }
     let mut cameras = BTreeMap::new();
     if names.is_empty() {
         cameras.insert(String::new(), camera_settings(&common)?);
     }
     for name in &names {
-        let mut letters = name.chars();
-        let is_name = letters.next().is_some_and(|first| first.is_ascii_alphabetic())
-            && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
-        if !is_name || find(name).is_some() {
-            return Err(refuse(
-                "cameras",
-                format!("{name:?} is no name for a camera: letters, digits and _ are allowed"),
-            ));
+        if !is_camera_name(name) {
+            let reason = format!(
+                "{name:?} is no name for a camera: up to {LONGEST_NAME} letters, digits and _ are allowed, a letter first, and no parameter's name"
+            );
+            return Err(refuse("cameras", reason));
         }
         if cameras
             .insert(name.clone(), camera_settings(&Reader { values, camera: name })?)
@@ -478,7 +554,14 @@ mod tests {
             check("image_topic", text(topic), "no topic name");
         }
         check("use_sim_time", Value::Bool(true), "read-only");
-        check("cameras", Value::Texts(vec!["a".into()]), "read-only");
+        let cameras =
+            |names: &[&str]| Value::Texts(names.iter().map(|n| (*n).to_owned()).collect());
+        for name in ["", "front left", "9x", "a.b", "a/b", "model", &"x".repeat(65)] {
+            check("cameras", cameras(&[name]), "no name for a camera");
+        }
+        check("cameras", cameras(&["a", "b", "a"]), "there twice");
+        let many: Vec<String> = (0..65).map(|n| format!("c{n}")).collect();
+        check("cameras", Value::Texts(many), "65 cameras are too many");
     }
 
     #[test]
@@ -502,6 +585,76 @@ mod tests {
         assert_eq!(store.get("rear.labels.top_k").unwrap().1, &Value::Integer(4));
         assert!(store.names().contains(&"front.mask.kind".to_owned()));
         assert!(store.set(&[("left.labels.top_k".into(), Value::Integer(9))]).is_err());
+    }
+
+    fn cameras(names: &[&str]) -> (String, Value) {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        ("cameras".to_owned(), Value::Texts(names))
+    }
+
+    #[test]
+    fn cameras_come_and_go_with_their_values() {
+        let mut store = store(&[("labels.top_k", Value::Integer(2))]).unwrap();
+        let top_k = |store: &Store, name: &str| store.settings().cameras[name].labels.top_k;
+        assert_eq!(top_k(&store, ""), 2);
+        // A camera and its own values in one change.
+        let rear = ("rear.labels.top_k".to_owned(), Value::Integer(7));
+        assert!(store.set(std::slice::from_ref(&rear)).is_err());
+        let changed = store.set(&[rear.clone(), cameras(&["front", "rear"])]).unwrap();
+        assert_eq!(changed, ["cameras", "rear.labels.top_k"]);
+        assert_eq!((top_k(&store, "front"), top_k(&store, "rear")), (2, 7));
+        assert!(!store.settings().cameras.contains_key(""));
+        assert_eq!(store.get("rear.labels.top_k").unwrap().1, &Value::Integer(7));
+        // Nothing is left of one that has gone.
+        assert!(store.set(&[rear, cameras(&["front"])]).is_err());
+        store.set(&[cameras(&["front"])]).unwrap();
+        assert!(store.get("rear.labels.top_k").is_none());
+        assert!(!store.names().iter().any(|name| name.starts_with("rear.")));
+        store.set(&[cameras(&["front", "rear"])]).unwrap();
+        assert_eq!(top_k(&store, "rear"), 2);
+        store.set(&[cameras(&[])]).unwrap();
+        assert_eq!(store.settings().cameras.keys().collect::<Vec<_>>(), [""]);
+    }
+
+    #[test]
+    fn a_file_adds_and_removes_cameras_and_prepares_them() {
+        let mut store = store(&[]).unwrap();
+        let top_k = |store: &Store| -> Vec<(String, usize)> {
+            let cameras = &store.settings().cameras;
+            cameras.iter().map(|(name, camera)| (name.clone(), camera.labels.top_k)).collect()
+        };
+        let both = "    cameras: [front, rear]\n    rear:\n      labels.top_k: 7\n";
+        edit(&mut store, both).unwrap();
+        assert_eq!(top_k(&store), [("front".to_owned(), 5), ("rear".to_owned(), 7)]);
+        // Its section may stay when it goes, and holds when it comes back, whoever asks for it.
+        let one = "    cameras: [front]\n    rear:\n      labels.top_k: 7\n";
+        let changed = edit(&mut store, one).unwrap();
+        assert_eq!(changed, ["cameras", "rear.labels.top_k"]);
+        assert_eq!(top_k(&store), [("front".to_owned(), 5)]);
+        assert_eq!(store.absent_cameras().into_iter().collect::<Vec<_>>(), ["rear"]);
+        store.set(&[cameras(&["front", "rear"])]).unwrap();
+        assert_eq!(top_k(&store)[1], ("rear".to_owned(), 7));
+        // What was set stays while the file says of it what it said before.
+        edit(&mut store, &format!("{one}    overlay.alpha: 0.25\n")).unwrap();
+        assert_eq!(top_k(&store).len(), 2);
+        edit(&mut store, "    overlay.alpha: 0.25\n").unwrap();
+        assert_eq!(top_k(&store), [(String::new(), 5)], "without the key there is one camera");
+        // A section that prepares a camera is read as strictly as any.
+        for (line, words) in [
+            ("rear.labels.top_k: 0", "1 to 1000"),
+            ("rear.labels.top_q: 1", "no such parameter"),
+            ("re-ar.labels.top_k: 1", "no such parameter"),
+            ("rear.overlay.alpha: 0.5", "no such parameter"),
+            ("cameras: [a b]", "no name for a camera"),
+            ("cameras: 5", "expected a string array"),
+        ] {
+            let error = edit(&mut store, &format!("    {line}\n")).unwrap_err();
+            assert!(error.line == 3 && error.reason.contains(words), "{error} lacks {words:?}");
+        }
+        let others = "/**:\n  ros__parameters:\n    gripper.image_topic: 5\n";
+        let others = crate::parameter::parse(others, "/squeezenet").unwrap();
+        store.apply_file(&others, |_| Ok(())).unwrap();
+        assert!(store.absent_cameras().is_empty(), "other nodes have parameters of that name");
     }
 
     #[test]

@@ -123,13 +123,13 @@ pub const TABLE: &[Parameter] = &[
         "",
         "Whether each inference thread keeps to processors of its own; false leaves them all to the scheduler.",
     ),
-    read_only(parameter(
+    parameter(
         "cameras",
         NoTexts,
         Any,
         "",
-        "Names of the cameras; empty for a single one without a name.",
-    )),
+        "Names of the cameras, which come and go while the node runs; empty for a single one without a name.",
+    ),
     per_camera(parameter(
         "image_topic",
         Text("/camera/image_raw"),

@@ -1,5 +1,6 @@
 //! What was taught, with all that recognises it in the streams of several cameras.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::file::Memory;
@@ -15,17 +16,24 @@ use crate::settings::LabelSettings;
 pub struct Keeper {
     memory: Arc<Memory>,
     motion: Motion,
+    /// Of a camera that has shown nothing yet.
+    fresh: Recognition,
     /// By camera.
-    places: Vec<Recognition>,
+    places: BTreeMap<usize, Recognition>,
     labels: Recognition,
 }
 
 impl Keeper {
-    /// Recognises what is in `memory` for `cameras` streams.
-    pub fn new(memory: Memory, motion: Motion, cameras: usize) -> Self {
-        let places = Recognition::new(&memory.places, Kind::Place, motion);
+    /// Recognises what is in `memory`, of each camera by itself.
+    pub fn new(memory: Memory, motion: Motion) -> Self {
+        let fresh = Recognition::new(&memory.places, Kind::Place, motion);
         let labels = Recognition::new(&memory.labels, Kind::Label, Motion::Anywhere);
-        Self { places: vec![places; cameras], labels, motion, memory: Arc::new(memory) }
+        Self { fresh, places: BTreeMap::new(), labels, motion, memory: Arc::new(memory) }
+    }
+
+    /// Forgets where a camera that has gone was.
+    pub fn remove_camera(&mut self, camera: usize) {
+        self.places.remove(&camera);
     }
 
     /// What was taught.
@@ -51,9 +59,9 @@ impl Keeper {
         let before = self.memory.places.names().len();
         let result = change(Arc::make_mut(&mut self.memory));
         let is_same = self.memory.places.names().len() == before;
-        let places = Recognition::new(&self.memory.places, Kind::Place, self.motion);
-        for recognition in &mut self.places {
-            let next = places.clone();
+        self.fresh = Recognition::new(&self.memory.places, Kind::Place, self.motion);
+        for recognition in self.places.values_mut() {
+            let next = self.fresh.clone();
             // What is known of where a robot is outlives another view of a known place.
             *recognition = if is_same { next.going_on(recognition) } else { next };
         }
@@ -63,7 +71,8 @@ impl Keeper {
 
     /// Every place, most probable first.
     pub fn place(&mut self, camera: usize, vector: &[f32], smoothing: f64) -> Vec<Match> {
-        self.places[camera].update(&self.memory.places, vector, smoothing)
+        let recognition = self.places.entry(camera).or_insert_with(|| self.fresh.clone());
+        recognition.update(&self.memory.places, vector, smoothing)
     }
 
     /// Names and probabilities of what is worth telling, best first.
@@ -137,7 +146,7 @@ mod tests {
 
     fn keeper() -> Keeper {
         let owner = Owner { model: "m".into(), weights: "a".into(), descriptors: "b".into() };
-        Keeper::new(Memory::new(owner, 16, 16), Motion::Anywhere, 2)
+        Keeper::new(Memory::new(owner, 16, 16), Motion::Anywhere)
     }
 
     #[test]

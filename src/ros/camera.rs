@@ -137,7 +137,6 @@ fn choose(
 
 /// Keeps a camera subscribed until `shutdown`.
 pub async fn run(
-    index: usize,
     camera: Arc<CameraState>,
     node: NodeHandle,
     resolver: Arc<Resolver>,
@@ -147,7 +146,13 @@ pub async fn run(
     let mut current: Option<(String, Choice, CancellationToken)> = None;
     let mut said = Health::Good;
     loop {
-        let settings = camera.settings();
+        let Some(settings) = camera.settings() else {
+            // It is about to be ended, and has nothing to look for meanwhile.
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(LOOK_AROUND) => continue,
+            }
+        };
         let topic = resolver.resolve(&settings.image_topic);
         let asked = topic.clone();
         let Some(publishers) = node.with(move |node| publishers(node, &asked)).await else {
@@ -176,7 +181,6 @@ pub async fn run(
             if let Some(choice) = choice {
                 let end = shutdown.child_token();
                 let drain = Drain {
-                    index,
                     camera: camera.clone(),
                     mailboxes: mailboxes.clone(),
                     end: end.clone(),
@@ -213,7 +217,6 @@ fn publishers(node: &mut r2r::Node, topic: &str) -> BTreeSet<Endpoint> {
 
 /// Moves a stream's messages into the camera's slot.
 struct Drain {
-    index: usize,
     camera: Arc<CameraState>,
     mailboxes: Arc<Mailboxes<Arrival>>,
     end: CancellationToken,
@@ -229,7 +232,7 @@ impl Drain {
             let Some(message) = message else { return };
             self.camera.count_received();
             let arrival = Arrival { message: wrap(message), at: Instant::now() };
-            if self.mailboxes.put(self.index, arrival).is_some() {
+            if self.mailboxes.put(self.camera.id, arrival).is_some() {
                 self.camera.count_replaced();
             }
         }

@@ -25,6 +25,8 @@ pub enum Health {
 /// Counters of one camera; written by its drain task and the inference thread.
 #[derive(Debug)]
 pub struct CameraState {
+    /// Its number, which no other camera of this run ever has.
+    pub id: usize,
     /// The camera's name, empty for a single one.
     pub name: String,
     settings: Arc<ArcSwap<Settings>>,
@@ -52,8 +54,9 @@ struct Rest {
 
 impl CameraState {
     /// No frames yet.
-    pub fn new(name: &str, settings: Arc<ArcSwap<Settings>>) -> Self {
+    pub fn new(id: usize, name: &str, settings: Arc<ArcSwap<Settings>>) -> Self {
         Self {
+            id,
             name: name.to_owned(),
             settings,
             received: AtomicU64::new(0),
@@ -75,9 +78,9 @@ impl CameraState {
         }
     }
 
-    /// The camera's settings in force.
-    pub fn settings(&self) -> CameraSettings {
-        self.settings.load().cameras.get(&self.name).cloned().unwrap_or_default()
+    /// The camera's settings in force; none once it is to go.
+    pub fn settings(&self) -> Option<CameraSettings> {
+        self.settings.load().cameras.get(&self.name).cloned()
     }
 
     /// Start of log lines about this camera.
@@ -154,14 +157,14 @@ impl CameraState {
     }
 
     /// The last second, for `/diagnostics`. `facts` says what runs, key by key, `troubles` what else
-    /// of the node a user has to mend.
+    /// of the node a user has to mend. None of a camera that is to go.
     pub fn report(
         &self,
         node: &str,
         facts: &[(&str, String)],
         troubles: &[(&str, String)],
-    ) -> DiagnosticStatus {
-        let settings = self.settings();
+    ) -> Option<DiagnosticStatus> {
+        let settings = self.settings()?;
         let late_ms = self.settings.load().late_ms;
         let counters =
             [&self.received, &self.processed, &self.replaced, &self.too_old, &self.rejected];
@@ -213,7 +216,7 @@ impl CameraState {
         rest.statistics.clear();
         let name =
             if self.name.is_empty() { node.to_owned() } else { format!("{node}: {}", self.name) };
-        DiagnosticStatus { level, name, message, hardware_id: self.name.clone(), values }
+        Some(DiagnosticStatus { level, name, message, hardware_id: self.name.clone(), values })
     }
 }
 

@@ -32,6 +32,12 @@ impl NodeHandle {
         self.tasks.send(task).ok()?;
         answered.await.ok()
     }
+
+    /// Has a closure run on the spin thread, if that still runs.
+    pub fn post(&self, task: impl FnOnce(&mut r2r::Node) + Send + 'static) {
+        // With the node goes all that the closure could have done to it.
+        let _ = self.tasks.send(Box::new(task));
+    }
 }
 
 /// Starts the spin thread, which ends when `shutdown` is cancelled.

@@ -4,6 +4,7 @@
 //! frame, and a newer one replaces it. Closed by [`Mailboxes::close`], after which
 //! [`Mailboxes::take`] gives [`Turn::End`].
 
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What the receiver has to do next.
@@ -26,7 +27,7 @@ pub struct Mailboxes<T> {
 
 #[derive(Debug)]
 struct State<T> {
-    slots: Vec<Slot<T>>,
+    slots: BTreeMap<usize, Slot<T>>,
     /// What the camera served last had used when its frame was taken (the virtual time of
     /// start-time fair queueing, Goyal et al. 1996).
     now: f64,
@@ -41,21 +42,33 @@ struct Slot<T> {
     used: f64,
 }
 
-impl<T> Mailboxes<T> {
-    /// Empty slots.
-    pub fn new(cameras: usize) -> Self {
-        let slots = (0..cameras).map(|_| Slot { frame: None, used: 0.0 }).collect();
+impl<T> Default for Mailboxes<T> {
+    /// No cameras yet.
+    fn default() -> Self {
+        let slots = BTreeMap::new();
         Self {
             state: Mutex::new(State { slots, now: 0.0, is_closed: false, is_woken: false }),
             filled: Condvar::new(),
         }
+    }
+}
+
+impl<T> Mailboxes<T> {
+    /// Makes an empty slot for a camera.
+    pub fn add(&self, camera: usize) {
+        self.lock().slots.insert(camera, Slot { frame: None, used: 0.0 });
+    }
+
+    /// Takes a camera's slot away; frames that still come for it are dropped.
+    pub fn remove(&self, camera: usize) {
+        self.lock().slots.remove(&camera);
     }
 
     /// Puts a camera's newest frame; gives the older one that it replaces.
     pub fn put(&self, camera: usize, frame: T) -> Option<T> {
         let mut state = self.lock();
         let now = state.now;
-        let slot = state.slots.get_mut(camera)?;
+        let slot = state.slots.get_mut(&camera)?;
         if slot.frame.is_none() {
             // One that was idle has no claim on the past.
             slot.used = slot.used.max(now);
@@ -75,11 +88,11 @@ impl<T> Mailboxes<T> {
             if std::mem::take(&mut state.is_woken) {
                 return Turn::Wake;
             }
-            let slots = state.slots.iter_mut().enumerate();
+            let slots = state.slots.iter_mut();
             let next = slots
                 .filter(|(_, slot)| slot.frame.is_some())
                 .min_by(|(_, a), (_, b)| a.used.total_cmp(&b.used));
-            if let Some((camera, slot)) = next
+            if let Some((&camera, slot)) = next
                 && let Some(frame) = slot.frame.take()
             {
                 state.now = slot.used;
@@ -91,7 +104,7 @@ impl<T> Mailboxes<T> {
 
     /// Books the processing time of a camera's frame, in seconds over its weight.
     pub fn charge(&self, camera: usize, seconds: f64, weight: f64) {
-        if let Some(slot) = self.lock().slots.get_mut(camera) {
+        if let Some(slot) = self.lock().slots.get_mut(&camera) {
             slot.used += seconds / weight.max(f64::MIN_POSITIVE);
         }
     }
@@ -117,9 +130,27 @@ impl<T> Mailboxes<T> {
 mod tests {
     use super::*;
 
+    fn mailboxes<T>(cameras: usize) -> Mailboxes<T> {
+        let mailboxes = Mailboxes::default();
+        (0..cameras).for_each(|camera| mailboxes.add(camera));
+        mailboxes
+    }
+
+    #[test]
+    fn a_camera_that_has_gone_is_not_served() {
+        let mailboxes = mailboxes(2);
+        mailboxes.put(0, "front");
+        mailboxes.put(1, "rear");
+        mailboxes.remove(0);
+        assert_eq!(mailboxes.put(0, "late"), None);
+        assert_eq!(mailboxes.take(), Turn::Frame(1, "rear"));
+        mailboxes.close();
+        assert_eq!(mailboxes.take(), Turn::End);
+    }
+
     #[test]
     fn a_newer_frame_replaces_the_one_that_waits() {
-        let mailboxes = Mailboxes::new(1);
+        let mailboxes = mailboxes(1);
         assert_eq!(mailboxes.put(0, 1), None);
         assert_eq!(mailboxes.put(0, 2), Some(1));
         assert_eq!(mailboxes.take(), Turn::Frame(0, 2));
@@ -130,7 +161,7 @@ mod tests {
     }
 
     fn served(weights: &[f64], rounds: usize) -> Vec<usize> {
-        let mailboxes = Mailboxes::new(weights.len());
+        let mailboxes = mailboxes(weights.len());
         let mut counts = vec![0; weights.len()];
         for _ in 0..rounds {
             for camera in 0..weights.len() {
@@ -151,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_camera_that_was_idle_does_not_starve_the_others() {
-        let mailboxes = Mailboxes::new(2);
+        let mailboxes = mailboxes(2);
         for _ in 0..1000 {
             mailboxes.put(0, ());
             assert_eq!(mailboxes.take(), Turn::Frame(0, ()));

@@ -10,6 +10,7 @@
 //! one settings snapshot a frame.
 
 mod camera;
+mod cameras;
 mod config_file;
 mod diagnostics;
 mod executor;
@@ -23,6 +24,7 @@ mod places;
 mod pose;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,20 +33,20 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use r2r::diagnostic_msgs::msg::DiagnosticArray;
 use r2r::std_msgs::msg::Header;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::install;
-use crate::parameter::{Store, Value};
+use crate::parameter::{MOST_CAMERAS, Store, Value};
 use crate::result::Wanted;
 use crate::settings::{LogLevel, Reliability, Settings};
-use diagnostics::CameraState;
+use cameras::Cameras;
 use mailbox::Mailboxes;
 use model::ModelSlot;
 use names::Resolver;
-use output::CameraOutputs;
 use place_file::PlaceFile;
 use places::{PlaceReport, Places};
 use pose::PoseSlot;
@@ -94,11 +96,6 @@ pub fn run() -> anyhow::Result<()> {
         let time_source = node.get_time_source();
         time_source.enable_sim_time(&mut node)?;
     }
-    let names: Vec<String> = settings.cameras.keys().cloned().collect();
-    let outputs = names
-        .iter()
-        .map(|camera| CameraOutputs::new(&mut node, camera, settings.outputs.reliability))
-        .collect::<r2r::Result<Vec<_>>>()?;
     let output_reliability = settings.outputs.reliability;
     let pose_topic = settings.places.pose_topic.clone();
     let places_path = match settings.places.file.as_str() {
@@ -106,18 +103,18 @@ pub fn run() -> anyhow::Result<()> {
         path => path.into(),
     };
     let current = Arc::new(ArcSwap::new(settings));
-    let cameras: Vec<_> =
-        names.iter().map(|name| Arc::new(CameraState::new(name, current.clone()))).collect();
-    let cameras = Arc::new(cameras);
-    let mailboxes = Arc::new(Mailboxes::new(cameras.len()));
+    let mailboxes = Arc::new(Mailboxes::default());
+    let cameras_changed = Arc::new(Notify::new());
 
     let on_change: parameter_services::OnChange = {
         let (current, mailboxes) = (current.clone(), mailboxes.clone());
+        let cameras_changed = cameras_changed.clone();
         Box::new(move |store, changed| {
             let settings = store.settings();
             set_log_level(&log_filter, settings.log_level);
             current.store(settings);
             tracing::info!("parameters changed: {}", changed.join(", "));
+            cameras_changed.notify_one();
             mailboxes.wake();
         })
     };
@@ -128,23 +125,26 @@ pub fn run() -> anyhow::Result<()> {
         let requests = places::serve(&mut node, &mailboxes)?;
         let mailboxes = mailboxes.clone();
         let file = PlaceFile::start(places_path, move || mailboxes.wake())?;
-        Places::new(cameras.clone(), requests, file, pose.clone(), place_report.clone())
+        Places::new(requests, file, pose.clone(), place_report.clone())
     };
     let arrays =
         node.create_publisher::<DiagnosticArray>("/diagnostics", r2r::QosProfile::default())?;
     let namespace = node.namespace()?;
     let resolver = Arc::new(Resolver::new(&node.name()?, &namespace, std::env::args()));
     let (handle, spin_thread) = executor::spin(node, shutdown.clone())?;
-    for (index, camera) in cameras.iter().enumerate() {
-        runtime.spawn(camera::run(
-            index,
-            camera.clone(),
-            handle.clone(),
-            resolver.clone(),
-            mailboxes.clone(),
-            shutdown.clone(),
-        ));
-    }
+    // Room for those of the start, which the inference thread takes up when it runs.
+    let (sender, changes) = tokio::sync::mpsc::channel(MOST_CAMERAS);
+    let mut cameras = Cameras::new(
+        current.clone(),
+        handle.clone(),
+        resolver.clone(),
+        mailboxes.clone(),
+        sender,
+        shutdown.clone(),
+    );
+    runtime.block_on(cameras.follow())?;
+    let cameras_now = cameras.now();
+    runtime.spawn(cameras.run(cameras_changed));
     if !pose_topic.is_empty() {
         let (node, resolver) = (handle.clone(), resolver.clone());
         runtime.spawn(pose::follow(pose_topic, pose, node, resolver, shutdown.clone()));
@@ -161,7 +161,7 @@ pub fn run() -> anyhow::Result<()> {
     runtime.spawn(report(
         arrays,
         qualified_name.clone(),
-        cameras.clone(),
+        cameras_now.clone(),
         models.clone(),
         trouble.clone(),
         place_report,
@@ -176,8 +176,9 @@ pub fn run() -> anyhow::Result<()> {
     }
     let worker = Worker {
         pipeline,
-        outputs,
-        cameras: cameras.clone(),
+        cameras: BTreeMap::new(),
+        changes,
+        node: handle,
         mailboxes: mailboxes.clone(),
         models,
         places,
@@ -193,7 +194,7 @@ pub fn run() -> anyhow::Result<()> {
     tracing::info!("stopping");
     mailboxes.close();
     let joined = inference_thread.join().and(spin_thread.join());
-    for camera in cameras.iter() {
+    for camera in cameras_now.load().iter() {
         tracing::info!("{}{}", camera.prefix(), camera.summary());
     }
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -238,7 +239,7 @@ fn keep_large_buffers() {
 async fn report(
     publisher: r2r::Publisher<DiagnosticArray>,
     node: String,
-    cameras: Arc<Vec<Arc<CameraState>>>,
+    cameras: cameras::Now,
     models: Arc<ModelSlot>,
     config: config_file::Trouble,
     places: Arc<ArcSwap<PlaceReport>>,
@@ -258,9 +259,11 @@ async fn report(
             config.map(|why| ("parameter file", format!("the parameter file is not taken: {why}")));
         let places_trouble = places.trouble.clone().map(|text| ("places trouble", text));
         let troubles: Vec<_> = config.into_iter().chain(places_trouble).collect();
+        let cameras = cameras.load();
+        let reports = cameras.iter().filter_map(|camera| camera.report(&name, &facts, &troubles));
         let array = DiagnosticArray {
             header: Header { stamp, frame_id: String::new() },
-            status: cameras.iter().map(|camera| camera.report(&name, &facts, &troubles)).collect(),
+            status: reports.collect(),
         };
         if let Err(error) = publisher.publish(&array) {
             tracing::warn!("/diagnostics: {error}");

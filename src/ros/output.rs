@@ -30,6 +30,10 @@ impl<T: WrappedTypesupport + 'static> Topic<T> {
         Ok(Self { publisher: node.create_publisher(&name, qos)?, name })
     }
 
+    fn destroy(self, node: &mut Node) {
+        node.destroy_publisher(self.publisher);
+    }
+
     fn has_listener(&self) -> bool {
         self.publisher.get_inter_process_subscription_count().unwrap_or(0) > 0
     }
@@ -48,6 +52,10 @@ impl<T: WrappedTypesupport + 'static> Topics<T> {
     fn new(node: &mut Node, names: &[String], qos: &QosProfile) -> r2r::Result<Self> {
         let topics = names.iter().map(|name| Topic::new(node, name.clone(), qos.clone()));
         topics.collect::<r2r::Result<_>>().map(Self)
+    }
+
+    fn destroy(self, node: &mut Node) {
+        self.0.into_iter().for_each(|topic| topic.destroy(node));
     }
 
     fn has_listener(&self) -> bool {
@@ -111,6 +119,23 @@ impl CameraOutputs {
             embedding: Topic::new(node, own("embedding"), qos.clone())?,
             timing: Topic::new(node, own("timing"), qos)?,
         })
+    }
+
+    /// Takes the publishers from the graph: r2r keeps one that is only dropped.
+    pub fn destroy(self, node: &mut Node) {
+        self.labels.destroy(node);
+        self.mask.destroy(node);
+        self.confidence.destroy(node);
+        self.label_info.destroy(node);
+        self.vision_info.destroy(node);
+        self.traversability.destroy(node);
+        self.overlay.destroy(node);
+        self.overlay_compressed.destroy(node);
+        self.obstacles.destroy(node);
+        self.place.destroy(node);
+        self.place_pose.destroy(node);
+        self.embedding.destroy(node);
+        self.timing.destroy(node);
     }
 
     /// What somebody listens to.

@@ -1,6 +1,7 @@
 //! The parameter services and `/parameter_events`, as rclcpp nodes have them. r2r's own handler
 //! knows no ranges, takes undeclared names and sends no events.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
@@ -117,13 +118,13 @@ impl Parameters {
             .map(|parameter| (parameter.name.clone(), from_message(&parameter.value)))
             .collect();
         let mut store = self.lock();
-        let before = store.settings();
+        let (before, declared) = (store.settings(), store.names());
         match store.set_if(&changes, |after| self.models.follow(&before.model, &after.model)) {
             Ok(changed) => {
                 self.put_in_force(&store, &changed);
                 // As rclcpp and rclpy: the event tells what was set, be it as before.
                 let set: Vec<String> = changes.into_iter().map(|(name, _)| name).collect();
-                let event = self.event(&store, &set);
+                let event = self.event(&store, &declared, &set);
                 drop(store);
                 self.send(&event);
                 SetParametersResult { successful: true, reason: String::new() }
@@ -141,11 +142,12 @@ impl Parameters {
     /// The line that is not allowed.
     pub fn apply_file(&self, entries: &[Entry]) -> Result<(), FileRefusal> {
         let mut store = self.lock();
-        let before = store.settings();
+        let (before, declared) = (store.settings(), store.names());
         let changed =
             store.apply_file(entries, |after| self.models.follow(&before.model, &after.model))?;
         self.put_in_force(&store, &changed);
-        let event = self.event(&store, &changed);
+        let event = self.event(&store, &declared, &changed);
+        warn_of_absent_cameras(&store);
         drop(store);
         if !changed.is_empty() {
             self.send(&event);
@@ -162,24 +164,35 @@ impl Parameters {
     /// Tells the world of all parameters when they are declared.
     fn announce_all(&self) {
         let store = self.lock();
-        let mut event = self.event(&store, &store.names());
-        std::mem::swap(&mut event.new_parameters, &mut event.changed_parameters);
+        let event = self.event(&store, &[], &[]);
+        warn_of_absent_cameras(&store);
         drop(store);
         self.send(&event);
     }
 
-    fn event(&self, store: &Store, changed: &[String]) -> ParameterEvent {
+    /// What came of a change: `declared` are the names from before, `changed` those with a value.
+    fn event(&self, store: &Store, declared: &[String], changed: &[String]) -> ParameterEvent {
         let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
         let stamp = r2r::Clock::to_builtin_time(&clock.unwrap_or_default());
         let parameter = |name: &String| {
             let value = to_message(store.get(name)?.1);
             Some(ParameterMessage { name: name.clone(), value })
         };
+        let before: BTreeSet<&String> = declared.iter().collect();
+        let now = store.names();
+        let names: BTreeSet<&String> = now.iter().collect();
+        let is_old = |name: &&String| before.contains(name);
+        // As rclcpp: what is undeclared has no value any more.
+        let undeclared = |name: &&String| ParameterMessage {
+            name: (*name).clone(),
+            value: ParameterValue::default(),
+        };
         ParameterEvent {
             stamp,
             node: self.node.clone(),
-            changed_parameters: changed.iter().filter_map(parameter).collect(),
-            ..ParameterEvent::default()
+            new_parameters: names.difference(&before).filter_map(|name| parameter(name)).collect(),
+            changed_parameters: changed.iter().filter(is_old).filter_map(parameter).collect(),
+            deleted_parameters: before.difference(&names).map(undeclared).collect(),
         }
     }
 
@@ -188,6 +201,15 @@ impl Parameters {
         if let Err(error) = events.publish(event) {
             tracing::warn!("/parameter_events: {error}");
         }
+    }
+}
+
+/// A section that prepares a camera is fine, one with its name misspelt is not: say which there are.
+fn warn_of_absent_cameras(store: &Store) {
+    let absent: Vec<&str> = store.absent_cameras().into_iter().collect();
+    if !absent.is_empty() {
+        let names = absent.join(", ");
+        tracing::warn!("the parameter file is for cameras that `cameras` does not name: {names}");
     }
 }
 
@@ -298,6 +320,15 @@ fn from_message(message: &ParameterValue) -> Value {
     const STRING: u8 = ParameterType::PARAMETER_STRING as u8;
     const STRING_ARRAY: u8 = ParameterType::PARAMETER_STRING_ARRAY as u8;
     const NOT_SET: u8 = ParameterType::PARAMETER_NOT_SET as u8;
+    let ParameterValue {
+        byte_array_value: bytes,
+        bool_array_value: bools,
+        integer_array_value: integers,
+        double_array_value: doubles,
+        ..
+    } = message;
+    let has_numbers =
+        !(bytes.is_empty() && bools.is_empty() && integers.is_empty() && doubles.is_empty());
     match message.type_ {
         BOOL => Value::Bool(message.bool_value),
         INTEGER => Value::Integer(message.integer_value),
@@ -305,7 +336,9 @@ fn from_message(message: &ParameterValue) -> Value {
         STRING => Value::Text(message.string_value.clone()),
         STRING_ARRAY => Value::Texts(message.string_array_value.clone()),
         NOT_SET => Value::Other("value without a type"),
-        _ => Value::Other("array of numbers"),
+        _ if has_numbers => Value::Other("array of numbers"),
+        // `ros2 param set NODE NAME "[]"` sends an array of bools, for want of anything in it.
+        _ => Value::Texts(Vec::new()),
     }
 }
 

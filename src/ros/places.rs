@@ -7,7 +7,7 @@
 //! [`Places`] lives on the inference thread, which asks it once a turn for what came in and once a
 //! frame for what to learn and to recognise.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -63,6 +63,13 @@ struct Pending {
     cameras: BTreeSet<usize>,
 }
 
+/// A camera that may be taught and may recognise.
+struct Watching {
+    state: Arc<CameraState>,
+    /// The place that was told last.
+    announced: Option<String>,
+}
+
 /// Everything that is taught and recognised, on the inference thread.
 pub struct Places {
     /// None while the file is read, or where the model has no descriptors.
@@ -70,7 +77,7 @@ pub struct Places {
     has_descriptors: bool,
     model: String,
     class_count: usize,
-    cameras: Arc<Vec<Arc<CameraState>>>,
+    cameras: BTreeMap<usize, Watching>,
     requests: Receiver<Request>,
     pending: Vec<Pending>,
     file: PlaceFile,
@@ -80,16 +87,13 @@ pub struct Places {
     /// Whether the file must not be written over.
     is_unusable: bool,
     pose: PoseSlot,
-    /// The place that was told last, by camera.
-    announced: Vec<Option<String>>,
     last_lesson: Option<String>,
     report: Arc<ArcSwap<PlaceReport>>,
 }
 
 impl Places {
-    /// For the cameras of a node whose requests come through [`serve`].
+    /// For a node whose requests come through [`serve`].
     pub fn new(
-        cameras: Arc<Vec<Arc<CameraState>>>,
         requests: Requests,
         file: PlaceFile,
         pose: PoseSlot,
@@ -100,8 +104,7 @@ impl Places {
             has_descriptors: false,
             model: String::new(),
             class_count: 0,
-            announced: vec![None; cameras.len()],
-            cameras,
+            cameras: BTreeMap::new(),
             requests: requests.0,
             pending: Vec::new(),
             file,
@@ -113,6 +116,23 @@ impl Places {
             last_lesson: None,
             report,
         }
+    }
+
+    /// Frames of another camera come from now on.
+    pub fn add_camera(&mut self, state: Arc<CameraState>) {
+        self.cameras.insert(state.id, Watching { state, announced: None });
+    }
+
+    /// No frames of this camera come any more.
+    pub fn remove_camera(&mut self, camera: usize) {
+        self.cameras.remove(&camera);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.remove_camera(camera);
+        }
+        for lesson in &mut self.pending {
+            lesson.cameras.remove(&camera);
+        }
+        self.pending.retain(|lesson| !lesson.cameras.is_empty());
     }
 
     /// Takes up what was taught to a model. What was taught to the one before is saved.
@@ -130,7 +150,7 @@ impl Places {
         self.is_dirty = false;
         self.is_unusable = false;
         self.trouble = None;
-        self.announced.fill(None);
+        self.cameras.values_mut().for_each(|camera| camera.announced = None);
         self.model.clone_from(&card.manifest.name);
         self.class_count = card.class_names.len();
         self.has_descriptors = empty.is_some();
@@ -189,7 +209,7 @@ impl Places {
     }
 
     fn keep(&mut self, memory: Memory) {
-        self.keeper = Some(Keeper::new(memory, Motion::Anywhere, self.cameras.len()));
+        self.keeper = Some(Keeper::new(memory, Motion::Anywhere));
     }
 
     fn take_request(&mut self, request: Request) {
@@ -254,7 +274,7 @@ impl Places {
                 "{kind} {name} is not learnt: {MOST_WAITING} others wait for a frame already"
             );
         }
-        let cameras = (0..self.cameras.len()).collect();
+        let cameras = self.cameras.keys().copied().collect();
         self.pending.push(Pending { kind, name, since: Instant::now(), cameras });
     }
 
@@ -264,8 +284,8 @@ impl Places {
             let goes_on = lesson.since.elapsed() < PATIENCE;
             if !goes_on {
                 let Pending { kind, name, .. } = lesson;
-                for camera in &lesson.cameras {
-                    let prefix = cameras[*camera].prefix();
+                for camera in lesson.cameras.iter().filter_map(|camera| cameras.get(camera)) {
+                    let prefix = camera.state.prefix();
                     tracing::warn!(
                         "{prefix}{kind} {name} is not learnt: no frame came in {PATIENCE:.0?}"
                     );
@@ -330,15 +350,17 @@ impl Places {
         let places = keeper.names(&matches);
         let pose = keeper.pose(&matches, vector);
         let best = places.first().map(|place| place.name.as_str());
-        if self.announced[camera].as_deref() != best {
-            let prefix = self.cameras[camera].prefix();
+        if let Some(watching) = self.cameras.get_mut(&camera)
+            && watching.announced.as_deref() != best
+        {
+            let prefix = watching.state.prefix();
             match places.first() {
                 Some(place) => {
                     tracing::info!("{prefix}at {}, {:.0} %", place.name, 100.0 * place.score);
                 }
                 None => tracing::info!("{prefix}at no place that is known"),
             }
-            self.announced[camera] = best.map(str::to_owned);
+            watching.announced = best.map(str::to_owned);
         }
         result.places = Some(places);
         pose
@@ -358,7 +380,8 @@ impl Places {
                 .unwrap_or_default(),
             _ => Vec::new(),
         };
-        let prefix = self.cameras[camera].prefix();
+        let prefix = self.cameras.get(&camera).map(|watching| watching.state.prefix());
+        let prefix = prefix.unwrap_or_default();
         for lesson in self.pending.iter_mut().filter(|lesson| lesson.cameras.contains(&camera)) {
             let vector = match lesson.kind {
                 Kind::Place => &result.embedding,

@@ -1,14 +1,18 @@
 //! The inference thread: takes the newest frame, runs the pipeline, publishes.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use r2r::Clock;
 use r2r::builtin_interfaces::msg::Time;
+use tokio::sync::mpsc::Receiver;
 
 use super::camera::Arrival;
+use super::cameras::Change;
 use super::diagnostics::CameraState;
+use super::executor::NodeHandle;
 use super::mailbox::{Mailboxes, Turn};
 use super::model::ModelSlot;
 use super::output::CameraOutputs;
@@ -23,10 +27,12 @@ use crate::timing::Stopwatch;
 pub struct Worker {
     /// The network and its stages.
     pub pipeline: Pipeline,
-    /// Publishers, by camera.
-    pub outputs: Vec<CameraOutputs>,
-    /// Counters, by camera.
-    pub cameras: Arc<Vec<Arc<CameraState>>>,
+    /// The cameras that are answered, by number; none before the first [`Change`].
+    pub cameras: BTreeMap<usize, Served>,
+    /// Cameras that come and go.
+    pub changes: Receiver<Change>,
+    /// Where the publishers of a camera that has gone are destroyed.
+    pub node: NodeHandle,
     /// Newest frames.
     pub mailboxes: Arc<Mailboxes<Arrival>>,
     /// The model to come.
@@ -43,47 +49,79 @@ pub struct Worker {
     pub clock: Arc<Mutex<Clock>>,
 }
 
+/// A camera that is answered.
+pub struct Served {
+    state: Arc<CameraState>,
+    outputs: CameraOutputs,
+    /// What subscribers were told of the mask last.
+    announced: Option<MaskSettings>,
+    last_start: Option<Instant>,
+}
+
 impl Worker {
     /// Answers frames until the mailboxes are closed.
     pub fn run(mut self) {
         self.pipeline.network().place_caller();
-        let mut announced: Vec<Option<MaskSettings>> = vec![None; self.cameras.len()];
-        let mut last_start: Vec<Option<Instant>> = vec![None; self.cameras.len()];
-        self.announce(&mut announced);
         self.places.follow(self.pipeline.network().card());
         loop {
             let turn = self.mailboxes.take();
+            self.take_changes();
             if let Some(next) = self.models.take() {
                 self.swap(next);
-                announced.fill(None);
-                self.announce(&mut announced);
+                self.cameras.values_mut().for_each(|served| served.announced = None);
+                self.announce();
             }
             self.places.turn();
             let (index, arrival) = match turn {
                 Turn::Frame(index, arrival) => (index, arrival),
                 Turn::Wake => {
-                    self.announce(&mut announced);
+                    self.announce();
                     continue;
                 }
                 Turn::End => break,
             };
             let settings = self.settings.load_full();
-            let camera = self.cameras[index].clone();
+            // The camera of a frame that was under way may have gone.
+            let Some(served) = self.cameras.get(&index) else { continue };
+            let camera = served.state.clone();
             let Some(camera_settings) = settings.cameras.get(&camera.name) else { continue };
             let now = Instant::now();
-            if let Some(last) = last_start[index]
+            if let Some(last) = served.last_start
                 && camera_settings.max_hz > 0.0
                 && (now - last).as_secs_f64() < 0.98 / camera_settings.max_hz
             {
                 camera.count_replaced();
                 continue;
             }
-            if self.answer(index, &camera, &arrival, &settings, camera_settings) {
-                last_start[index] = Some(now);
+            if self.answer(index, &camera, &arrival, &settings, camera_settings)
+                && let Some(served) = self.cameras.get_mut(&index)
+            {
+                served.last_start = Some(now);
             }
             self.mailboxes.charge(index, now.elapsed().as_secs_f64(), camera_settings.weight);
         }
         self.places.finish();
+    }
+
+    /// Takes up cameras that have come and lets go those that have gone.
+    fn take_changes(&mut self) {
+        while let Ok(change) = self.changes.try_recv() {
+            match change {
+                Change::Add(state, outputs) => {
+                    self.places.add_camera(state.clone());
+                    let id = state.id;
+                    let (announced, last_start) = (None, None);
+                    let served = Served { state, outputs: *outputs, announced, last_start };
+                    self.cameras.insert(id, served);
+                }
+                Change::Remove(id) => {
+                    self.places.remove_camera(id);
+                    if let Some(Served { outputs, .. }) = self.cameras.remove(&id) {
+                        self.node.post(move |node| outputs.destroy(node));
+                    }
+                }
+            }
+        }
     }
 
     /// From now on frames go through another pipeline.
@@ -106,16 +144,15 @@ impl Worker {
     }
 
     /// Tells subscribers which model runs and what the mask's ids mean, where that is news.
-    fn announce(&self, announced: &mut [Option<MaskSettings>]) {
+    fn announce(&mut self) {
         let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
         let stamp = Clock::to_builtin_time(&now.unwrap_or_default());
         let network = self.pipeline.network();
         let card = network.card();
         let location = card.path.display().to_string();
         let method = format!("{} ({})", card.manifest.name, network.execution().precision.name());
-        for ((camera, outputs), announced) in self.cameras.iter().zip(&self.outputs).zip(announced)
-        {
-            let mask = camera.settings().mask;
+        for Served { state, outputs, announced, .. } in self.cameras.values_mut() {
+            let Some(CameraSettings { mask, .. }) = state.settings() else { continue };
             let is_news = announced.as_ref().is_none_or(|before| {
                 before.kind != mask.kind || before.min_confidence != mask.min_confidence
             });
@@ -151,7 +188,7 @@ impl Worker {
             camera.count_too_old();
             return false;
         }
-        let outputs = &self.outputs[index];
+        let Some(Served { outputs, .. }) = self.cameras.get(&index) else { return false };
         let mut asked = outputs.wanted();
         self.places.add_wanted(index, &mut asked, &settings.places);
         let wanted = self.pipeline.possible(asked);

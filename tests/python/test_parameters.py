@@ -129,13 +129,13 @@ def test_get_and_types(parameters: Parameters) -> None:
 
 
 def test_descriptors_carry_what_a_slider_needs(parameters: Parameters) -> None:
-    top_k, threshold, fit, cameras = parameters.describe(
-        "labels.top_k", "labels.threshold", "input.fit", "cameras"
+    top_k, threshold, fit, sim_time = parameters.describe(
+        "labels.top_k", "labels.threshold", "input.fit", "use_sim_time"
     )
     assert (top_k.integer_range[0].from_value, top_k.integer_range[0].to_value) == (1, 1000)
     assert (threshold.floating_point_range[0].from_value, threshold.floating_point_range[0].to_value) == (0.0, 1.0)
     assert "letterbox" in fit.additional_constraints
-    assert cameras.read_only and not fit.read_only
+    assert sim_time.read_only and not fit.read_only
     described = parameters.describe(*parameters.list().names)
     assert all(descriptor.description for descriptor in described)
     types = parameters.types(*parameters.list().names)
@@ -155,7 +155,7 @@ REFUSED = [
     ("mask.cost", ["road"], "class=cost"),
     ("mask.cost", [1, 2], "string array"),
     ("labels.top_k", None, "integer"),
-    ("cameras", ["front"], "read-only"),
+    ("cameras", ["front left"], "no name for a camera"),
     ("model", "nonsense", "no model"),
     ("precision", "int4", "fp32"),
     ("inference.threads", 65, "0 to 64"),

@@ -113,7 +113,7 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
                     .with_context(|| file.display().to_string())
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let mut single_keeper = Keeper::new(memory.clone(), Motion::Along, 1);
+        let mut single_keeper = Keeper::new(memory.clone(), Motion::Along);
         let mut filtered_keeper = single_keeper.clone();
         let (mut single, mut filtered) = (Vec::new(), Vec::new());
         for (truth, vector) in vectors.iter().enumerate() {
