@@ -204,6 +204,16 @@ impl CdrWriter {
         self.u32(length(count))
     }
 
+    /// Begins another message in the same memory.
+    pub fn restart(&mut self) {
+        self.message.truncate(ENCAPSULATION);
+    }
+
+    /// The message so far.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.message
+    }
+
     /// The message.
     pub fn finish(self) -> Vec<u8> {
         self.message

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 type Task = Box<dyn FnOnce(&mut r2r::Node) + Send>;
 
 /// How long a spin waits for traffic before closures get their turn.
-const SPIN: Duration = Duration::from_millis(20);
+const SPIN: Duration = Duration::from_millis(50);
 
 /// A way to the node; cheap to clone.
 #[derive(Debug, Clone)]

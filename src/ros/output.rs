@@ -1,17 +1,20 @@
 //! Results to messages: the publishers of one camera.
 
+use std::cell::RefCell;
+
 use r2r::builtin_interfaces::msg::Time;
 use r2r::diagnostic_msgs::msg::{DiagnosticStatus, KeyValue};
 use r2r::geometry_msgs::msg::{PoseWithCovariance, PoseWithCovarianceStamped};
-use r2r::sensor_msgs::msg::{CompressedImage, Image};
 use r2r::std_msgs::msg::{Float32MultiArray, Header, MultiArrayDimension, MultiArrayLayout};
 use r2r::vision_msgs::msg::{
     BoundingBox2D, Classification, Detection2D, Detection2DArray, LabelInfo, ObjectHypothesis,
     ObjectHypothesisWithPose, Point2D, Pose2D, VisionClass, VisionInfo,
 };
-use r2r::{Node, Publisher, QosProfile, WrappedTypesupport};
+use r2r::{Node, Publisher, PublisherUntyped, QosProfile, WrappedTypesupport};
 
 use super::pose;
+use crate::bag::cdr::CdrWriter;
+use crate::bag::message::{self, CompressedImage, Image, RosMessage, Stamp};
 use crate::geometry::Size;
 use crate::manifest::{Manifest, Traversability};
 use crate::place::PoseEstimate;
@@ -67,16 +70,63 @@ impl<T: WrappedTypesupport + 'static> Topics<T> {
     }
 }
 
+/// Pictures, on one topic or two. They go on the wire as they lie in memory, through a buffer that
+/// is kept: r2r's types would copy each of them twice more, into memory that is new each time.
+struct PictureTopics {
+    topics: Vec<(PublisherUntyped, String)>,
+    writer: RefCell<CdrWriter>,
+}
+
+impl PictureTopics {
+    fn new<M: RosMessage>(
+        node: &mut Node,
+        names: &[String],
+        qos: &QosProfile,
+    ) -> r2r::Result<Self> {
+        let topic = |name: &String| {
+            let publisher = node.create_publisher_untyped(name, M::TYPE, qos.clone())?;
+            Ok((publisher, name.clone()))
+        };
+        let topics = names.iter().map(topic).collect::<r2r::Result<_>>()?;
+        Ok(Self { topics, writer: RefCell::default() })
+    }
+
+    fn destroy(self, node: &mut Node) {
+        for (publisher, _) in self.topics {
+            node.destroy_publisher_untyped(publisher);
+        }
+    }
+
+    fn has_listener(&self) -> bool {
+        self.topics.iter().any(|(publisher, _)| is_heard(publisher))
+    }
+
+    fn publish(&self, message: &impl RosMessage) {
+        let mut writer = self.writer.borrow_mut();
+        writer.restart();
+        message.write(&mut writer);
+        for (publisher, name) in self.topics.iter().filter(|(publisher, _)| is_heard(publisher)) {
+            if let Err(error) = publisher.publish_raw(writer.as_bytes()) {
+                tracing::warn!("{name}: a message was not published: {error}");
+            }
+        }
+    }
+}
+
+fn is_heard(publisher: &PublisherUntyped) -> bool {
+    publisher.get_inter_process_subscription_count().unwrap_or(0) > 0
+}
+
 /// Everything that is published of one camera.
 pub struct CameraOutputs {
     labels: Topics<Classification>,
-    mask: Topics<Image>,
-    confidence: Topic<Image>,
+    mask: PictureTopics,
+    confidence: PictureTopics,
     label_info: Topics<LabelInfo>,
     vision_info: Topic<VisionInfo>,
-    traversability: Topic<Image>,
-    overlay: Topic<Image>,
-    overlay_compressed: Topic<CompressedImage>,
+    traversability: PictureTopics,
+    overlay: PictureTopics,
+    overlay_compressed: PictureTopics,
     obstacles: Topic<Detection2DArray>,
     place: Topic<Classification>,
     place_pose: Topic<PoseWithCovarianceStamped>,
@@ -106,13 +156,17 @@ impl CameraOutputs {
         };
         Ok(Self {
             labels: Topics::new(node, &own_and_common("labels"), &qos)?,
-            mask: Topics::new(node, &own_and_common("mask"), &qos)?,
-            confidence: Topic::new(node, own("confidence"), qos.clone())?,
+            mask: PictureTopics::new::<Image<'_>>(node, &own_and_common("mask"), &qos)?,
+            confidence: PictureTopics::new::<Image<'_>>(node, &[own("confidence")], &qos)?,
             label_info: Topics::new(node, &own_and_common("label_info"), &latched)?,
             vision_info: Topic::new(node, own("vision_info"), latched)?,
-            traversability: Topic::new(node, own("traversability"), qos.clone())?,
-            overlay: Topic::new(node, own("overlay"), qos.clone())?,
-            overlay_compressed: Topic::new(node, own("overlay/compressed"), qos.clone())?,
+            traversability: PictureTopics::new::<Image<'_>>(node, &[own("traversability")], &qos)?,
+            overlay: PictureTopics::new::<Image<'_>>(node, &[own("overlay")], &qos)?,
+            overlay_compressed: PictureTopics::new::<CompressedImage<'_>>(
+                node,
+                &[own("overlay/compressed")],
+                &qos,
+            )?,
             obstacles: Topic::new(node, own("obstacles"), qos.clone())?,
             place: Topic::new(node, own("place"), qos.clone())?,
             place_pose: Topic::new(node, own("place_pose"), qos.clone())?,
@@ -170,18 +224,18 @@ impl CameraOutputs {
             self.labels.publish(&classification(header, labels, class_id_format));
         }
         if let Some(maps) = &result.maps {
-            let image = |bytes: &[u8]| mono8(header, maps.size, bytes);
             if self.mask.has_listener() {
-                self.mask.publish(&image(match mask_kind {
+                let ids = match mask_kind {
                     MaskKind::Traversability => &maps.traversability,
                     MaskKind::Semantic => &maps.semantic,
-                }));
+                };
+                self.mask.publish(&mono8(header, maps.size, ids));
             }
             if self.confidence.has_listener() {
-                self.confidence.publish(&image(&maps.confidence));
+                self.confidence.publish(&mono8(header, maps.size, &maps.confidence));
             }
             if self.traversability.has_listener() && !maps.cost.is_empty() {
-                self.traversability.publish(&image(&maps.cost));
+                self.traversability.publish(&mono8(header, maps.size, &maps.cost));
             }
         }
         if let Some(obstacles) = result.obstacles.as_ref().filter(|_| self.obstacles.has_listener())
@@ -221,7 +275,7 @@ impl CameraOutputs {
     ) {
         if self.overlay.has_listener() {
             self.overlay.publish(&Image {
-                encoding: "rgb8".to_owned(),
+                encoding: "rgb8",
                 step: 3 * size.width,
                 ..mono8(header, size, rgb)
             });
@@ -230,9 +284,9 @@ impl CameraOutputs {
             && let Some(data) = jpeg()
         {
             self.overlay_compressed.publish(&CompressedImage {
-                header: header.clone(),
-                format: "jpeg".to_owned(),
-                data,
+                header: wire_header(header),
+                format: "jpeg",
+                data: &data,
             });
         }
     }
@@ -311,16 +365,21 @@ fn classification(header: &Header, labels: &[Label], format: ClassIdFormat) -> C
     Classification { header: header.clone(), results: labels.iter().map(hypothesis).collect() }
 }
 
-fn mono8(header: &Header, size: Size, bytes: &[u8]) -> Image {
+fn mono8<'a>(header: &'a Header, size: Size, data: &'a [u8]) -> Image<'a> {
     Image {
-        header: header.clone(),
+        header: wire_header(header),
         height: size.height,
         width: size.width,
-        encoding: "mono8".to_owned(),
-        is_bigendian: 0,
+        encoding: "mono8",
+        is_bigendian: false,
         step: size.width,
-        data: bytes.to_vec(),
+        data,
     }
+}
+
+fn wire_header(header: &Header) -> message::Header<'_> {
+    let Time { sec, nanosec } = header.stamp;
+    message::Header { stamp: Stamp { sec, nanosec }, frame_id: &header.frame_id }
 }
 
 fn detections(header: &Header, obstacles: &[Obstacle]) -> Detection2DArray {

@@ -1,0 +1,293 @@
+//! What each stage takes, one thread, against the obvious alternative where there is one:
+//! `cargo bench --no-default-features` (or `make bench-stages`).
+//!
+//! The network is measured by `squeezenet_node bench`.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark may")]
+
+use std::hint::black_box;
+use std::io::Cursor;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use image::imageops::{self, FilterType};
+use image::{ExtendedColorType, ImageBuffer, ImageFormat, Rgb};
+use squeezenet_node::decode::Decoder;
+use squeezenet_node::frame::{Frame, RawImage};
+use squeezenet_node::geometry::{Fit, Size, place};
+use squeezenet_node::head::classification::softmax;
+use squeezenet_node::head::obstacle;
+use squeezenet_node::head::segmentation::{Grid, Meanings, SegmentationHead};
+use squeezenet_node::manifest::{Manifest, SegmentationSpec};
+use squeezenet_node::pipeline::test_picture;
+use squeezenet_node::place::{Descriptors, FeatureMap, Gallery, Kind, Motion, Recognition, View};
+use squeezenet_node::preprocess::Preprocessor;
+use squeezenet_node::result::Picture;
+use squeezenet_node::settings::{MaskSettings, ObstacleSettings};
+
+const SIZES: [(u32, u32); 2] = [(640, 480), (1280, 720)];
+
+/// The test picture of the model, at another size.
+fn picture(width: u32, height: u32) -> Picture {
+    let small = test_picture();
+    let size = small.size;
+    let image = ImageBuffer::<Rgb<u8>, _>::from_raw(size.width, size.height, small.rgb).unwrap();
+    let large = imageops::resize(&image, width, height, FilterType::Triangle);
+    Picture { size: Size::new(width, height), rgb: large.into_raw() }
+}
+
+/// Bytes of a frame of that encoding; what they show does not matter to the time.
+fn raw_bytes(encoding: &str, picture: &Picture) -> Vec<u8> {
+    let area = picture.size.area();
+    let bytes = match encoding {
+        "yuyv" | "uyvy" => 2 * area,
+        "nv12" => area * 3 / 2,
+        "bayer_rggb8" | "mono8" => area,
+        "bgra8" => 4 * area,
+        _ => 3 * area,
+    };
+    picture.rgb.iter().copied().cycle().take(bytes).collect()
+}
+
+fn jpeg(picture: &Picture) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    let Size { width, height } = picture.size;
+    image::write_buffer_with_format(
+        &mut file,
+        &picture.rgb,
+        width,
+        height,
+        ExtendedColorType::Rgb8,
+        ImageFormat::Jpeg,
+    )
+    .unwrap();
+    file.into_inner()
+}
+
+fn decode(criterion: &mut Criterion) {
+    for (width, height) in SIZES {
+        let picture = picture(width, height);
+        let mut group = criterion.benchmark_group(format!("decode {width}x{height}"));
+        group.throughput(Throughput::Elements(picture.size.area() as u64));
+        for encoding in ["bgr8", "yuyv", "nv12", "bayer_rggb8"] {
+            let bytes = raw_bytes(encoding, &picture);
+            let mut decoder = Decoder::default();
+            group.bench_function(encoding, |bencher| {
+                bencher.iter(|| {
+                    let image = RawImage::new(encoding, width, height, 0, false, &bytes).unwrap();
+                    black_box(decoder.decode(Frame::Raw(image)).unwrap().size)
+                });
+            });
+        }
+        let file = jpeg(&picture);
+        let mut decoder = Decoder::default();
+        group.bench_function("jpeg", |bencher| {
+            bencher.iter(|| black_box(decoder.decode(Frame::Compressed(&file)).unwrap().size));
+        });
+        group.bench_function("jpeg, image crate", |bencher| {
+            bencher.iter(|| {
+                let format = ImageFormat::Jpeg;
+                black_box(image::load_from_memory_with_format(&file, format).unwrap().to_rgb8())
+            });
+        });
+    }
+}
+
+fn manifest() -> Manifest {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/squeezenet1_1_street.yaml");
+    serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn preprocess(criterion: &mut Criterion) {
+    let input = manifest().input;
+    let network = Size::new(input.width, input.height);
+    for (width, height) in SIZES {
+        let picture = picture(width, height);
+        let image = RawImage::new("bgr8", width, height, 0, false, &picture.rgb).unwrap();
+        let placement = place(picture.size, network, Fit::Stretch, 0);
+        let mut group = criterion.benchmark_group(format!("preprocess {width}x{height}"));
+        group.throughput(Throughput::Elements(network.area() as u64));
+        let mut decoder = Decoder::default();
+        let mut preprocessor = Preprocessor::default();
+        group.bench_function("resize, normalise", |bencher| {
+            let pixels = decoder.decode(Frame::Raw(image)).unwrap();
+            bencher.iter(|| black_box(preprocessor.run(&pixels, &placement, &input).len()));
+        });
+        group.bench_function("image crate, loop", |bencher| {
+            let buffer =
+                ImageBuffer::<Rgb<u8>, _>::from_raw(width, height, picture.rgb.clone()).unwrap();
+            bencher.iter(|| {
+                let small =
+                    imageops::resize(&buffer, network.width, network.height, FilterType::Triangle);
+                let mut tensor = vec![0.0_f32; 3 * network.area()];
+                for (index, pixel) in small.pixels().enumerate() {
+                    for channel in 0..3 {
+                        tensor[channel * network.area() + index] =
+                            f32::from(pixel.0[channel]) - input.mean[channel];
+                    }
+                }
+                black_box(tensor)
+            });
+        });
+    }
+}
+
+/// Logits of large regions, as a street has them.
+fn logits(spec: &SegmentationSpec, size: Size) -> Vec<f32> {
+    let (width, height) = (size.width as usize, size.height as usize);
+    let mut logits = vec![0.0; spec.classes.len() * size.area()];
+    for y in 0..height {
+        for x in 0..width {
+            let class = (x * 4 / width + y * 5 / height * 3) % spec.classes.len();
+            logits[class * size.area() + y * width + x] = 4.0;
+        }
+    }
+    logits
+}
+
+/// Upsampling by hand: probabilities, bilinear, arg-max, one pixel after the other.
+fn naive_mask(logits: &[f32], classes: usize, grid: Size, target: Size) -> Vec<u8> {
+    let area = grid.area();
+    let mut probabilities = vec![0.0_f32; logits.len()];
+    let mut column = Vec::new();
+    for cell in 0..area {
+        let cell_logits: Vec<f32> = (0..classes).map(|class| logits[class * area + cell]).collect();
+        softmax(&cell_logits, 1.0, &mut column);
+        for (class, probability) in column.iter().enumerate() {
+            probabilities[class * area + cell] = *probability;
+        }
+    }
+    let at = |position: u32, length: u32, cells: u32| {
+        let source = (position as f32 + 0.5) * cells as f32 / length as f32 - 0.5;
+        let source = source.clamp(0.0, cells as f32 - 1.0);
+        let first = source as usize;
+        (first, (first + 1).min(cells as usize - 1), source - first as f32)
+    };
+    let width = grid.width as usize;
+    let mut mask = Vec::with_capacity(target.area());
+    for y in 0..target.height {
+        let (top, bottom, v) = at(y, target.height, grid.height);
+        for x in 0..target.width {
+            let (left, right, u) = at(x, target.width, grid.width);
+            let value = |class: usize| {
+                let plane = &probabilities[class * area..];
+                let mix = |a: f32, b: f32, w: f32| a + (b - a) * w;
+                mix(
+                    mix(plane[top * width + left], plane[top * width + right], u),
+                    mix(plane[bottom * width + left], plane[bottom * width + right], u),
+                    v,
+                )
+            };
+            let best = (0..classes).max_by(|a, b| value(*a).total_cmp(&value(*b)));
+            mask.push(best.unwrap_or(0) as u8);
+        }
+    }
+    mask
+}
+
+fn postprocess(criterion: &mut Criterion) {
+    let spec = manifest().segmentation.unwrap();
+    let settings = MaskSettings::default();
+    let meanings = Meanings::new(&spec, &settings);
+    for (width, height) in SIZES {
+        let size = Size::new(width, height);
+        let placement = place(size, Size::new(480, 360), Fit::Stretch, 0);
+        let grid_size = Size::new(240, 180);
+        let logits = logits(&spec, grid_size);
+        let grid = Grid { logits: &logits, size: grid_size };
+        let mut group = criterion.benchmark_group(format!("postprocess {width}x{height}"));
+        group.throughput(Throughput::Elements(size.area() as u64));
+        let mut head = SegmentationHead::default();
+        for (name, want_cost) in [("mask, confidence", false), ("mask, confidence, cost", true)] {
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    let maps = head.run(grid, &placement, &spec, &meanings, &settings, want_cost);
+                    let first = black_box(maps.semantic[0]);
+                    head.recycle(maps);
+                    first
+                });
+            });
+        }
+        group.bench_function("mask, pixel by pixel", |bencher| {
+            bencher.iter(|| black_box(naive_mask(&logits, spec.classes.len(), grid_size, size)));
+        });
+        let maps = head.run(grid, &placement, &spec, &meanings, &settings, false);
+        group.bench_function("obstacles", |bencher| {
+            let limits = ObstacleSettings::default();
+            bencher.iter(|| {
+                let found =
+                    obstacle::find(&maps, settings.size, &placement, &spec, &meanings, &limits);
+                black_box(found.len())
+            });
+        });
+    }
+    let values: Vec<f32> = (0..1000).map(|index| (index % 17) as f32).collect();
+    let mut probabilities = Vec::new();
+    criterion.bench_function("softmax over 1000 classes", |bencher| {
+        bencher.iter(|| softmax(black_box(&values), 0.9, &mut probabilities));
+    });
+}
+
+/// Pseudo-random unit vectors.
+fn vector(seed: usize, dimensions: usize) -> Vec<f32> {
+    let mut state = seed as u64 * 0x9e37_79b9_7f4a_7c15 + 1;
+    let values: Vec<f32> = (0..dimensions)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+        })
+        .collect();
+    let length = values.iter().map(|value| value * value).sum::<f32>().sqrt();
+    values.into_iter().map(|value| value / length).collect()
+}
+
+fn places(criterion: &mut Criterion) {
+    let path =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/models/squeezenet1_1_street_descriptors.safetensors");
+    let descriptors = Descriptors::read(&std::fs::read(path).unwrap()).unwrap();
+    let features: Vec<f32> = (0..512 * 45 * 60).map(|index| (index % 13) as f32).collect();
+    let card = manifest();
+    criterion.bench_function("place descriptor, 480x360", |bencher| {
+        bencher.iter(|| {
+            let vector = descriptors.place.run(|name| {
+                let channels =
+                    card.features.iter().find(|spec| spec.output == name).unwrap().channels;
+                let (height, width) = (22, 30);
+                let values = &features[..channels * height * width];
+                Ok::<_, squeezenet_node::place::DescriptorError>(FeatureMap {
+                    channels,
+                    height,
+                    width,
+                    values,
+                })
+            });
+            black_box(vector.unwrap())
+        });
+    });
+    let dimensions = descriptors.place.dimensions();
+    for views in [1_000, 100_000] {
+        let mut gallery = Gallery::new(dimensions);
+        for view in 0..views {
+            let name = format!("place {}", view / 20);
+            gallery.teach(&name, &vector(view, dimensions), View::default(), 100);
+        }
+        let query = vector(7, dimensions);
+        let mut group = criterion.benchmark_group(format!("gallery of {views} views"));
+        group.sample_size(20);
+        group.bench_function("search", |bencher| {
+            bencher.iter(|| black_box(gallery.similarities(&query)).len());
+        });
+        group.bench_function("search, filter, names", |bencher| {
+            let recognition = Recognition::new(&gallery, Kind::Place, Motion::Anywhere);
+            bencher.iter_batched_ref(
+                || recognition.clone(),
+                |recognition| black_box(recognition.update(&gallery, &query, 0.5)).len(),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+}
+
+criterion_group!(stages, decode, preprocess, postprocess, places);
+criterion_main!(stages);
