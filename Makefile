@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing beforehand but cargo, Python with venv, and a C compiler.
-.PHONY: setup build install demo test lint bench clean
+.PHONY: setup build install demo test lint clean bench bench-node bench-python bench-engines bench-reload bench-report
 
 setup:
 	@bash scripts/setup.sh
@@ -19,8 +19,26 @@ test: setup
 lint: setup
 	@bash scripts/run.sh bash -c 'cargo fmt --check && cargo clippy --all-targets --locked -- -D warnings'
 
+# Options of the benchmarks: make bench BENCH='--quick'
+BENCH ?=
+
 bench: install
-	@bash scripts/run.sh bash -c "squeezenet_node bench && python scripts/bench_node.py"
+	@bash scripts/bench/all.sh $(BENCH)
+
+bench-node: install
+	@bash scripts/bench/run.sh node.py $(BENCH)
+
+bench-python: install
+	@bash scripts/bench/run.sh against_python.py $(BENCH)
+
+bench-engines: install
+	@bash scripts/bench/run.sh engines.py $(BENCH)
+
+bench-reload: install
+	@bash scripts/bench/run.sh reload.py $(BENCH)
+
+bench-report: setup
+	@bash scripts/bench/run.sh report.py $(BENCH)
 
 clean:
 	rm -rf .deps target

@@ -35,7 +35,11 @@ def answers(collector: Collector) -> dict[tuple[str, str], np.ndarray | dict[str
 def agreement(ours: dict, theirs: dict) -> dict[str, float]:
     """Shares of pixels of the same id, of pictures with the same first label; differences."""
     pictures = sorted({picture for _, picture in ours} & {picture for _, picture in theirs})
-    both = lambda output: [(ours[output, p], theirs[output, p]) for p in pictures if (output, p) in ours]  # noqa: E731
+
+    def both(output: str) -> list[tuple]:
+        keys = [(output, name) for name in pictures]
+        return [(ours[key], theirs[key]) for key in keys if key in ours and key in theirs]
+
     labels = both("labels")
     found = {
         "pictures": len(pictures),
@@ -56,7 +60,7 @@ def main() -> None:
     parser.add_argument("--frames", nargs="+", default=["640x480:bgr8", "1280x720:jpeg"], help="WIDTHxHEIGHT:ENCODING")
     parser.add_argument("--rates", type=float, nargs="+", default=[5.0, 30.0], help="Hz")
     parser.add_argument("--seconds", type=float, default=4.0, help="of a run, 4")
-    parser.add_argument("--resize", default="linear", choices=["linear", "area"], help="of the Python node")
+    parser.add_argument("--resize", default="linear", choices=["linear", "area", "pillow"], help="of the Python node")
     args = parser.parse_args()
     if args.quick:
         args.rounds, args.seconds = 1, 2.0
@@ -79,7 +83,8 @@ def main() -> None:
             if name == "node":
                 reference[frames] = got
             else:
-                log.write("agreement", {"node": name, "frames": frames, **agreement(reference[frames], got)})
+                same = agreement(reference[frames], got)
+                log.write("agreement", {"node": name, "resize": args.resize, "frames": frames, **same})
             for record in records:
                 log.write("run", {"round": number, "node": name, **record})
                 print(
@@ -88,6 +93,11 @@ def main() -> None:
                     f" {record['age_p99']:>6.1f} ms, CPU {record['cpu_ms_per_frame']:>5.1f} ms/frame,"
                     f" {record['rss_mb']:.0f} MB", flush=True,
                 )
+        if number == 0:
+            # With the node's way of resizing what is left of the difference is that of the rest.
+            with Graph(case, python, {"network": str(network), "resize": "pillow"}) as graph:
+                same = agreement(reference[frames], answers(graph.collector))
+            log.write("agreement", {"node": "python, Pillow's resize", "frames": frames, **same})
     print(f"raw results: {log.path}")
 
 

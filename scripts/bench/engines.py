@@ -48,7 +48,7 @@ def node_ms(model: Model, precision: str, threads: int, frames: int) -> list[dic
             **{key: record["stages_ms"]["inference"][key] for key in ("p50", "p95", "p99", "max")},
         }
         for record in records
-        if record["outputs"] in names
+        if (record["outputs"] in names and (record["precision"], record["threads"]) == (precision, threads))
     ]
 
 
@@ -69,9 +69,9 @@ def main() -> None:
         for precision, (name, outputs), threads in product(model.precisions(), heads.items(), args.threads):
             path = model.pruned(precision, outputs, BENCH / "models")
             files = {engine: f"{engine}_{precision}_{threads}_{len(outputs)}.npz" for engine in ENGINES}
-            for engine in ENGINES:
+            for engine, (_, _, _, precisions) in ENGINES.items():
                 case = (engine, precision, name)
-                if case in unfit:
+                if precision not in precisions or case in unfit:
                     continue
                 options = {"engine": engine, "precision": precision, "size": size, "threads": threads}
                 try:
@@ -86,7 +86,8 @@ def main() -> None:
                 log.write("turn", {"round": number, "outputs": name, **result, **same})
                 print(
                     f"{number + 1}/{args.rounds} {precision} {name:<15} {threads} threads {engine:<11} p50"
-                    f" {result['p50']:>6.2f} p99 {result['p99']:>6.2f} ms, same classes {same['same_class']:.4f}", flush=True
+                    f" {result['p50']:>6.2f} p99 {result['p99']:>6.2f} ms, same classes {same['same_class']:.4f}",
+                    flush=True,
                 )
         for precision, threads in product(model.precisions(), args.threads):
             for record in node_ms(model, precision, threads, args.frames):

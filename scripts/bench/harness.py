@@ -36,6 +36,9 @@ THREADS = min(4, len(os.sched_getaffinity(0)))
 TYPES = {"labels": Classification, "mask": Image, "confidence": Image}
 MS = 1e-6
 
+# Not that of a robot's nodes; the processes started here inherit it.
+os.environ["ROS_DOMAIN_ID"] = os.environ.get("BENCH_DOMAIN_ID", "78")
+
 
 def node_binary() -> str:
     """The installed node, or the one that cargo built."""
@@ -150,7 +153,9 @@ class Case:
     def parameters(self) -> dict[str, str]:
         """The node's."""
         names = self.names()
-        parameters = {"model": self.model, "precision": self.precision, "inference.threads": str(THREADS), "log_level": "error"}
+        parameters = {
+            "model": self.model, "precision": self.precision, "inference.threads": str(THREADS), "log_level": "error",
+        }
         if len(names) == 1:
             return {**parameters, "image_topic": topic(names[0], self.encoding)}
         parameters["cameras"] = "[" + ", ".join(names) + "]"
@@ -160,8 +165,8 @@ class Case:
 class Process:
     """A node as a process: started, watched, ended."""
 
-    def __init__(self, command: list, parameters: dict[str, str]) -> None:
-        ros = ["--ros-args"]
+    def __init__(self, command: list, parameters: dict[str, str], more: tuple[str, ...] = ()) -> None:
+        ros = ["--ros-args", *more]
         for name, value in parameters.items():
             ros += ["-p", f"{name}:={value}"]
         self.process = subprocess.Popen([*command, *ros])
@@ -294,10 +299,9 @@ def busy_s() -> float:
 
 
 class Graph:
-    """Cameras, a node and a subscriber on a ROS domain of their own."""
+    """Cameras, a node and a subscriber."""
 
     def __init__(self, case: Case, command: list | None = None, parameters: dict[str, str] | None = None) -> None:
-        os.environ["ROS_DOMAIN_ID"] = os.environ.get("BENCH_DOMAIN_ID", "78")
         self.case, names = case, case.names()
         bases = ["/squeezenet"] if case.cameras == 1 else [f"/squeezenet/{name}" for name in names]
         self.topics = [[f"{base}/{output}" for output in case.outputs] for base in bases]
@@ -356,7 +360,6 @@ class Graph:
 
 def transport_ms(case: Case, rate: float = 10.0, seconds: float = 2.0) -> dict:
     """Ages of frames that go straight from the cameras to the subscriber: what DDS and rclpy take."""
-    os.environ["ROS_DOMAIN_ID"] = os.environ.get("BENCH_DOMAIN_ID", "78")
     name = topic(case.names()[0], case.encoding)
     cameras = Cameras(case)
     collector = Collector({name: message_type(case.encoding)}, [], case.reliability)

@@ -43,8 +43,8 @@ def plan(model: Model, precision: str, parts: list[str], seconds: float) -> Plan
             add(Case(**(usual | {"precision": each, "outputs": outputs})), {5.0: longer, 30.0: seconds})
     if "qos" in parts:
         add(Case(**usual, reliability="reliable"), {30.0: seconds})
-    network = lambda case: (case.precision, case.outputs, (case.width, case.height))  # noqa: E731
-    return dict(sorted(runs.items(), key=lambda item: network(item[0])))
+    # Nodes of the same network follow each other: the bare session between them serves both.
+    return dict(sorted(runs.items(), key=lambda item: (item[0].precision, item[0].outputs, item[0].width)))
 
 
 def main() -> None:
@@ -73,11 +73,11 @@ def main() -> None:
             for record in records:
                 log.write("run", {"round": number, "bare_p50": alone, **record})
                 print(
-                    f"{number + 1}/{args.rounds} {case.precision} {'+'.join(case.outputs):<11} {case.width}x{case.height}"
-                    f" {case.encoding:<4} {case.cameras} x {record['rate']:>2.0f} Hz {case.reliability:<11}"
-                    f" {record['answered']:>4}/{record['sent']:<4} age p50 {record['age_p50']:>6.1f} p99"
-                    f" {record['age_p99']:>6.1f} bare {alone:>5.1f} ms, CPU {record['cpu_ms_per_frame']:>5.1f} ms/frame,"
-                    f" {record['rss_mb']:.0f} MB", flush=True,
+                    f"{number + 1}/{args.rounds} {case.precision} {'+'.join(case.outputs):<11}"
+                    f" {case.width}x{case.height} {case.encoding:<4} {case.cameras} x {record['rate']:>2.0f} Hz"
+                    f" {case.reliability:<11} {record['answered']:>4}/{record['sent']:<4} age p50"
+                    f" {record['age_p50']:>6.1f} p99 {record['age_p99']:>6.1f} bare {alone:>5.1f} ms, CPU"
+                    f" {record['cpu_ms_per_frame']:>5.1f} ms/frame, {record['rss_mb']:.0f} MB", flush=True,
                 )
     print(f"raw results: {log.path}")
 

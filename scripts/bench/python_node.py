@@ -11,6 +11,7 @@ import numpy as np
 import rclpy
 import rclpy.executors
 from model import MEANINGS, Model
+from PIL import Image as Picture
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
@@ -18,6 +19,7 @@ from session import onnxruntime_session
 from vision_msgs.msg import Classification, ObjectHypothesis
 
 YUV = {"yuv422_yuy2": cv2.COLOR_YUV2BGR_YUY2, "yuyv": cv2.COLOR_YUV2BGR_YUY2}
+INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}
 TOP_K = 5
 
 
@@ -26,12 +28,15 @@ class PythonNode(Node):
 
     def __init__(self) -> None:
         super().__init__("squeezenet")
-        parameter = lambda name, default: self.declare_parameter(name, default).value  # noqa: E731
+
+        def parameter(name: str, default):
+            return self.declare_parameter(name, default).value
+
         self.model = Model(parameter("model", "squeezenet1_1_street"))
         topic = parameter("image_topic", "/camera/image_raw")
         path = parameter("network", "") or str(self.model.file(parameter("precision", "fp32")))
         self.session = onnxruntime_session(path, parameter("inference.threads", 2), parameter("spinning", True))
-        self.interpolation = getattr(cv2, "INTER_" + parameter("resize", "linear").upper())
+        self.resize = parameter("resize", "linear")
         self.has_mask = bool(parameter("mask", True) and self.model.segmentation)
         self.outputs = self.model.outputs(["labels", "mask"] if self.has_mask else ["labels"])
         self.input_name = self.session.get_inputs()[0].name
@@ -59,7 +64,12 @@ class PythonNode(Node):
         place = self.model.place(bgr.shape[1], bgr.shape[0])
         left, top, width, height = (round(value) for value in place.source)
         seen = bgr[top:top + height, left:left + width]
-        resized = cv2.resize(seen, (place.width, place.height), interpolation=self.interpolation)
+        size = place.width, place.height
+        if self.resize == "pillow":
+            # Smoothed as the node's and as in training; slower than OpenCV's.
+            resized = np.asarray(Picture.fromarray(seen).resize(size, Picture.Resampling.BILINEAR))
+        else:
+            resized = cv2.resize(seen, size, interpolation=INTERPOLATIONS[self.resize])
         return cv2.dnn.blobFromImage(resized, 1.0, None, self.model.input["mean"])
 
     def classification(self, header, logits: np.ndarray) -> Classification:

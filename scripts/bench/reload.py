@@ -4,10 +4,6 @@ The node runs over DDS with 640x480 bgr8 at 30 Hz, best effort. A save changes `
 from the rename of the file to the first answer with so many labels at the subscriber.
 """
 
-import argparse
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -16,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
-import skimage.data
 import yaml
-from PIL import Image as Picture
+from frames import serialized, stamp
+from harness import Log, Process, arguments, node_binary
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
@@ -26,8 +22,6 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification
 
-ROOT = Path(__file__).resolve().parents[1]
-INSTALLED = ROOT / ".deps" / "install" / "lib" / "squeezenet_node" / "squeezenet_node"
 QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -35,25 +29,22 @@ class Stream:
     """Publishes frames, keeps (arrival, age, number of labels) of each answer."""
 
     def __init__(self, node) -> None:
-        self.node, self.answers, self.sent, self.is_over = node, [], 0, False
+        self.answers, self.sent, self.is_over = [], 0, False
         node.create_subscription(Classification, "/squeezenet/labels", self.on_labels, QOS)
         self.publisher = node.create_publisher(Image, "/camera/image_raw", QOS)
-        picture = np.asarray(Picture.fromarray(skimage.data.coffee()).resize((640, 480)))
-        self.message = Image(height=480, width=640, encoding="bgr8", step=1920)
-        self.message.data.frombytes(np.ascontiguousarray(picture[:, :, ::-1]).tobytes())
+        self.message = serialized("coffee", 640, 480, "bgr8")
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def on_labels(self, message: Classification) -> None:
-        now, stamp = self.node.get_clock().now().nanoseconds / 1e6, message.header.stamp
-        age = now - (stamp.sec * 1e3 + stamp.nanosec / 1e6)
+        sent = message.header.stamp
+        age = time.time() * 1e3 - (sent.sec * 1e3 + sent.nanosec / 1e6)
         self.answers.append((time.monotonic(), age, len(message.results)))
 
     def run(self) -> None:
         start = time.monotonic()
         while not self.is_over:
             time.sleep(max(0.0, start + self.sent / 30 - time.monotonic()))
-            self.message.header.stamp = self.node.get_clock().now().to_msg()
-            self.publisher.publish(self.message)
+            self.publisher.publish(stamp(self.message, time.time_ns()))
             self.sent += 1
 
     def ages(self, since: float, until: float) -> list[float]:
@@ -104,20 +95,18 @@ def measure_swaps(stream: Stream, client, models: list[str], count: int) -> list
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, rounds=6)
     parser.add_argument("--saves", type=int, default=20)
-    parser.add_argument("--swaps", type=int, default=6)
     parser.add_argument("--models", nargs=2, default=["squeezenet1_1_imagenet", "squeezenet1_1_street"])
     args = parser.parse_args()
-    if not INSTALLED.exists():
-        sys.exit("nothing is installed: run `make install` first")
-    os.environ.setdefault("ROS_DOMAIN_ID", "79")
+    if args.quick:
+        args.rounds, args.saves = 2, 4
+    log = Log("reload", vars(args))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "parameters.yaml"
         save(file, 5)
-        process = subprocess.Popen(
-            [INSTALLED, "--ros-args", "--params-file", file, "-p", f"model:={args.models[1]}", "-p", "log_level:=error"]
-        )
+        parameters = {"model": args.models[1], "log_level": "error"}
+        process = Process([node_binary()], parameters, ("--params-file", str(file)))
         rclpy.init()
         node = rclpy.create_node("bench")
         stream = Stream(node)
@@ -129,24 +118,30 @@ def main() -> None:
         try:
             client.wait_for_service(timeout_sec=30)
             while not stream.publisher.get_subscription_count():
+                process.check()
                 time.sleep(0.05)
             stream.thread.start()
             time.sleep(2.0)
             saves = measure_saves(stream, file, args.saves)
-            swaps = measure_swaps(stream, client, args.models, args.swaps)
+            swaps = measure_swaps(stream, client, args.models, args.rounds)
             stream.is_over = True
             stream.thread.join()
         finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(10)
+            process.end()
             executor.shutdown(timeout_sec=2)
             rclpy.shutdown()
             # A thread that is still inside the client library when Python ends aborts the process.
             spinner.join(5)
+    log.write("saves", {"saves": len(saves), "p50": float(np.median(saves)), "max": max(saves)})
     print(f"from save to first answer, {len(saves)} saves: median {np.median(saves):.0f} ms, worst {max(saves):.0f} ms")
     print("swap to                  reply after  age p50 before  worst age  frames not answered")
     for index, (reply, worst, before, missing) in enumerate(swaps):
-        print(f"{args.models[index % 2]:<24} {1e3 * reply:>8.0f} ms {before:>12.1f} ms {worst:>7.1f} ms {missing:>12}")
+        model = args.models[index % 2]
+        log.write("swap", {
+            "to": model, "reply_ms": 1e3 * reply, "age_before": before, "age_max": worst, "not_answered": missing,
+        })
+        print(f"{model:<24} {1e3 * reply:>8.0f} ms {before:>12.1f} ms {worst:>7.1f} ms {missing:>12}")
+    print(f"raw results: {log.path}")
 
 
 if __name__ == "__main__":
