@@ -98,7 +98,7 @@ def main() -> None:
             with Graph(case, python, {"network": str(network), "resize": "pillow"}) as graph:
                 same = agreement(reference[frames], answers(graph.collector))
             log.write("agreement", {"node": "python, Pillow's resize", "frames": frames, **same})
-    print(f"raw results: {log.path}")
+    log.end()
 
 
 if __name__ == "__main__":

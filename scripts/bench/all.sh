@@ -8,5 +8,5 @@ for script in node.py against_python.py engines.py reload.py; do
     bash "$here/run.sh" "$script" "$@"
     echo "    done in $((SECONDS - started)) s"
 done
-bash "$here/run.sh" report.py
+bash "$here/run.sh" report.py "$@"
 echo "==> all of it took $((SECONDS / 60)) min $((SECONDS % 60)) s"

@@ -92,7 +92,7 @@ def main() -> None:
         for precision, threads in product(model.precisions(), args.threads):
             for record in node_ms(model, precision, threads, args.frames):
                 log.write("turn", {"round": number, **record})
-    print(f"raw results: {log.path}")
+    log.end()
 
 
 if __name__ == "__main__":

@@ -87,12 +87,19 @@ class Log:
     def __init__(self, experiment: str, options: dict) -> None:
         RESULTS.mkdir(parents=True, exist_ok=True)
         self.path = RESULTS / f"{experiment}-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
+        self.started = time.monotonic()
         head = {"experiment": experiment, "date": time.strftime("%Y-%m-%d %H:%M"), "options": options}
         self.write("machine", {**head, **machine()})
 
     def write(self, kind: str, record: dict) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps({"kind": kind, **record}) + "\n")
+
+
+    def end(self) -> None:
+        """What has no such record was cut short, and no report takes it."""
+        self.write("end", {"wall_s": time.monotonic() - self.started})
+        print(f"raw results: {self.path}")
 
 
 def arguments(description: str, rounds: int) -> argparse.ArgumentParser:
@@ -347,7 +354,8 @@ class Graph:
         p50, p95, p99, most = np.percentile(ages, [50, 95, 99, 100])
         answered = [len(camera) for camera in by_camera]
         return {
-            **asdict(self.case), "rate": rate, "seconds": seconds, "bytes_per_frame": self.bytes_per_frame,
+            **asdict(self.case), "rate": rate, "seconds": seconds, "offered_hz": sent["sent"] / sent["seconds"],
+            "bytes_per_frame": self.bytes_per_frame,
             "sent": sent["sent"] * self.case.cameras, "answered": sum(answered), "answered_by_camera": answered,
             "age_p50": p50, "age_p95": p95, "age_p99": p99, "age_max": most,
             "age_max_by_camera": [max(camera, default=float("nan")) for camera in by_camera],

@@ -79,7 +79,7 @@ def main() -> None:
                     f" {record['age_p50']:>6.1f} p99 {record['age_p99']:>6.1f} bare {alone:>5.1f} ms, CPU"
                     f" {record['cpu_ms_per_frame']:>5.1f} ms/frame, {record['rss_mb']:.0f} MB", flush=True,
                 )
-    print(f"raw results: {log.path}")
+    log.end()
 
 
 if __name__ == "__main__":

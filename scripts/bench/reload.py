@@ -141,7 +141,7 @@ def main() -> None:
             "to": model, "reply_ms": 1e3 * reply, "age_before": before, "age_max": worst, "not_answered": missing,
         })
         print(f"{model:<24} {1e3 * reply:>8.0f} ms {before:>12.1f} ms {worst:>7.1f} ms {missing:>12}")
-    print(f"raw results: {log.path}")
+    log.end()
 
 
 if __name__ == "__main__":

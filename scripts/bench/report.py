@@ -22,14 +22,15 @@ NAN = float("nan")
 
 
 class Results:
-    """The newest file of an experiment."""
+    """The newest file of an experiment that came to its end, of quick runs or of others."""
 
-    def __init__(self, experiment: str, folder: Path) -> None:
-        self.experiment = experiment
-        files = sorted(folder.glob(f"{experiment}-*.jsonl"))
-        lines = [json.loads(line) for line in files[-1].read_text().splitlines()] if files else []
-        self.head = lines[0] if lines else None
-        self.records = lines[1:]
+    def __init__(self, experiment: str, folder: Path, is_quick: bool) -> None:
+        self.experiment, self.head, self.records = experiment, None, []
+        for file in sorted(folder.glob(f"{experiment}-*.jsonl"), reverse=True):
+            head, *records = [json.loads(line) for line in file.read_text().splitlines()]
+            if head["options"]["quick"] == is_quick and records and records[-1]["kind"] == "end":
+                self.head, self.records = head, records
+                break
 
     def of(self, kind: str, **fields) -> list[dict]:
         return [
@@ -44,7 +45,8 @@ class Results:
         is_quick = self.head["options"]["quick"]
         quick = " **A quick run, to see that it works: its figures mean nothing.**" if is_quick else ""
         rounds = self.head["options"]["rounds"]
-        return f"`{COMMANDS[self.experiment]}`, {self.head['date']}, {rounds} rounds.{quick}"
+        minutes = self.records[-1]["wall_s"] / 60
+        return f"`{COMMANDS[self.experiment]}`, {self.head['date']}, {rounds} rounds in {minutes:.1f} min.{quick}"
 
 
 def median(values: Iterable[float]) -> float:
@@ -67,6 +69,8 @@ def grouped(records: list[dict], keys: list[str]) -> list[dict]:
             row["stages"] = {
                 stage: median(record["stages"].get(stage, NAN) for record in same) for stage in same[0]["stages"]
             }
+        if row.get("cameras", 1) > 1:
+            row["unfairness"] = median(map(unfairness, same))
         if "bare_p50" in row:
             for name in ("age_p50", "age_p99"):
                 row[f"{name}_ratio"] = median(record[name] / record["bare_p50"] for record in same)
@@ -93,6 +97,12 @@ def table(head: list[str], rows: list[list]) -> str:
 
 def share(row: dict) -> str:
     return f"{100 * row['answered'] / row['sent']:.0f} %"
+
+
+def offered(row: dict) -> int | str:
+    """Hz asked for, and those that the cameras' process reached where it did not keep up."""
+    is_late = row["offered_hz"] < 0.95 * row["rate"]
+    return f"{row['rate']:.0f} (was {row['offered_hz']:.0f})" if is_late else int(row["rate"])
 
 
 def heads(row: dict) -> str:
@@ -155,7 +165,7 @@ def targets_section(node: Results, python: Results) -> str:
         for wanted in ("labels and mask", "labels") if {(wanted, "fp32"), (wanted, "int8")} <= by_case.keys()
     ]
     fair = [
-        (f"{row['width']}x{row['height']} {row['encoding']}", 100 * unfairness(row))
+        (f"{row['width']}x{row['height']} {row['encoding']}", 100 * row["unfairness"])
         for row in grouped(node.of("run", cameras=4, rate=30.0), CASE)
     ]
     ratios = [(label, ratio) for label, ratio in python_ratios(python) if label.startswith("640x480 bgr8")]
@@ -196,7 +206,7 @@ def grid_section(node: Results) -> str:
     runs.sort(key=lambda row: (row["cameras"], row["width"], row["encoding"], row["rate"]))
     rows = [
         [
-            f"{row['width']}x{row['height']} {row['encoding']}", row["cameras"], int(row["rate"]), share(row),
+            f"{row['width']}x{row['height']} {row['encoding']}", row["cameras"], offered(row), share(row),
             row["age_p50"], row["age_p95"], row["age_p99"], row["age_max"], row["bare_p50"],
             row["age_p50_ratio"], row["age_p99_ratio"], row["cpu_ms_per_frame"], round(row["rss_mb"]), row["runs"],
         ]
@@ -443,7 +453,8 @@ JSON lines in `.deps/bench/results`.
 | `make bench-reload` | saved parameters and model swaps in a running stream | 1 min |
 | `make bench-report` | this page anew from the newest results | |
 
-`BENCH='--quick'` runs a part of each once, to see that it works; `BENCH='--rounds 5'` measures more.
+`make bench BENCH='--quick'` runs a part of each once, to see that it works, and leaves this page alone;
+`BENCH='--rounds 5'` measures more.
 
 ## How to read it
 
@@ -467,9 +478,11 @@ JSON lines in `.deps/bench/results`.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--out", type=Path, default=PAGE)
-    args = parser.parse_args()
-    node, python, engines, reload = (Results(name, args.results) for name in COMMANDS)
+    parser.add_argument("--quick", action="store_true", help="of the newest quick runs, beside their results")
+    parser.add_argument("--out", type=Path)
+    args, _ = parser.parse_known_args()
+    args.out = args.out or (RESULTS.parent / PAGE.name if args.quick else PAGE)
+    node, python, engines, reload = (Results(name, args.results, args.quick) for name in COMMANDS)
     sections: list[tuple[str, Results | None, str]] = [("Targets", None, targets_section(node, python))]
     if node.head:
         picture = args.out.parent / "benchmarks" / "growth.svg"
