@@ -108,11 +108,11 @@ pub fn run() -> anyhow::Result<()> {
 
     let on_change: parameter_services::OnChange = {
         let (current, mailboxes) = (current.clone(), mailboxes.clone());
-        let cameras_changed = cameras_changed.clone();
+        let (cameras_changed, models) = (cameras_changed.clone(), models.clone());
         Box::new(move |store, changed| {
             let settings = store.settings();
             set_log_level(&log_filter, settings.log_level);
-            current.store(settings);
+            models.put_in_force(&current, settings);
             tracing::info!("parameters changed: {}", changed.join(", "));
             cameras_changed.notify_one();
             mailboxes.wake();
@@ -212,12 +212,10 @@ fn swap_when_ready(
         let asked = current.load().model.clone();
         tracing::info!("the processor serves until {} is ready", asked.provider.name());
         match models.prepare(&asked, None) {
-            // Somebody may have asked for something else meanwhile.
-            Ok(pipeline) if current.load().model == asked => {
-                models.put(pipeline);
+            Ok(pipeline) => {
+                models.put(pipeline, &asked, &current);
                 mailboxes.wake();
             }
-            Ok(_) => {}
             Err(error) => tracing::error!("{error:#}; the processor goes on"),
         }
     };

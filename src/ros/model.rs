@@ -12,7 +12,7 @@ use crate::parameter::Refusal;
 use crate::pipeline::Pipeline;
 use crate::result::Wanted;
 use crate::session::{self, Execution, Network};
-use crate::settings::{ModelSettings, Provider};
+use crate::settings::{ModelSettings, Provider, Settings};
 
 /// What diagnostics say of the model in force, key by key.
 pub type Facts = Vec<(&'static str, String)>;
@@ -20,6 +20,10 @@ pub type Facts = Vec<(&'static str, String)>;
 /// Between the one who changes parameters and the inference thread.
 #[derive(Debug)]
 pub struct ModelSlot {
+    /// Loaded for settings that are about to be in force.
+    loaded: Mutex<Option<Pipeline>>,
+    /// Of the settings in force, until the inference thread has it. Its lock is held while
+    /// settings are put in force, so that nobody sees them without their model.
     next: Mutex<Option<Pipeline>>,
     wanted: Mutex<Wanted>,
     /// How the model in force runs.
@@ -31,6 +35,7 @@ impl ModelSlot {
     /// A slot beside a pipeline that runs.
     pub fn new(running: &Pipeline) -> anyhow::Result<Self> {
         Ok(Self {
+            loaded: Mutex::default(),
             next: Mutex::default(),
             wanted: Mutex::default(),
             execution: Mutex::new(running.network().execution()),
@@ -39,8 +44,8 @@ impl ModelSlot {
     }
 
     /// Where the settings after a change ask for another model than those before: loads it, checks
-    /// its files and its known answer, warms it up for what subscribers want now, and leaves it to
-    /// the inference thread.
+    /// its files and its known answer, warms it up for what subscribers want now, and keeps it for
+    /// [`put_in_force`](Self::put_in_force).
     ///
     /// # Errors
     /// Why it cannot run; then nothing has changed.
@@ -56,7 +61,7 @@ impl ModelSlot {
             let reason = format!("{error:#}; {} goes on", before.model);
             Refusal { name: name.to_owned(), reason }
         })?;
-        self.put(pipeline);
+        *lock(&self.loaded) = Some(pipeline);
         Ok(())
     }
 
@@ -74,20 +79,36 @@ impl ModelSlot {
         Ok(pipeline)
     }
 
-    /// Leaves a pipeline to the inference thread.
-    pub fn put(&self, pipeline: Pipeline) {
-        *lock(&self.next) = Some(pipeline);
+    /// Puts settings in force together with the pipeline that was loaded for them, if one was.
+    pub fn put_in_force(&self, current: &ArcSwap<Settings>, settings: Arc<Settings>) {
+        let mut next = lock(&self.next);
+        if let Some(loaded) = lock(&self.loaded).take() {
+            *next = Some(loaded);
+        }
+        current.store(settings);
     }
 
-    /// The pipeline that is to run from now on, if there is another.
-    pub fn take(&self) -> Option<Pipeline> {
-        let next = lock(&self.next).take()?;
-        *lock(&self.execution) = next.network().execution();
-        match facts(next.network()) {
-            Ok(facts) => self.facts.store(Arc::new(facts)),
-            Err(error) => tracing::warn!("{error}"),
+    /// Leaves a pipeline that was loaded for `asked` to the inference thread, unless the settings
+    /// in force ask for something else by now.
+    pub fn put(&self, pipeline: Pipeline, asked: &ModelSettings, current: &ArcSwap<Settings>) {
+        let mut next = lock(&self.next);
+        if current.load().model == *asked {
+            *next = Some(pipeline);
         }
-        Some(next)
+    }
+
+    /// The settings in force, and the pipeline that is to run from now on, if there is another.
+    pub fn take(&self, current: &ArcSwap<Settings>) -> (Arc<Settings>, Option<Pipeline>) {
+        let mut next = lock(&self.next);
+        let (settings, next) = (current.load_full(), next.take());
+        if let Some(next) = &next {
+            *lock(&self.execution) = next.network().execution();
+            match facts(next.network()) {
+                Ok(facts) => self.facts.store(Arc::new(facts)),
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        (settings, next)
     }
 
     /// Remembers what the last frame was answered with.

@@ -66,7 +66,8 @@ impl Worker {
         loop {
             let turn = self.mailboxes.take();
             self.take_changes();
-            if let Some(next) = self.models.take() {
+            let (settings, next) = self.models.take(&self.settings);
+            if let Some(next) = next {
                 self.swap(next);
                 self.cameras.values_mut().for_each(|served| served.announced = None);
                 self.announce();
@@ -80,7 +81,6 @@ impl Worker {
                 }
                 Turn::End => break,
             };
-            let settings = self.settings.load_full();
             // The camera of a frame that was under way may have gone.
             let Some(served) = self.cameras.get(&index) else { continue };
             let camera = served.state.clone();
