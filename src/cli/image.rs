@@ -99,7 +99,7 @@ fn label(
     let mut result = pipeline.process(Frame::Compressed(&bytes), wanted, camera)?;
     if let Some(keeper) = keeper {
         let class_count = pipeline.network().card().class_names.len();
-        keeper.add_to(&mut result, &camera.labels, class_count);
+        keeper.add_to(&mut result, 0, 0.0, &camera.labels, class_count);
     }
     let written = match &args.out {
         Some(folder) => write_maps(file, folder, &mut result, pipeline, camera)?,

@@ -92,8 +92,8 @@ impl GalleryOptions {
         if !is_chosen && (!path.exists() || pipeline.network().card().descriptors.is_none()) {
             return Ok(None);
         }
-        match load_memory(&path, pipeline) {
-            Ok(memory) => Ok(Some(Keeper::new(memory, Motion::Anywhere))),
+        match load(&path, pipeline) {
+            Ok(keeper) => Ok(Some(keeper)),
             Err(error) if is_chosen => Err(error),
             Err(error) => {
                 eprintln!("{error:#}; places and taught labels are left out");
@@ -139,6 +139,15 @@ fn empty_memory(pipeline: &Pipeline) -> anyhow::Result<Memory> {
 fn load_memory(path: &Path, pipeline: &Pipeline) -> anyhow::Result<Memory> {
     let empty = empty_memory(pipeline)?;
     Ok(Memory::load(path, &empty.owner)?.unwrap_or(empty))
+}
+
+/// What recognises that which was taught to the pipeline's model.
+///
+/// # Errors
+/// As [`load_memory`], or that there is no such file.
+pub(super) fn load(path: &Path, pipeline: &Pipeline) -> anyhow::Result<Keeper> {
+    anyhow::ensure!(path.exists(), "{}: there is no such file", path.display());
+    Ok(Keeper::new(load_memory(path, pipeline)?, Motion::Anywhere))
 }
 
 /// A picture file's descriptors.

@@ -24,9 +24,10 @@ use self::output::Output;
 use self::record::{Percentiles, Recorder, Report};
 use self::source::{Camera, Choice, FrameFailure, Item, QueuedFrame};
 use self::truth::Truth;
-use super::{ModelOptions, Outcome, print_line};
+use super::{ModelOptions, Outcome, places, print_line};
 use crate::bag::{Bag, seconds};
 use crate::pipeline::{Pipeline, PipelineError};
+use crate::place::Keeper;
 use crate::result::{FrameResult, Wanted};
 use crate::settings::{CameraSettings, Settings};
 use crate::timing::{Stopwatch, milliseconds};
@@ -89,6 +90,9 @@ pub struct ReplayArgs {
     /// True masks: sensor_msgs/Image mono8 of the model's class ids, 255 for unknown
     #[arg(long, value_name = "T")]
     masks_topic: Option<String>,
+    /// Recognise the places and labels that were taught in this file
+    #[arg(long, value_name = "FILE")]
+    gallery: Option<PathBuf>,
     /// One JSON object a line and frame
     #[arg(long)]
     json: bool,
@@ -182,6 +186,8 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
 /// A replay under way.
 struct Replay {
     pipeline: Pipeline,
+    keeper: Option<Keeper>,
+    smoothing: f64,
     camera_settings: CameraSettings,
     wanted: Wanted,
     cameras: Vec<Camera>,
@@ -218,7 +224,11 @@ impl Replay {
                 "--out {} would overwrite the bag that is read",
                 path.display()
             );
-            Output::create(path, cameras, &args.outputs, bag, &copied, &settings)
+            let mut outputs = args.outputs.clone();
+            if args.gallery.is_some() && !outputs.iter().any(|name| name == "place") {
+                outputs.push("place".to_owned());
+            }
+            Output::create(path, cameras, &outputs, bag, &copied, &settings)
         });
         let output = output.transpose()?;
         let tolerance = Tolerance { score: args.score_tolerance, iou: args.min_iou };
@@ -232,9 +242,12 @@ impl Replay {
             Truth::open(bag, labels, masks, classes)
         });
         let by_output = output.as_ref().map_or(Wanted::default(), Output::wanted);
+        let keeper = args.gallery.as_ref().map(|path| places::load(path, &pipeline)).transpose()?;
         let wanted = Wanted {
             labels: manifest.classification.is_some(),
             mask: manifest.segmentation.is_some(),
+            embedding: by_output.embedding || keeper.is_some(),
+            taught: keeper.is_some(),
             ..by_output
         };
         let report = Report {
@@ -246,6 +259,8 @@ impl Replay {
         };
         Ok(Self {
             pipeline,
+            keeper,
+            smoothing: settings.places.smoothing,
             camera_settings: settings.cameras.values().next().cloned().unwrap_or_default(),
             wanted,
             cameras: cameras.to_vec(),
@@ -318,6 +333,11 @@ impl Replay {
         let mut result = self.pipeline.process(frame, self.wanted, &self.camera_settings)?;
         if let Some((_, unpacking)) = queued.unpacked {
             result.times.decode += unpacking;
+        }
+        if let Some(keeper) = &mut self.keeper {
+            let labels = &self.camera_settings.labels;
+            let classes = self.pipeline.network().card().class_names.len();
+            keeper.add_to(&mut result, queued.camera, self.smoothing, labels, classes);
         }
         Ok(result)
     }

@@ -80,14 +80,20 @@ impl Keeper {
         to_labels(&self.memory.places, Recognition::known(matches), 0)
     }
 
-    /// Adds to the result of a picture that stands for itself the places and taught labels that its
-    /// descriptors are known by.
-    pub fn add_to(&mut self, result: &mut FrameResult, settings: &LabelSettings, classes: usize) {
+    /// Adds to a camera's result the places and taught labels that its descriptors are known by.
+    pub fn add_to(
+        &mut self,
+        result: &mut FrameResult,
+        camera: usize,
+        smoothing: f64,
+        settings: &LabelSettings,
+        classes: usize,
+    ) {
         if let (Some(labels), Some(vector)) = (&mut result.labels, &result.taught_embedding) {
             self.add_labels(labels, vector, classes, settings);
         }
         if let Some(vector) = &result.embedding {
-            let matches = self.place(0, vector, 0.0);
+            let matches = self.place(camera, vector, smoothing);
             result.places = Some(self.names(&matches));
         }
     }

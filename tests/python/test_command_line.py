@@ -115,3 +115,66 @@ def test_a_replayed_bag_is_read_by_another_reader(tmp_path):
     assert sum(n for topic, n in counts.items() if topic.startswith("/camera/")) == 12, counts
     assert sum(n for topic, n in counts.items() if topic.endswith("/labels")) >= 12, counts
     assert sum(n for topic, n in counts.items() if topic.endswith("/mask")) >= 12, counts
+
+
+def test_places_from_picture_files(coffee, tmp_path):
+    gallery, sheet = ("--gallery", str(tmp_path / "places.bin")), tmp_path / "sheet.png"
+    other = tmp_path / "rocket.png"
+    Picture.fromarray(photograph("rocket")).save(other)
+    for arguments in (("kitchen",), ("--label", "my mug")):
+        done = run("places", "learn", *arguments, str(coffee), "nowhere.png", *gallery)
+        assert done.returncode == 1 and "nowhere.png" in done.stderr, done.stderr
+        assert "a new view" in done.stdout
+    again = run("places", "learn", "kitchen", str(coffee), *gallery)
+    assert again.returncode == 0 and "known already" in again.stdout
+    asked = run("places", "query", str(coffee), str(other), "--json", *gallery)
+    records = [json.loads(line) for line in asked.stdout.splitlines()]
+    assert [r["class_id"] for r in records[0]["place"]] == ["kitchen"] and records[0]["nearest"]["similarity"] > 0.99
+    assert records[1]["place"] == []
+    listed = run("places", "list", "--json", "--sheet", str(sheet), *gallery)
+    record = json.loads(listed.stdout)
+    assert record["places"] == {"kitchen": 1} and record["labels"] == {"my mug": 1}
+    assert Picture.open(sheet).size == (160, 280)
+    shown = json.loads(run("image", str(coffee), "--json", *gallery).stdout)
+    assert shown["place"][0]["class_id"] == "kitchen" and shown["labels"][0]["class_id"] == "my mug"
+    (tmp_path / "places.bin").write_bytes(b"SQNPLACE")
+    refused = run("places", "query", str(coffee), *gallery)
+    assert refused.returncode == 2 and "places.bin" in refused.stderr
+    assert (tmp_path / "places.bin").read_bytes() == b"SQNPLACE", "a command leaves the file alone"
+
+
+def test_places_are_found_on_another_walk():
+    folder = DATA / "corridor"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    done = run("places", "evaluate", str(folder / "reference"), str(folder / "query"), "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])["figures"][0]
+    print(figures)
+    assert figures["recall_at_1"] >= 0.9 and figures["filtered_recall_at_1"] >= 0.98
+
+
+def test_a_replay_recognises_what_was_taught(tmp_path):
+    bag, gallery, report = tmp_path / "in", str(tmp_path / "places.bin"), tmp_path / "report"
+    subprocess.run([sys.executable, ROOT / "scripts" / "make_bag.py", bag], check=True, timeout=120)
+    picture = tmp_path / "first.png"
+    types = get_typestore(Stores.ROS2_JAZZY)
+    with Reader(bag) as reader:
+        images = [c for c in reader.connections if c.msgtype == "sensor_msgs/msg/Image"]
+        for connection, _, payload in reader.messages(images):
+            image = types.deserialize_cdr(payload, connection.msgtype)
+            if image.encoding in ("rgb8", "bgr8"):
+                pixels = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)
+                pixels = pixels[:, : 3 * image.width].reshape(image.height, image.width, 3)
+                Picture.fromarray(pixels if image.encoding == "rgb8" else pixels[:, :, ::-1]).save(picture)
+                break
+    assert run("places", "learn", "start", str(picture), "--gallery", gallery).returncode == 0
+    arguments = ("replay", str(bag), "--limit", "20", "--gallery", gallery, "--report", str(report), "--out", str(tmp_path / "out"))
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    columns = json.loads((report / "report.json").read_text())["series"]
+    assert "start" in {column["place"] for column in columns}
+    with Reader(tmp_path / "out") as reader:
+        assert sum(c.msgcount for c in reader.connections if c.topic.endswith("/place")) == 20
+    missing = run("replay", str(bag), "--gallery", str(tmp_path / "none.bin"))
+    assert missing.returncode == 2 and "there is no such file" in missing.stderr

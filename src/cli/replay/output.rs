@@ -20,7 +20,7 @@ use crate::settings::{ClassIdFormat, MaskKind, Settings};
 use crate::timing::milliseconds;
 
 /// Topics of a camera under its prefix, their types, and whether they are kept for late listeners.
-const TOPICS: [(&str, &str, bool); 11] = [
+const TOPICS: [(&str, &str, bool); 12] = [
     ("labels", Classification::TYPE, false),
     ("mask", Image::TYPE, false),
     ("confidence", Image::TYPE, false),
@@ -28,6 +28,7 @@ const TOPICS: [(&str, &str, bool); 11] = [
     ("vision_info", VisionInfo::TYPE, true),
     ("traversability", Image::TYPE, false),
     ("obstacles", Detections::TYPE, false),
+    ("place", Classification::TYPE, false),
     ("embedding", FloatArray::TYPE, false),
     ("timing", Status::TYPE, false),
     ("overlay", Image::TYPE, false),
@@ -199,6 +200,13 @@ impl Output {
             });
             let message = Detections { header, detections: detections.collect() };
             self.put(camera, "obstacles", log_time, &message)?;
+        }
+        if let Some(places) = &result.places {
+            let hypotheses = places
+                .iter()
+                .map(|place| Hypothesis { class_id: &place.name, score: f64::from(place.score) });
+            let message = Classification { header, results: hypotheses.collect() };
+            self.put(camera, "place", log_time, &message)?;
         }
         if let Some(values) = &result.embedding {
             self.put(camera, "embedding", log_time, &FloatArray { label: "descriptor", values })?;

@@ -93,6 +93,7 @@ struct FrameFigures {
     label: Option<u32>,
     score: f32,
     traversable: f32,
+    place: Option<u32>,
 }
 
 /// Collects figures frame by frame.
@@ -101,6 +102,7 @@ pub struct Recorder {
     frames: Vec<FrameFigures>,
     times_us: BTreeMap<String, BTreeMap<u64, u64>>,
     names: BTreeMap<u32, String>,
+    places: BTreeMap<u32, String>,
 }
 
 impl Recorder {
@@ -109,6 +111,10 @@ impl Recorder {
         let best = result.labels.as_ref().and_then(|labels| labels.first());
         if let Some(best) = best {
             self.names.entry(best.index as u32).or_insert_with(|| best.name.clone());
+        }
+        let place = result.places.as_ref().and_then(|places| places.first());
+        if let Some(place) = place {
+            self.places.entry(place.index as u32).or_insert_with(|| place.name.clone());
         }
         let traversable = result.maps.as_ref().map_or(f32::NAN, traversable_share);
         let stages_us = stage_times(&result.times);
@@ -122,6 +128,7 @@ impl Recorder {
             label: best.map(|label| label.index as u32),
             score: best.map_or(f32::NAN, |label| label.score),
             traversable,
+            place: place.map(|place| place.index as u32),
         });
         let confidence = result.maps.as_ref().map(|maps| {
             let sum: u64 = maps.confidence.iter().map(|value| u64::from(*value)).sum();
@@ -165,21 +172,29 @@ impl Recorder {
             let times = frames.iter().map(|frame| f64::from(frame.stages_us[index]) / 1e3);
             mean(&mut times.into_iter()).unwrap_or(0.0)
         };
-        let mut counts = BTreeMap::<u32, u32>::new();
-        for label in frames.iter().filter_map(|frame| frame.label) {
-            *counts.entry(label).or_default() += 1;
-        }
-        let most = counts.iter().max_by_key(|(_, count)| **count).map(|(label, _)| label);
         let time = frames.first().map_or(0, |frame| frame.log_time.saturating_sub(start));
         Column {
             time_s: time as f64 / 1e9,
             stages_ms: (0..STAGES.len()).map(stage).collect(),
-            label: most.and_then(|label| self.names.get(label)).cloned(),
+            label: most_frequent(frames.iter().map(|frame| frame.label), &self.names),
             score: mean(&mut frames.iter().map(|frame| f64::from(frame.score))),
             traversable: mean(&mut frames.iter().map(|frame| f64::from(frame.traversable))),
-            place: None,
+            place: most_frequent(frames.iter().map(|frame| frame.place), &self.places),
         }
     }
+}
+
+/// The name that most frames of those that have one have.
+fn most_frequent(
+    indices: impl Iterator<Item = Option<u32>>,
+    names: &BTreeMap<u32, String>,
+) -> Option<String> {
+    let mut counts = BTreeMap::<u32, u32>::new();
+    for index in indices.flatten() {
+        *counts.entry(index).or_default() += 1;
+    }
+    let (most, _) = counts.iter().max_by_key(|(_, count)| **count)?;
+    names.get(most).cloned()
 }
 
 impl Report {
