@@ -268,4 +268,4 @@ def test_no_answer_is_a_mixture(start, peer, tmp_path: Path) -> None:
         states.add(state)
     assert shown(answers[-1][1], scores) == storm.state
     print(f"seed {SEED}: {len(camera.published)} frames, {len(answers)} answers with {len(states)} states;", storm.done)
-    assert len(answers) > 0.5 * (len(camera.published) - storm_starts) and len(states) > 3
+    assert len(answers) > 10 and len(states) > 3, f"{len(answers)} answers show too little:\n{process.log()}"
