@@ -2,8 +2,8 @@
 
 Each descriptor is a row of blocks. A block averages one feature map over a grid, takes square
 roots, subtracts the mean of each cell and projects the channels. The projection is a linear
-discriminant analysis: the scatter within a view is what darkness, haze, noise and small motions of
-the camera do to pictures (nobody has to label anything), the scatter between views is that of the
+discriminant analysis: the scatter within a view is what darkness, night, shadows, noise and motions
+of the camera do to pictures (nobody has to label anything), the scatter between views is that of the
 pictures. What is the same in every picture and what changes from look to look both lose weight.
 """
 
@@ -19,7 +19,7 @@ import onnx
 import onnxruntime
 import yaml
 from onnx.utils import Extractor
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
@@ -28,16 +28,20 @@ from .segmentation_data import SUFFIXES
 
 # Feature map, rows and columns of the grid, dimensions a cell, weight.
 DESCRIPTORS = {
-    "place": [("fire5", 1, 1, 64, 0.8), ("fire5", 3, 3, 32, 1.0), ("fire7", 1, 1, 64, 0.6)],
+    # Whole rows: a way walked on its other side shifts what is seen sideways, hardly up or down.
+    "place": [("fire5", 4, 1, 128, 1.0)],
     "label": [("fire9", 1, 1, 128, 1.0)],
 }
 RIDGE = 0.01
+# Longest sides, pixels, that pictures are learnt at: a small camera's picture is not enlarged, and
+# the network finds other features in it.
+SIZES = (480, 160)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="NAME.yaml beside NAME.onnx")
     parser.add_argument("--pictures", type=Path, nargs="+", required=True, help="folders of any pictures, the more varied the better; each counts the same")
-    parser.add_argument("--count", type=int, default=400, help="pictures to learn from")
+    parser.add_argument("--count", type=int, default=240, help="pictures to learn from")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
 
@@ -60,6 +64,21 @@ def changes(picture: Image.Image, random: np.random.Generator) -> list[Image.Ima
         at_x, at_y = random.uniform(0, 1), random.uniform(0, 0.5)
         lamps += np.exp(-(((x - at_x) / 0.2) ** 2 + ((y - at_y) / 0.3) ** 2))
     night = 0.5 * pixels**2.2 * (0.35 + 1.2 * lamps[..., None]) * np.array([1.15, 1.0, 0.75])
+
+    def at_night() -> Image.Image:
+        return image(night + random.normal(0, 6 / 255, pixels.shape))
+
+    # A night camera: no colours, the little light stretched over the whole range, its noise too.
+    grey = at_night().convert("L")
+    grey = ImageOps.equalize(grey) if random.uniform() < 0.5 else ImageOps.autocontrast(grey, 2)
+    near = []
+    for share in (0.75, 0.85):
+        left, top = random.uniform(0, 1 - share, 2)
+        near.append(part(left, top, left + share, top + share))
+    left = random.choice([0, 0.2])
+    gains = Image.fromarray(random.uniform(0.25, 1.6, (3, 4)).astype(np.float32))
+    shadows = np.asarray(gains.resize(picture.size, Image.Resampling.BICUBIC))[..., None]
+    coarse = picture.resize((max(1, width // 4), max(1, height // 4)), Image.Resampling.BILINEAR)
     return [
         image(0.6 * pixels),
         image(pixels**1.8),
@@ -68,7 +87,13 @@ def changes(picture: Image.Image, random: np.random.Generator) -> list[Image.Ima
         part(0.08, 0.08, 0.92, 0.92),
         part(0.1, 0, 1, 1),
         part(0, 0.05, 0.9, 1),
-        image(night + random.normal(0, 6 / 255, pixels.shape)),
+        at_night(),
+        grey.convert("RGB"),
+        *near,
+        part(left, 0, left + 0.8, 1),
+        image(1.3 * pixels * random.uniform(0.75, 1.25, 3)),
+        image(pixels * shadows),
+        coarse.resize(picture.size, Image.Resampling.BILINEAR),
     ]
 
 
@@ -130,10 +155,9 @@ def learn(maps: Maps, files: list[Path], seed: int) -> dict[str, np.ndarray]:
     cells: dict[tuple, list[np.ndarray]] = {grid: [] for grid in grids}
     within: dict[tuple, np.ndarray] = {}
     count = 0
-    for file in tqdm(files, desc="pictures", unit="picture"):
+    for file, size in tqdm([*itertools.product(files, SIZES)], desc="pictures", unit="picture"):
         picture = Image.open(file).convert("RGB")
-        # Beyond what the network sees there is nothing to learn from.
-        picture.thumbnail((640, 640))
+        picture.thumbnail((size, size))
         original = maps(picture)
         changed = [maps(other) for other in changes(picture, noise)]
         count += len(changed)
@@ -154,7 +178,8 @@ def learn(maps: Maps, files: list[Path], seed: int) -> dict[str, np.ndarray]:
             centred = (samples - mean).reshape(-1, samples.shape[-1])
             between = centred.T @ centred / len(centred)
             projection = discriminant(between, within[grid] / count / 2, dimensions)
-            tensors[f"{descriptor}.{index}.mean"] = mean.astype(np.float32)
+            # safetensors writes the buffer as it lies in memory, whatever the order of its axes.
+            tensors[f"{descriptor}.{index}.mean"] = np.ascontiguousarray(mean, np.float32)
             tensors[f"{descriptor}.{index}.projection"] = np.ascontiguousarray(projection, np.float32)
     return tensors
 
