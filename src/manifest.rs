@@ -219,12 +219,12 @@ pub enum ManifestError {
         known: String,
     },
     /// A file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The YAML is not a manifest.
     #[error("{}: {reason}", path.display())]
@@ -399,7 +399,7 @@ fn folder(path: &Path) -> &Path {
 /// The bytes of a file whose SHA-256 is known.
 fn read_checked(path: &Path, expected: &str) -> Result<Vec<u8>, ManifestError> {
     let bytes = std::fs::read(path)
-        .map_err(|source| ManifestError::Read { path: path.to_owned(), source })?;
+        .map_err(|reason| ManifestError::Read { path: path.to_owned(), reason })?;
     let actual = hexadecimal(&Sha256::digest(&bytes));
     if actual.eq_ignore_ascii_case(expected) {
         Ok(bytes)
@@ -411,7 +411,7 @@ fn read_checked(path: &Path, expected: &str) -> Result<Vec<u8>, ManifestError> {
 
 fn read_text(path: &Path) -> Result<String, ManifestError> {
     std::fs::read_to_string(path)
-        .map_err(|source| ManifestError::Read { path: path.to_owned(), source })
+        .map_err(|reason| ManifestError::Read { path: path.to_owned(), reason })
 }
 
 /// Bytes as lower-case hexadecimal digits.

@@ -66,12 +66,12 @@ pub struct Memory {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// It is damaged, or something else.
     #[error("{}: {reason}", path.display())]
@@ -192,7 +192,7 @@ impl Memory {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(FileError::Io { path: path.to_owned(), source }),
+            Err(reason) => return Err(FileError::Io { path: path.to_owned(), reason }),
         };
         let memory = Self::from_bytes(&bytes)
             .map_err(|reason| FileError::Damaged { path: path.to_owned(), reason })?;
@@ -215,7 +215,7 @@ impl Memory {
     /// # Errors
     /// [`FileError::Io`] where reading or renaming fails.
     pub fn open(path: &Path, empty: Self) -> Result<(Self, Option<String>), FileError> {
-        let io = |source| FileError::Io { path: path.to_owned(), source };
+        let io = |reason| FileError::Io { path: path.to_owned(), reason };
         let (error, aside) = match Self::load(path, &empty.owner) {
             Ok(Some(memory)) => return Ok((memory, None)),
             Ok(None) => (None, None),
@@ -257,7 +257,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         file.persist(path)?;
         std::fs::File::open(folder)?.sync_all()
     };
-    write().map_err(|source| FileError::Io { path: path.to_owned(), source })
+    write().map_err(|reason| FileError::Io { path: path.to_owned(), reason })
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -60,7 +60,10 @@ def test_model_lists_and_shows_cards():
 
 
 def test_a_model_that_was_tampered_with_is_refused(coffee, tmp_path):
-    for name in ("squeezenet1_1_imagenet.yaml", "squeezenet1_1_imagenet.onnx", "imagenet_classes.txt"):
+    for name in (
+        "squeezenet1_1_imagenet.yaml", "squeezenet1_1_imagenet.onnx", "imagenet_classes.txt",
+        "squeezenet1_1_imagenet_descriptors.safetensors",
+    ):
         (tmp_path / name).write_bytes((ROOT / "models" / name).read_bytes())
     onnx = tmp_path / "squeezenet1_1_imagenet.onnx"
     onnx.write_bytes(onnx.read_bytes()[:-1] + b"x")
