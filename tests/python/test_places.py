@@ -80,7 +80,7 @@ def test_what_was_taught_is_recognised_after_a_restart(start, peer, tmp_path):
     robot.teach("astronaut", "the lab")
     assert best(robot.show("coffee", robot.places)) == "kitchen"
     assert best(robot.show("astronaut", robot.places)) == "the lab"
-    assert robot.show("rocket", robot.places).results == [], "like nothing that was taught"
+    assert robot.show("chelsea", robot.places).results == [], "like nothing that was taught"
     assert sum(result.score for result in robot.show("coffee", robot.places).results) <= 1.0001
     robot.teach("coffee", "kitchen", words="known already")
     saved = robot.call("save_places")
@@ -91,7 +91,7 @@ def test_what_was_taught_is_recognised_after_a_restart(start, peer, tmp_path):
     assert "2 places with 2 views" in again.process.log()
     assert best(again.show("astronaut", again.places)) == "the lab"
     again.say("forget_place", "the lab", "place the lab is forgotten")
-    assert best(again.show("astronaut", again.places)) != "the lab"
+    assert again.show("astronaut", again.places).results == []
     again.say("forget_place", "the lab", "no place the lab")
     cleared = again.call("clear_places")
     assert cleared.success and cleared.message == "1 views forgotten"
