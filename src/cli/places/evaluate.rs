@@ -51,7 +51,8 @@ pub struct EvaluateArgs {
 #[derive(Debug, Clone, Serialize)]
 struct Answer {
     best: usize,
-    /// The probability of the best place and those within the tolerance.
+    /// The probability of the best place and those within the tolerance, given that it is any: every
+    /// query shows a place of the way.
     confidence: f32,
     is_right: bool,
     /// Position of the first right place, from 1; none if there is none.
@@ -205,8 +206,9 @@ fn embedding(picture: &Picture, pipeline: &mut Pipeline) -> anyhow::Result<Vec<f
 fn answer(matches: &[Match], truth: usize, tolerance: usize) -> Answer {
     let best = matches[0].name;
     let near = |a: usize, b: usize| a.abs_diff(b) <= tolerance;
-    let confidence =
-        matches.iter().filter(|m| near(m.name, best)).map(|m| m.probability).sum::<f32>();
+    let all: f32 = matches.iter().map(|m| m.probability).sum();
+    let around: f32 = matches.iter().filter(|m| near(m.name, best)).map(|m| m.probability).sum();
+    let confidence = around / all.max(f32::MIN_POSITIVE);
     let rank = matches.iter().position(|m| near(m.name, truth)).map(|position| position + 1);
     Answer { best, confidence, is_right: near(best, truth), rank }
 }
