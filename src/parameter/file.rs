@@ -48,11 +48,17 @@ pub fn parse(text: &str, node: &str) -> Result<Vec<Entry>, FileRefusal> {
     };
     let root: Spanned<Yaml> =
         serde_saphyr::from_str_with_options(text, options).map_err(|error| FileRefusal {
-            line: error.location().map_or(1, |location| location.line()),
+            // What is missing at the end is reported on the line after it, be there one or not.
+            line: error.location().map_or(1, |location| location.line()).min(line_count(text)),
             reason: first_line(&error.to_string()),
         })?;
     sections(&root, &mut Vec::new(), &tokens(node), &mut entries)?;
     Ok(entries)
+}
+
+/// As YAML counts: a lone carriage return ends a line too.
+fn line_count(text: &str) -> u64 {
+    text.replace("\r\n", "\n").split(['\n', '\r']).count() as u64
 }
 
 fn first_line(text: &str) -> String {
@@ -319,6 +325,8 @@ mod tests {
         check("/**:\n  ros__parameters: 5\n", 2, "found an integer");
         check("/**:\n  ros__parameters:\n    a: [1,\n", 3, "unclosed bracket");
         check("/**:\n  ros__parameters:\n    a: 1\n    a: 2\n", 4, "duplicate");
+        // Found by fuzzing: of a file of one line it was the second.
+        check("%*/ ", 1, "document start");
     }
 
     #[test]
