@@ -37,6 +37,15 @@ pub struct Entry {
 /// # Errors
 /// The first place that is no YAML, or not of the form of a parameter file.
 pub fn parse(text: &str, node: &str) -> Result<Vec<Entry>, FileRefusal> {
+    // What is missing at the end is said to be on the line after it, be there one or not.
+    let last = line_count(text);
+    let on_a_line = |refusal: FileRefusal| FileRefusal { line: refusal.line.min(last), ..refusal };
+    let mut entries = read(text, node).map_err(on_a_line)?;
+    entries.iter_mut().for_each(|entry| entry.line = entry.line.min(last));
+    Ok(entries)
+}
+
+fn read(text: &str, node: &str) -> Result<Vec<Entry>, FileRefusal> {
     let mut entries = Vec::new();
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(entries);
@@ -48,8 +57,7 @@ pub fn parse(text: &str, node: &str) -> Result<Vec<Entry>, FileRefusal> {
     };
     let root: Spanned<Yaml> =
         serde_saphyr::from_str_with_options(text, options).map_err(|error| FileRefusal {
-            // What is missing at the end is reported on the line after it, be there one or not.
-            line: error.location().map_or(1, |location| location.line()).min(line_count(text)),
+            line: error.location().map_or(1, |location| location.line()),
             reason: first_line(&error.to_string()),
         })?;
     sections(&root, &mut Vec::new(), &tokens(node), &mut entries)?;
@@ -325,8 +333,10 @@ mod tests {
         check("/**:\n  ros__parameters: 5\n", 2, "found an integer");
         check("/**:\n  ros__parameters:\n    a: [1,\n", 3, "unclosed bracket");
         check("/**:\n  ros__parameters:\n    a: 1\n    a: 2\n", 4, "duplicate");
-        // Found by fuzzing: of a file of one line it was the second.
+        // Found by fuzzing: the line after the last one.
         check("%*/ ", 1, "document start");
+        check("/**: ", 1, "found nothing");
+        check("---\n# none", 2, "found nothing");
     }
 
     #[test]

@@ -37,10 +37,10 @@ impl Kind {
         }
     }
 
-    /// The same of a view and the most similar one of so many other names. Unrelated pictures have
-    /// 0.09 + 0.055 ln(names) +- 0.08 (places) and 0.13 + 0.07 ln(names) +- 0.08 (labels), measured
-    /// with 1 to 100 of them (`models/training/EXPERIMENTS.md`). Places that a robot comes by have
-    /// more in common than those, which a gallery of few cannot show yet.
+    /// The same of a view and the most similar one of so many other names. Of 1 to 50 unrelated
+    /// pictures that is 0.10 to 0.34 (places) and 0.11 to 0.43 (labels), growing with the logarithm
+    /// of their number (`models/training/EXPERIMENTS.md`). It is presumed higher, by hand: places
+    /// that a robot comes by have more in common, which a gallery of few cannot show yet.
     fn other(self, names: usize) -> Normal {
         let grown = (names.max(1) as f32).ln();
         match self {
@@ -59,7 +59,7 @@ const STEEPEST: f32 = 25.0;
 
 /// Log likelihood of one name against another by so much similarity. What makes a picture unlike
 /// all views, such as bad light, makes it so for all names: their differences say more than each.
-/// The slope of greatest likelihood is 40 to 100 on single frames; those of a stream err alike.
+/// The slope of greatest likelihood is 40 or more on single frames; those of a stream err alike.
 const BETWEEN_NAMES: f32 = 30.0;
 
 /// How similarities are to be read for whether a view is of any name:
