@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing beforehand but cargo, Python with venv, and a C compiler.
-.PHONY: setup build install demo test lint clean bench bench-node bench-python bench-engines bench-reload bench-report
+.PHONY: setup build install demo test lint clean bench bench-node bench-python bench-engines bench-stages bench-reload bench-report
 
 setup:
 	@bash scripts/setup.sh
@@ -33,6 +33,9 @@ bench-python: install
 
 bench-engines: install
 	@bash scripts/bench/run.sh engines.py $(BENCH)
+
+bench-stages: setup
+	@bash scripts/run.sh cargo bench --bench stages --no-default-features --locked -- --warm-up-time 1 --measurement-time 3
 
 bench-reload: install
 	@bash scripts/bench/run.sh reload.py $(BENCH)

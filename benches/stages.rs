@@ -1,5 +1,5 @@
 //! What each stage takes, one thread, against the obvious alternative where there is one:
-//! `cargo bench --no-default-features` (or `make bench-stages`).
+//! `cargo bench --bench stages --no-default-features` (or `make bench-stages`).
 //!
 //! The network is measured by `squeezenet_node bench`.
 

@@ -8,5 +8,6 @@ for script in node.py against_python.py engines.py reload.py; do
     bash "$here/run.sh" "$script" "$@"
     echo "    done in $((SECONDS - started)) s"
 done
+(cd "$here/../.." && bash scripts/run.sh cargo bench --bench stages --no-default-features --locked -- --warm-up-time 1 --measurement-time 3)
 bash "$here/run.sh" report.py "$@"
 echo "==> all of it took $((SECONDS / 60)) min $((SECONDS % 60)) s"

@@ -389,6 +389,21 @@ def reload_section(reload: Results) -> str:
     return "\n\n".join([*lines, table(list(columns.values()), rows)])
 
 
+def criterion_section(folder: Path) -> str:
+    """Medians that `cargo bench` left behind, with what they are worth against the slowest of their group."""
+    rows = []
+    for file in sorted(folder.glob("**/new/estimates.json")):
+        about = json.loads((file.parent / "benchmark.json").read_text())
+        median_ms = json.loads(file.read_text())["median"]["point_estimate"] / 1e6
+        rows.append((about["group_id"] if about["function_id"] else "", about["function_id"] or about["group_id"], median_ms))
+    slowest = defaultdict(float)
+    for group, _, time in rows:
+        slowest[group] = max(slowest[group], time)
+    shown = [[group or "-", name, f"{time:.3f}", f"{slowest[group] / time:.1f}" if group else "-"] for group, name, time in rows]
+    head = ["stage", "how", "median, ms", "times as fast as the slowest"]
+    return "`make bench-stages`: one thread, no ROS.\n\n" + table(head, shown) if rows else ""
+
+
 # --- Plots ----------------------------------------------------------------------------------------
 
 
@@ -450,6 +465,7 @@ JSON lines in `.deps/bench/results`.
 | `make bench-node` | the node over DDS against the bare session | 15 min |
 | `make bench-python` | the node against the same work in Python | 5 min |
 | `make bench-engines` | inference engines on the same files | 4 min |
+| `make bench-stages` | each stage alone, against the obvious alternative (criterion) | 2 min |
 | `make bench-reload` | saved parameters and model swaps in a running stream | 1 min |
 | `make bench-report` | this page anew from the newest results | |
 
@@ -497,6 +513,7 @@ def main() -> None:
     sections += [
         ("Node against Python", python, python_section(python) if python.head else ""),
         ("Engines", engines, engines_section(engines) if engines.head else ""),
+        ("Stages", None, criterion_section(ROOT / "target" / "criterion") or "Not measured yet: `make bench-stages`."),
         ("Reloading", reload, reload_section(reload) if reload.head else ""),
     ]
     text = INTRODUCTION + "\n" + machine_section([node, python, engines, reload]) + "\n"

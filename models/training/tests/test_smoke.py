@@ -9,8 +9,9 @@ import onnxruntime
 import pytest
 import torch
 import yaml
+from safetensors.numpy import load_file
 
-from squeezenet_training import balance, calibrate, classify, compare, export, quantize, segment
+from squeezenet_training import balance, calibrate, classify, compare, descriptors, export, quantize, segment
 
 
 def log_of(run: Path) -> list[dict]:
@@ -125,3 +126,13 @@ def test_compare_counts_what_the_paper_counts(command, backbone: Path, tmp_path:
     rows = [row.split(" | ") for row in (tmp_path / "table.md").read_text().splitlines()[2:]]
     assert [row[4] for row in rows[::3]] == ["1.25 M", "1.24 M"]
     assert len(rows) == 6
+
+
+def test_descriptors_are_learnt_and_named_in_the_manifest(command, exported: Path, street: Path):
+    command(descriptors, "--manifest", exported, "--pictures", street / "images", "--count", 3, "--threads", 1)
+    entry = yaml.safe_load(exported.read_text())["descriptors"]
+    content = (exported.parent / entry["path"]).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+    tensors = load_file(exported.parent / entry["path"])
+    assert all(np.isfinite(tensor).all() for tensor in tensors.values())
+    assert {name.split(".")[0] for name in tensors} == {"place", "label"}
