@@ -203,6 +203,19 @@ impl Gallery {
         codes.zip(&self.scales).map(|(other, own)| dot(&code, other) * scale * own).collect()
     }
 
+    /// The views of a name, each with its cosine similarity with a unit vector.
+    pub fn similarities_of(
+        &self,
+        name: usize,
+        vector: &[f32],
+    ) -> impl Iterator<Item = (&View, f32)> {
+        let (code, scale) = encode(vector);
+        let views = self.views.iter().enumerate();
+        views.filter(move |(_, view)| view.name as usize == name).map(move |(index, view)| {
+            (view, dot(&code, self.code(index)) * scale * self.scales[index])
+        })
+    }
+
     /// Of each name the view that is most like a vector: index and similarity.
     pub fn best_views(&self, similarities: &[f32]) -> Vec<(usize, f32)> {
         let mut best = vec![(0, -1.0_f32); self.names.len()];

@@ -50,14 +50,18 @@ impl Keeper {
         view: View,
         most: usize,
     ) -> Lesson {
-        self.change(|memory| memory.gallery_mut(kind).teach(name, vector, view, most))
+        self.change(kind, |gallery| gallery.teach(name, vector, view, most))
     }
 
-    /// Changes what was taught, and learns anew how it is to be read. Where somebody else holds
-    /// the memory, as while it is written, it is copied first.
-    pub fn change<T>(&mut self, change: impl FnOnce(&mut Memory) -> T) -> T {
+    /// Changes a gallery, and learns anew how it is to be read. Where somebody else holds the memory,
+    /// as while it is written, it is copied first.
+    pub fn change<T>(&mut self, kind: Kind, change: impl FnOnce(&mut Gallery) -> T) -> T {
         let before = self.memory.places.names().len();
-        let result = change(Arc::make_mut(&mut self.memory));
+        let result = change(Arc::make_mut(&mut self.memory).gallery_mut(kind));
+        if kind == Kind::Label {
+            self.labels = Recognition::new(&self.memory.labels, kind, Motion::Anywhere);
+            return result;
+        }
         let is_same = self.memory.places.names().len() == before;
         self.fresh = Recognition::new(&self.memory.places, Kind::Place, self.motion);
         for recognition in self.places.values_mut() {
@@ -65,7 +69,6 @@ impl Keeper {
             // What is known of where a robot is outlives another view of a known place.
             *recognition = if is_same { next.going_on(recognition) } else { next };
         }
-        self.labels = Recognition::new(&self.memory.labels, Kind::Label, Motion::Anywhere);
         result
     }
 
@@ -101,10 +104,8 @@ impl Keeper {
     /// Where the best match says that the robot is, if its views have poses.
     pub fn pose(&self, matches: &[Match], vector: &[f32]) -> Option<PoseEstimate> {
         let best = Recognition::known(matches).first()?;
-        let similarities = self.memory.places.similarities(vector);
-        let views = self.memory.places.views().iter().zip(similarities);
-        let own = views.filter(|(view, _)| view.name as usize == best.name);
         let slope = 25.0;
+        let own = self.memory.places.similarities_of(best.name, vector);
         PoseEstimate::of(own.filter_map(|(view, similarity)| {
             let weight = f64::from(slope * (similarity - best.similarity)).exp();
             Some((view.pose.as_ref()?, weight))

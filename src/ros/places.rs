@@ -219,7 +219,7 @@ impl Places {
                 let Some(keeper) = &mut self.keeper else {
                     return tracing::warn!("{kind} {name} is not forgotten: {}", self.why_not());
                 };
-                match keeper.change(|memory| memory.gallery_mut(kind).forget(&name)) {
+                match keeper.change(kind, |gallery| gallery.forget(&name)) {
                     0 => tracing::warn!("there is no {kind} {name} to forget"),
                     views => {
                         tracing::info!("{kind} {name} is forgotten, {views} views");
@@ -230,8 +230,7 @@ impl Places {
             Request::Clear(kind, reply) => {
                 let result = match &mut self.keeper {
                     Some(keeper) => {
-                        let views = keeper.change(|memory| {
-                            let gallery = memory.gallery_mut(kind);
+                        let views = keeper.change(kind, |gallery| {
                             let views = gallery.views().len();
                             gallery.clear();
                             views
