@@ -30,3 +30,4 @@ pub mod ros;
 pub mod session;
 pub mod settings;
 pub mod timing;
+mod whole_file;

@@ -1,5 +1,7 @@
 //! The picture with mask, boxes, labels and legend drawn in, for people.
 
+use std::borrow::Cow;
+
 use embedded_graphics::Drawable;
 use embedded_graphics::draw_target::DrawTarget;
 use embedded_graphics::geometry::{OriginDimensions, Point, Size as GraphicsSize};
@@ -101,23 +103,38 @@ pub fn write_line(picture: &mut Picture, text: &str, at: (u32, u32)) {
     Canvas { picture }.write(text, at, text_size, [255, 255, 255]);
 }
 
+/// The picture at most so large, its aspect kept; as it is where it fits.
+pub fn shrink(picture: &Picture, most: Size) -> Cow<'_, Picture> {
+    let Size { width, height } = picture.size;
+    if width <= most.width && height <= most.height {
+        return Cow::Borrowed(picture);
+    }
+    let share = |length: u32, of: u32, to: u32| {
+        (u64::from(length) * u64::from(to) / u64::from(of)).max(1) as u32
+    };
+    let is_wide =
+        u64::from(width) * u64::from(most.height) >= u64::from(height) * u64::from(most.width);
+    let size = if is_wide {
+        Size::new(most.width, share(height, width, most.width))
+    } else {
+        Size::new(share(width, height, most.height), most.height)
+    };
+    let whole = image::ImageBuffer::<image::Rgb<u8>, _>::from_raw(width, height, &picture.rgb[..]);
+    match whole {
+        Some(whole) => {
+            let small = image::imageops::thumbnail(&whole, size.width, size.height);
+            Cow::Owned(Picture { size, rgb: small.into_raw() })
+        }
+        None => Cow::Borrowed(picture),
+    }
+}
+
 /// A small JPEG of the picture, at most 160x120.
 ///
 /// # Errors
 /// The encoder's.
 pub fn thumbnail(picture: &Picture) -> image::ImageResult<Vec<u8>> {
-    let size = picture.size;
-    let scale = (160.0 / f64::from(size.width)).min(120.0 / f64::from(size.height)).min(1.0);
-    let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
-    let view = image::ImageBuffer::<image::Rgb<u8>, _>::from_raw(
-        size.width,
-        size.height,
-        picture.rgb.as_slice(),
-    );
-    let Some(view) = view else { return Ok(Vec::new()) };
-    let small = image::imageops::thumbnail(&view, side(size.width), side(size.height));
-    let size = Size::new(small.width(), small.height());
-    to_jpeg(&Picture { size, rgb: small.into_raw() }, 80)
+    to_jpeg(&shrink(picture, Size::new(160, 120)), 80)
 }
 
 /// A font, and how many times it is enlarged: the fonts end where large pictures begin.

@@ -14,7 +14,7 @@ use crate::frame::{Frame, RawImage};
 use crate::manifest::Card;
 use crate::pipeline::Pipeline;
 use crate::result::Wanted;
-use crate::session::{Execution, Network, processors};
+use crate::session::{Execution, Network, default_threads};
 use crate::settings::{CameraSettings, ModelSettings, Precision, Provider};
 use crate::timing::{Percentiles, StageStatistics};
 
@@ -69,8 +69,13 @@ struct Record {
     percentiles: Vec<(&'static str, Percentiles)>,
 }
 
+/// A network that runs in one way, and what is asked of it.
 struct Contender {
     pipeline: Pipeline,
+    asked: Vec<Asked>,
+}
+
+struct Asked {
     outputs: &'static str,
     wanted: Wanted,
     statistics: StageStatistics,
@@ -88,18 +93,21 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
     let camera = CameraSettings::default();
     for round in 0..ROUNDS {
         let frames = args.frames / ROUNDS + usize::from(round < args.frames % ROUNDS);
-        for contender in &mut contenders {
-            let Contender { pipeline, wanted, statistics, .. } = contender;
-            for _ in 0..frames.div_ceil(5) {
-                pipeline.process(Frame::Raw(image), *wanted, &camera)?;
-            }
-            for _ in 0..frames {
-                let result = pipeline.process(Frame::Raw(image), *wanted, &camera)?;
-                statistics.record(&result.times, None);
+        for Contender { pipeline, asked } in &mut contenders {
+            for Asked { wanted, statistics, .. } in asked {
+                for _ in 0..frames.div_ceil(5) {
+                    pipeline.process(Frame::Raw(image), *wanted, &camera)?;
+                }
+                for _ in 0..frames {
+                    let result = pipeline.process(Frame::Raw(image), *wanted, &camera)?;
+                    statistics.record(&result.times, None);
+                }
             }
         }
     }
-    let records = contenders.iter().map(|contender| record(contender, args));
+    let records = contenders.iter().flat_map(|Contender { pipeline, asked }| {
+        asked.iter().map(move |asked| record(pipeline, asked, args))
+    });
     let records = records.collect::<serde_json::Result<Vec<_>>>()?;
     if args.json {
         for record in &records {
@@ -127,6 +135,16 @@ fn contenders(args: &BenchArgs) -> anyhow::Result<Vec<Contender>> {
         ("masks", masks, has_masks),
         ("labels and masks", Wanted { labels: true, ..masks }, has_labels && has_masks),
     ];
+    let asked = || -> Vec<Asked> {
+        let possible = kinds.iter().filter(|(.., is_possible)| *is_possible);
+        possible
+            .map(|&(outputs, wanted, _)| Asked {
+                outputs,
+                wanted,
+                statistics: StageStatistics::default(),
+            })
+            .collect()
+    };
     let precisions = if args.precision.is_empty() {
         let has = |precision: &Precision| manifest.file(*precision).is_some();
         [Precision::Fp32, Precision::Int8].into_iter().filter(has).collect()
@@ -135,50 +153,38 @@ fn contenders(args: &BenchArgs) -> anyhow::Result<Vec<Contender>> {
     };
     let mut threads: Vec<usize> = args.threads.iter().map(|count| usize::from(*count)).collect();
     if threads.is_empty() {
-        threads = vec![1, processors().min(4)];
+        threads = vec![1, default_threads()];
         threads.dedup();
     }
     let mut contenders = Vec::new();
     for &provider in &args.provider {
         for &precision in &precisions {
             for &threads in &threads {
-                for (outputs, wanted, is_possible) in kinds {
-                    if !is_possible {
-                        continue;
-                    }
-                    let execution = Execution { provider, precision, threads };
-                    // Run after run the threads stay awake: they need no places of their own.
-                    let network = if precision == Precision::Auto || provider == Provider::Auto {
-                        let model = args.model.clone();
-                        let pin_threads = false;
-                        let settings =
-                            ModelSettings { model, precision, provider, threads, pin_threads };
-                        Network::load(&card, &settings)
-                    } else {
-                        Network::with(&card, execution, false)
-                    };
-                    let network = network.with_context(|| execution.to_string())?;
-                    contenders.push(Contender {
-                        pipeline: Pipeline::new(network),
-                        outputs,
-                        wanted,
-                        statistics: StageStatistics::default(),
-                    });
-                }
+                // Run after run the threads stay awake: they need no places of their own.
+                let settings = ModelSettings {
+                    model: args.model.clone(),
+                    precision,
+                    provider,
+                    threads,
+                    pin_threads: false,
+                };
+                let network = Network::load(&card, &settings)
+                    .with_context(|| Execution { provider, precision, threads }.to_string())?;
+                contenders.push(Contender { pipeline: Pipeline::new(network), asked: asked() });
             }
         }
     }
     Ok(contenders)
 }
 
-fn record(contender: &Contender, args: &BenchArgs) -> serde_json::Result<Record> {
-    let percentiles = contender.statistics.percentiles();
+fn record(pipeline: &Pipeline, asked: &Asked, args: &BenchArgs) -> serde_json::Result<Record> {
+    let percentiles = asked.statistics.percentiles();
     let total = percentiles.iter().find(|(name, _)| *name == "total").map_or(0.0, |(_, p)| p.p50);
-    let network = contender.pipeline.network();
+    let network = pipeline.network();
     Ok(Record {
         model: network.card().manifest.name.clone(),
         execution: network.execution(),
-        outputs: contender.outputs,
+        outputs: asked.outputs,
         width: args.width,
         height: args.height,
         frames: args.frames,

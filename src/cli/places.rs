@@ -150,10 +150,32 @@ pub(super) fn load(path: &Path, pipeline: &Pipeline) -> anyhow::Result<Keeper> {
     Ok(Keeper::new(load_memory(path, pipeline)?, Motion::Anywhere))
 }
 
-/// A picture file's descriptors.
-fn describe(file: &Path, pipeline: &mut Pipeline, wanted: Wanted) -> anyhow::Result<FrameResult> {
-    let bytes = std::fs::read(file)?;
-    Ok(pipeline.process(Frame::Compressed(&bytes), wanted, &CameraSettings::default())?)
+/// Gives the descriptors of each picture file to `take`; those that fail are named and the others
+/// done.
+///
+/// # Errors
+/// Those of `take`.
+fn describe_each(
+    files: &[PathBuf],
+    pipeline: &mut Pipeline,
+    wanted: Wanted,
+    mut take: impl FnMut(&Path, FrameResult) -> anyhow::Result<()>,
+) -> anyhow::Result<Outcome> {
+    let mut describe = |file: &Path| -> anyhow::Result<FrameResult> {
+        let bytes = std::fs::read(file)?;
+        Ok(pipeline.process(Frame::Compressed(&bytes), wanted, &CameraSettings::default())?)
+    };
+    let mut outcome = Outcome::Done;
+    for file in files {
+        match describe(file) {
+            Ok(result) => take(file, result)?,
+            Err(error) => {
+                eprintln!("{}: {error:#}", file.display());
+                outcome = Outcome::SomeFailed;
+            }
+        }
+    }
+    Ok(outcome)
 }
 
 fn learn(
@@ -172,26 +194,17 @@ fn learn(
     let most_views = PlaceSettings::default().max_views;
     let mut keeper = Keeper::new(memory, Motion::Anywhere);
     let kind = if is_label { Kind::Label } else { Kind::Place };
-    let mut outcome = Outcome::Done;
     let wanted =
         Wanted { embedding: !is_label, taught: is_label, picture: true, ..Wanted::default() };
-    for file in files {
-        let result = match describe(file, &mut pipeline, wanted) {
-            Ok(result) => result,
-            Err(error) => {
-                eprintln!("{}: {error:#}", file.display());
-                outcome = Outcome::SomeFailed;
-                continue;
-            }
-        };
+    let outcome = describe_each(files, &mut pipeline, wanted, |file, result| {
         let thumbnail = result.picture.as_ref().map(overlay::thumbnail).transpose()?;
         let view =
             View { taught_s: now_s(), thumbnail: thumbnail.unwrap_or_default(), ..View::default() };
         let vector = if is_label { &result.taught_embedding } else { &result.embedding };
-        let Some(vector) = vector else { continue };
+        let Some(vector) = vector else { return Ok(()) };
         let lesson = keeper.teach(kind, name, vector, view, most_views);
-        print_line(&format!("{}: {lesson}", file.display()))?;
-    }
+        print_line(&format!("{}: {lesson}", file.display()))
+    })?;
     place::write(path, &keeper.memory().to_bytes()?)?;
     let gallery = keeper.memory().gallery(kind);
     print_line(&format!("{name}: {} views in {}", gallery.count(name), path.display()))?;
@@ -235,18 +248,9 @@ fn query(
         eprintln!("{}: nothing was taught yet", path.display());
     }
     let mut keeper = Keeper::new(memory, Motion::Anywhere);
-    let mut outcome = Outcome::Done;
     let wanted = Wanted { embedding: true, ..Wanted::default() };
-    for file in files {
-        let result = match describe(file, &mut pipeline, wanted) {
-            Ok(result) => result,
-            Err(error) => {
-                eprintln!("{}: {error:#}", file.display());
-                outcome = Outcome::SomeFailed;
-                continue;
-            }
-        };
-        let Some(vector) = result.embedding else { continue };
+    describe_each(files, &mut pipeline, wanted, |file, result| {
+        let Some(vector) = result.embedding else { return Ok(()) };
         let matches = keeper.place(0, &vector, 0.0);
         let nearest = matches.iter().max_by(|a, b| a.similarity.total_cmp(&b.similarity));
         let names = keeper.memory().places.names();
@@ -255,16 +259,14 @@ fn query(
         let place: Vec<NameRecord> =
             keeper.names(&matches).into_iter().map(NameRecord::from).collect();
         if is_json {
-            print_line(&serde_json::to_string(&QueryRecord { file, place, nearest })?)?;
-            continue;
+            return print_line(&serde_json::to_string(&QueryRecord { file, place, nearest })?);
         }
         let found: Vec<String> =
             place.iter().map(|p| format!("{} {:.0} %", p.class_id, 100.0 * p.score)).collect();
         let found = if found.is_empty() { "nowhere known".to_owned() } else { found.join(", ") };
         let nearest = nearest.map(|n| format!(" (most like {}, {:.2})", n.name, n.similarity));
-        print_line(&format!("{}: {found}{}", file.display(), nearest.unwrap_or_default()))?;
-    }
-    Ok(outcome)
+        print_line(&format!("{}: {found}{}", file.display(), nearest.unwrap_or_default()))
+    })
 }
 
 impl From<crate::result::Label> for NameRecord {

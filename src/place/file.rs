@@ -6,7 +6,6 @@
 //! Integers are little-endian. It is written beside and renamed, so that a crash at any byte leaves
 //! the old file or the new one.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::gallery::Gallery;
 use super::recognition::Kind;
 use crate::manifest::Card;
+use crate::whole_file;
 
 const MAGIC: &[u8; 8] = b"SQNPLACE";
 const VERSION: u32 = 1;
@@ -240,24 +240,12 @@ impl Memory {
     }
 }
 
-/// Writes a file whole or not at all.
+/// Writes the file of what was taught, whole or not at all.
 ///
 /// # Errors
 /// [`FileError::Io`].
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let write = || -> std::io::Result<()> {
-        std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        std::fs::File::open(folder)?.sync_all()
-    };
-    write().map_err(|reason| FileError::Io { path: path.to_owned(), reason })
+    whole_file::write(path, bytes).map_err(|reason| FileError::Io { path: path.to_owned(), reason })
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -23,7 +23,7 @@ use crate::timing::Stopwatch;
 
 pub use graph::GraphError;
 use placement::Placement;
-pub use tuning::Execution;
+pub use tuning::{Execution, default_threads};
 
 /// Why a network cannot be loaded or run.
 #[derive(Debug, Error)]
@@ -124,7 +124,7 @@ impl Network {
     /// # Errors
     /// [`NetworkError`] that says which file, what was found and what is expected.
     pub fn load(card: &Arc<Card>, settings: &ModelSettings) -> Result<Self, NetworkError> {
-        let threads = [tuning::default_threads(processors())];
+        let threads = [default_threads()];
         let open = tuning::candidates(&card.manifest, settings, &[Provider::Cpu], &threads);
         tuning::fastest(card, &open, settings.pin_threads)
     }
@@ -143,7 +143,7 @@ impl Network {
         memory: &Path,
         instead: Option<Execution>,
     ) -> Result<Self, NetworkError> {
-        let most = tuning::default_threads(processors());
+        let most = default_threads();
         let threads: Vec<usize> = [1, 2, 4].into_iter().filter(|count| *count <= most).collect();
         let open = tuning::candidates(&card.manifest, settings, &providers()?, &threads);
         let with = |execution| Self::with(card, execution, settings.pin_threads);
@@ -401,7 +401,7 @@ pub fn providers() -> Result<Vec<Provider>, NetworkError> {
 }
 
 /// Processors that this process may use.
-pub fn processors() -> usize {
+fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 

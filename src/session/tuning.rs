@@ -5,7 +5,6 @@
 //! provider that a runtime offers may be worse than none. None of it can be told beforehand.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +12,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Network, NetworkError};
-use crate::manifest::{Card, Manifest};
+use super::{Network, NetworkError, processors};
+use crate::manifest::{Card, Manifest, hexadecimal};
 use crate::settings::{ModelSettings, Precision, Provider};
+use crate::whole_file;
 
 /// Runs of each contender in a comparison; they take turns, and medians are compared.
 const RUNS: usize = 9;
@@ -45,8 +45,8 @@ impl std::fmt::Display for Execution {
 }
 
 /// Threads where nobody asks for a number and nothing is measured.
-pub fn default_threads(processors: usize) -> usize {
-    processors.clamp(1, MOST_THREADS)
+pub fn default_threads() -> usize {
+    processors().clamp(1, MOST_THREADS)
 }
 
 /// What the settings leave open, the cheapest first. `offered` are the providers of the runtime;
@@ -173,10 +173,8 @@ pub fn key(manifest: &Manifest, candidates: &[Execution], runtime: &str) -> Stri
     for candidate in candidates {
         digest.update(candidate.to_string());
     }
-    let digest = digest.finalize();
-    let short: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    let count = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{} x{count}, {}, {short}", processor_name(), manifest.name)
+    let short = hexadecimal(&digest.finalize()[..8]);
+    format!("{} x{}, {}, {short}", processor_name(), processors(), manifest.name)
 }
 
 fn processor_line(starts: &str) -> Option<String> {
@@ -214,14 +212,9 @@ pub fn remember(path: &Path, key: &str, fastest: Execution) -> std::io::Result<(
     let mut memory = read(path);
     memory.version = VERSION;
     memory.fastest.insert(key.to_owned(), fastest);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    serde_json::to_writer_pretty(&mut file, &memory)?;
-    file.write_all(b"\n")?;
-    file.persist(path)?;
-    Ok(())
+    let mut text = serde_json::to_string_pretty(&memory)?;
+    text.push('\n');
+    whole_file::write(path, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use super::page::Exhibit;
 use super::source::QueuedFrame;
 use crate::bag::seconds;
 use crate::decode::Decoder;
+use crate::geometry::Size;
 use crate::overlay;
-use crate::result::{FrameResult, Picture};
+use crate::result::FrameResult;
 
 /// Pictures of each kind.
 const COUNT: usize = 6;
@@ -44,7 +45,9 @@ impl Exhibits {
         // Few frames come here, so the picture is unpacked anew instead of being kept of each.
         let Ok(frame) = queued.frame(is_compressed) else { return };
         let Ok(pixels) = self.decoder.decode(frame) else { return };
-        let Ok(jpeg) = overlay::to_jpeg(&thumbnail(pixels.to_picture()), QUALITY) else { return };
+        let picture = pixels.to_picture();
+        let small = overlay::shrink(&picture, Size::new(WIDTH, u32::MAX));
+        let Ok(jpeg) = overlay::to_jpeg(&small, QUALITY) else { return };
         let label = result.labels.as_ref().and_then(|labels| labels.first());
         let name = label.map(|label| format!(" {}", label.name)).unwrap_or_default();
         let message = &queued.message;
@@ -77,19 +80,4 @@ fn insert(
     let at = kept.partition_point(|(other, _)| order(*other, certainty).is_le());
     kept.insert(at, (certainty, exhibit));
     kept.truncate(COUNT);
-}
-
-fn thumbnail(picture: Picture) -> Picture {
-    let size = picture.size;
-    if size.width <= WIDTH {
-        return picture;
-    }
-    let height = (size.height * WIDTH / size.width).max(1);
-    match image::RgbImage::from_raw(size.width, size.height, picture.rgb) {
-        Some(whole) => {
-            let small = image::imageops::thumbnail(&whole, WIDTH, height);
-            Picture { size: crate::geometry::Size::new(WIDTH, height), rgb: small.into_raw() }
-        }
-        None => Picture { size: crate::geometry::Size::new(1, 1), rgb: vec![0; 3] },
-    }
 }
