@@ -20,6 +20,7 @@ mod names;
 mod output;
 mod parameter_services;
 mod place_file;
+mod place_requests;
 mod places;
 mod pose;
 mod worker;
@@ -122,7 +123,7 @@ pub fn run() -> anyhow::Result<()> {
         parameter_services::serve(&mut node, store, models.clone(), clock.clone(), on_change)?;
     let (place_report, pose) = (Arc::new(ArcSwap::default()), PoseSlot::default());
     let places = {
-        let requests = places::serve(&mut node, &mailboxes)?;
+        let requests = place_requests::serve(&mut node, &mailboxes)?;
         let mailboxes = mailboxes.clone();
         let file = PlaceFile::start(places_path, move || mailboxes.wake())?;
         Places::new(requests, file, pose.clone(), place_report.clone())

@@ -1,27 +1,22 @@
 //! Places and the user's own labels, taught and recognised while frames flow.
 //!
 //! ```text
-//! learn_place, learn_label, forget_*, services --Request--> Places --Task--> file
-//!                          bounded queue             owns the keeper
+//! requests --Request--> Places --Task--> file
+//!        bounded queue  owns the keeper
 //! ```
 //! [`Places`] lives on the inference thread, which asks it once a turn for what came in and once a
 //! frame for what to learn and to recognise.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use futures::StreamExt;
-use r2r::std_msgs::msg::String as StringMessage;
-use r2r::std_srvs::srv::Trigger;
-use r2r::{Node, QosProfile, ServiceRequest};
 
-use super::camera::Arrival;
 use super::diagnostics::CameraState;
-use super::mailbox::Mailboxes;
-use super::place_file::{Event, PlaceFile, Reply};
+use super::place_file::{Event, PlaceFile};
+use super::place_requests::{MOST_WAITING, PATIENCE, Request};
 use super::pose::PoseSlot;
 use crate::manifest::Card;
 use crate::overlay;
@@ -29,21 +24,8 @@ use crate::place::{Keeper, Kind, Lesson, Memory, Motion, PoseEstimate, View};
 use crate::result::{FrameResult, Wanted};
 use crate::settings::{LabelSettings, PlaceSettings, Settings};
 
-/// How long a lesson waits for a frame to teach.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Requests that may wait for the inference thread, and lessons that may wait for a frame.
-const MOST_WAITING: usize = 64;
 /// A pose older than this is said to be old.
 const OLD_POSE: Duration = Duration::from_secs(10);
-
-/// What a user asks for.
-#[derive(Debug)]
-enum Request {
-    Learn(Kind, String),
-    Forget(Kind, String),
-    Clear(Kind, Reply),
-    Save(Reply),
-}
 
 /// What diagnostics say of places.
 #[derive(Debug, Default)]
@@ -92,9 +74,9 @@ pub struct Places {
 }
 
 impl Places {
-    /// For a node whose requests come through [`serve`].
+    /// For a node whose requests come through [`serve`](super::place_requests::serve).
     pub fn new(
-        requests: Requests,
+        requests: Receiver<Request>,
         file: PlaceFile,
         pose: PoseSlot,
         report: Arc<ArcSwap<PlaceReport>>,
@@ -105,7 +87,7 @@ impl Places {
             model: String::new(),
             class_count: 0,
             cameras: BTreeMap::new(),
-            requests: requests.0,
+            requests,
             pending: Vec::new(),
             file,
             is_dirty: false,
@@ -433,98 +415,4 @@ impl Places {
         let memory = self.keeper.as_ref().map(|keeper| keeper.memory().clone());
         self.file.finish(memory.filter(|_| self.is_dirty && !self.is_unusable));
     }
-}
-
-/// The end of the queue of requests that [`Places`] reads.
-pub struct Requests(Receiver<Request>);
-
-/// Subscribes to what teaches and forgets, and serves what saves and clears, below `~/`. Runs on
-/// the current tokio runtime.
-///
-/// # Errors
-/// rcl's.
-pub fn serve(node: &mut Node, mailboxes: &Arc<Mailboxes<Arrival>>) -> r2r::Result<Requests> {
-    let (sender, receiver) = sync_channel(MOST_WAITING);
-    let queue = Queue { sender, mailboxes: mailboxes.clone() };
-    listen(node, "learn_place", &queue, |name| Request::Learn(Kind::Place, name))?;
-    listen(node, "learn_label", &queue, |name| Request::Learn(Kind::Label, name))?;
-    listen(node, "forget_place", &queue, |name| Request::Forget(Kind::Place, name))?;
-    listen(node, "forget_label", &queue, |name| Request::Forget(Kind::Label, name))?;
-    answer(node, "save_places", &queue, Request::Save)?;
-    answer(node, "clear_places", &queue, |reply| Request::Clear(Kind::Place, reply))?;
-    answer(node, "clear_labels", &queue, |reply| Request::Clear(Kind::Label, reply))?;
-    Ok(Requests(receiver))
-}
-
-/// The way of requests to the inference thread.
-#[derive(Clone)]
-struct Queue {
-    sender: SyncSender<Request>,
-    mailboxes: Arc<Mailboxes<Arrival>>,
-}
-
-impl Queue {
-    /// Gives whether there was room.
-    fn put(&self, request: Request) -> bool {
-        let has_room = self.sender.try_send(request).is_ok();
-        self.mailboxes.wake();
-        has_room
-    }
-}
-
-fn listen(
-    node: &mut Node,
-    topic: &'static str,
-    queue: &Queue,
-    request: fn(String) -> Request,
-) -> r2r::Result<()> {
-    let qos = QosProfile::default().keep_last(10).reliable();
-    let mut names = node.subscribe::<StringMessage>(&format!("~/{topic}"), qos)?;
-    let queue = queue.clone();
-    tokio::spawn(async move {
-        while let Some(StringMessage { data }) = names.next().await {
-            let name = data.trim();
-            if name.is_empty() {
-                tracing::warn!("{topic}: the name is empty");
-            } else if !queue.put(request(name.to_owned())) {
-                tracing::warn!(
-                    "{topic} {name}: {MOST_WAITING} requests wait already, it is refused"
-                );
-            }
-            // When no frame comes in time, that has to be noticed.
-            let mailboxes = queue.mailboxes.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(PATIENCE).await;
-                mailboxes.wake();
-            });
-        }
-    });
-    Ok(())
-}
-
-fn answer(
-    node: &mut Node,
-    name: &'static str,
-    queue: &Queue,
-    request: fn(Reply) -> Request,
-) -> r2r::Result<()> {
-    let mut calls =
-        node.create_service::<Trigger::Service>(&format!("~/{name}"), QosProfile::default())?;
-    let queue = queue.clone();
-    tokio::spawn(async move {
-        while let Some(call) = calls.next().await {
-            let call: ServiceRequest<Trigger::Service> = call;
-            let (reply, replied) = tokio::sync::oneshot::channel();
-            queue.put(request(reply));
-            let result = replied.await.unwrap_or_else(|_| Err("the node is busy".to_owned()));
-            let (success, message) = match result {
-                Ok(message) => (true, message),
-                Err(message) => (false, message),
-            };
-            if let Err(error) = call.respond(Trigger::Response { success, message }) {
-                tracing::warn!("{name} could not answer: {error}");
-            }
-        }
-    });
-    Ok(())
 }
