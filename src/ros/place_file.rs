@@ -75,6 +75,12 @@ impl PlaceFile {
         let _ = self.tasks.send(Task::Open(Box::new(empty)));
     }
 
+    /// Has the memory written whatever else there is to do; waits for room in the queue.
+    pub fn write_surely(&self, memory: Arc<Memory>) {
+        // At a change of the model and at the end only.
+        let _ = self.tasks.send(Task::Write(memory, None));
+    }
+
     /// Has the memory written; `false` while the thread has too much to do.
     pub fn write(&self, memory: Arc<Memory>) -> bool {
         self.tasks.try_send(Task::Write(memory, None)).is_ok()
@@ -99,11 +105,8 @@ impl PlaceFile {
         self.events.try_recv().ok()
     }
 
-    /// Writes a last time if there is something to write, and waits for the thread.
-    pub fn finish(self, memory: Option<Arc<Memory>>) {
-        if let Some(memory) = memory {
-            let _ = self.tasks.send(Task::Write(memory, None));
-        }
+    /// Waits until all is done.
+    pub fn finish(self) {
         drop(self.tasks);
         if self.thread.join().is_err() {
             tracing::error!("the thread that writes {} panicked", self.path.display());

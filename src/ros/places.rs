@@ -65,6 +65,8 @@ pub struct Places {
     file: PlaceFile,
     is_dirty: bool,
     is_writing: bool,
+    /// Whether the last writing failed: it is tried again with the next lesson, and at the end.
+    has_failed: bool,
     trouble: Option<String>,
     /// Whether the file must not be written over.
     is_unusable: bool,
@@ -92,6 +94,7 @@ impl Places {
             file,
             is_dirty: false,
             is_writing: false,
+            has_failed: false,
             trouble: None,
             is_unusable: false,
             pose,
@@ -125,11 +128,10 @@ impl Places {
             // The same network, run in another way.
             return;
         }
-        if let (Some(keeper), true) = (&self.keeper, self.is_dirty) {
-            self.file.write(keeper.memory().clone());
-        }
+        self.save_the_rest();
         self.keeper = None;
         self.is_dirty = false;
+        self.has_failed = false;
         self.is_unusable = false;
         self.trouble = None;
         self.cameras.values_mut().for_each(|camera| camera.announced = None);
@@ -179,6 +181,7 @@ impl Places {
             }
             Event::Written(result) => {
                 self.is_writing = false;
+                self.has_failed = result.is_err();
                 match result {
                     Ok(()) => self.trouble = None,
                     Err(reason) => {
@@ -412,7 +415,15 @@ impl Places {
 
     /// Saves what is not saved yet.
     pub fn finish(self) {
-        let memory = self.keeper.as_ref().map(|keeper| keeper.memory().clone());
-        self.file.finish(memory.filter(|_| self.is_dirty && !self.is_unusable));
+        self.save_the_rest();
+        self.file.finish();
+    }
+
+    fn save_the_rest(&self) {
+        if let (Some(keeper), true) = (&self.keeper, self.is_dirty || self.has_failed)
+            && !self.is_unusable
+        {
+            self.file.write_surely(keeper.memory().clone());
+        }
     }
 }

@@ -155,6 +155,19 @@ def test_a_file_that_cannot_be_written_is_said(start, peer, tmp_path):
     assert best(robot.show("coffee", robot.places)) == "kitchen", "the node goes on"
 
 
+def test_what_could_not_be_saved_is_tried_once_more_at_the_end(start, peer, tmp_path):
+    file = tmp_path / "folder" / "places.bin"
+    process = start(settings(tmp_path, **{"places.file": str(file)}))
+    robot = Robot(peer, process)
+    process.wait_for("0 places with 0 views")
+    (tmp_path / "folder").write_text("no folder")
+    robot.teach("coffee", "kitchen")
+    process.wait_for("what was taught cannot be saved")
+    (tmp_path / "folder").unlink()
+    assert process.stop() == 0
+    assert file.exists()
+
+
 def test_the_embedding_is_a_unit_vector(start, peer, tmp_path):
     start(settings(tmp_path))
     embeddings = peer.collect(Float32MultiArray, "/squeezenet/embedding")
