@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import skimage.data
+from make_bag import yuyv
 from PIL import Image as Picture
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
@@ -19,19 +20,6 @@ def message_type(encoding: str) -> type:
 
 def topic(camera: str, encoding: str) -> str:
     return f"/{camera}/image_raw" + ("/compressed" if encoding == "jpeg" else "")
-
-
-def yuyv(rgb: np.ndarray) -> np.ndarray:
-    """BT.601, limited range, one U and V for two pixels."""
-    r, g, b = (rgb[:, :, channel].astype(np.float32) for channel in range(3))
-    y = 16 + 0.2568 * r + 0.5041 * g + 0.0979 * b
-    u = 128 - 0.1482 * r - 0.2910 * g + 0.4392 * b
-    v = 128 + 0.4392 * r - 0.3678 * g - 0.0714 * b
-    packed = np.empty((*rgb.shape[:2], 2), np.uint8)
-    packed[:, :, 0] = y.round()
-    packed[:, 0::2, 1] = ((u[:, 0::2] + u[:, 1::2]) / 2).round()
-    packed[:, 1::2, 1] = ((v[:, 0::2] + v[:, 1::2]) / 2).round()
-    return packed
 
 
 def image_message(name: str, width: int, height: int, encoding: str) -> Image | CompressedImage:

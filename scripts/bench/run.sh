@@ -15,7 +15,7 @@ if ! cmp -s "$here/requirements.txt" "$bench/installed.txt"; then
     python -m pip install --quiet --no-deps --target "$packages" -r "$here/requirements.txt"
     cp "$here/requirements.txt" "$bench/installed.txt"
 fi
-export PYTHONPATH="${PYTHONPATH:+$PYTHONPATH:}$packages" PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH="${PYTHONPATH:+$PYTHONPATH:}$packages:$root/scripts" PYTHONDONTWRITEBYTECODE=1
 script=$1
 shift
 exec python "$here/$script" "$@"
