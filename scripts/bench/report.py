@@ -456,8 +456,8 @@ def plot(node: Results, path: Path) -> None:
 
 INTRODUCTION = """# Benchmarks
 
-Made by `make bench`; every figure is of one run of it, none is written by hand. The raw results are
-JSON lines in `.deps/bench/results`.
+Made by `make bench` or by its parts, with as many rounds as each section says; no figure is written by
+hand. The raw results are JSON lines in `.deps/bench/results`.
 
 | command | what it measures | about |
 | --- | --- | --- |
