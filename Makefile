@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing beforehand but cargo, Python with venv, and a C compiler.
-.PHONY: setup build install demo test lint clean bench bench-node bench-python bench-engines bench-stages bench-reload bench-report
+.PHONY: setup build install demo test lint clean bench bench-node bench-python bench-engines bench-stages bench-reload bench-replay bench-report
 
 setup:
 	@bash scripts/setup.sh
@@ -39,6 +39,9 @@ bench-stages: setup
 
 bench-reload: install
 	@bash scripts/bench/run.sh reload.py $(BENCH)
+
+bench-replay: install
+	@bash scripts/bench/run.sh replay.py $(BENCH)
 
 bench-report: setup
 	@bash scripts/bench/run.sh report.py $(BENCH)

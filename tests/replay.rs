@@ -86,22 +86,29 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn two_runs_give_the_same_bytes_over_one_and_two_threads() {
+fn runs_give_the_same_bytes_over_any_threads_and_jobs() {
     let folder = tempfile::tempdir().unwrap();
     let input = bag(folder.path(), 5);
     let mut runs = Vec::new();
-    for threads in ["1", "2"] {
-        let out = folder.path().join(format!("out{threads}.mcap"));
-        let arguments =
-            ["replay", text(&input), "--out", text(&out), "--threads", threads, "--copy"];
+    for (threads, jobs, told) in [
+        ("1", None, "1 frame at once on 1 thread each"),
+        ("2", None, "2 frames at once on 1 thread each"),
+        ("2", Some("1"), "1 frame at once on 2 threads each"),
+        ("1", Some("3"), "3 frames at once on 1 thread each"),
+    ] {
+        let out = folder.path().join(format!("out{}.mcap", runs.len()));
+        let mut arguments =
+            vec!["replay", text(&input), "--out", text(&out), "--threads", threads, "--copy"];
+        arguments.extend(jobs.iter().flat_map(|jobs| ["--jobs", jobs]));
         let Some((code, stdout, stderr)) = run(&arguments) else { return };
+        assert!(stdout.contains(told), "{stdout}");
         assert_eq!(code, 0, "{stderr}");
         assert!(stdout.contains("5 frames with squeezenet1_1_street"), "{stdout}");
         let mut all = messages(&out);
         all.retain(|message| &*message.topic != "/squeezenet/timing");
         runs.push(all);
     }
-    assert_eq!(runs[0], runs[1]);
+    assert!(runs.iter().all(|run| *run == runs[0]));
     let on = |topic: &str| runs[0].iter().filter(|message| &*message.topic == topic).count();
     assert_eq!((on("/squeezenet/labels"), on("/front/image_raw")), (5, 5));
     let labels = runs[0].iter().find(|message| &*message.topic == "/squeezenet/labels").unwrap();
@@ -252,5 +259,6 @@ fn truth_in_the_bag_is_scored_and_reports_are_merged() {
     let merged: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((&merged["frames"], &merged["truth"]["labelled"]), (&4.into(), &4.into()));
     let (code, stdout, _) = run(&["replay", text(&path), "--budget", "p50_ms=0.001"]).unwrap();
+    assert!(stdout.contains("1 frame at once"), "a budget is of single frames: {stdout}");
     assert!(code == 1 && stdout.contains("over budget  total p50"), "{stdout}");
 }

@@ -2,7 +2,7 @@
 # Every benchmark with the given options, then docs/benchmarks.md; `make bench` runs this.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for script in node.py against_python.py engines.py reload.py; do
+for script in node.py against_python.py engines.py reload.py replay.py; do
     started=$SECONDS
     printf '\033[1m==> %s\033[0m\n' "$script $*"
     bash "$here/run.sh" "$script" "$@"

@@ -14,7 +14,7 @@ RESULTS = ROOT / ".deps" / "bench" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 COMMANDS = {
     "node": "make bench-node", "python": "make bench-python", "engines": "make bench-engines",
-    "reload": "make bench-reload",
+    "reload": "make bench-reload", "replay": "make bench-replay",
 }
 CASE = ["precision", "outputs", "width", "height", "encoding", "cameras", "rate", "reliability"]
 PLAIN = {"width": 640, "height": 480, "encoding": "bgr8", "cameras": 1, "reliability": "best_effort"}
@@ -146,7 +146,7 @@ def verdict(values: list[tuple[str, float]], is_reached, digits: int = 2) -> lis
     return ["; ".join(f"{name} {value:.{digits}f}" for name, value in known), word]
 
 
-def targets_section(node: Results, python: Results) -> str:
+def targets_section(node: Results, python: Results, replay: Results) -> str:
     both = ["labels", "mask"]
     runs = grouped(node.of("run", outputs=both, **PLAIN), CASE)
     calm = [row for row in runs if row["rate"] in (5.0, 30.0)]
@@ -170,6 +170,10 @@ def targets_section(node: Results, python: Results) -> str:
     ]
     ratios = [(label, ratio) for label, ratio in python_ratios(python) if label.startswith("640x480 bgr8")]
     ratios = [(label.removeprefix("640x480 bgr8 "), ratio) for label, ratio in ratios]
+    shares = [
+        (f"{row['precision']} {row['encoding']}", row["share"])
+        for row in grouped(replay.of("turn"), ["precision", "encoding"])
+    ]
     cpu = [(label, ratio["cpu_ms_per_frame"]) for label, ratio in ratios]
     p99 = [(label, ratio["age_p99"]) for label, ratio in ratios]
     rows = [
@@ -180,6 +184,7 @@ def targets_section(node: Results, python: Results) -> str:
         ["Python node over node, processor a frame", "at least 3", *verdict(cpu, lambda v: v >= 3)],
         ["Python node over node, age p99", "at least 2", *verdict(p99, lambda v: v >= 2)],
         ["Four cameras at 30 Hz, farthest from the mean, %", "at most 10", *verdict(fair, lambda v: v <= 10, 0)],
+        ["Replay over bare loop, frames a second", "at least 0.9", *verdict(shares, lambda v: v >= 0.9)],
     ]
     return table(["what", "target", "measured", "reached"], rows) + (
         "\n\nWithout another word: both heads, 640x480 bgr8, one camera. \\* More frames came than the processor"
@@ -389,6 +394,26 @@ def reload_section(reload: Results) -> str:
     return "\n\n".join([*lines, table(list(columns.values()), rows)])
 
 
+def replay_section(replay: Results) -> str:
+    rows = [
+        [
+            row["precision"], row["encoding"], row["bare_frames_per_s"], row["frames_per_s"], row["share"],
+            row["one_share"], row["cpu_ms_per_frame"], round(row["most_mb"]), row["runs"],
+        ]
+        for row in grouped(replay.of("turn"), ["precision", "encoding"])
+    ]
+    head = [
+        "precision", "pictures", "bare loop, frames/s", "replay, frames/s", "replay / bare", "one frame at once / bare",
+        "CPU ms a frame", "most MB", "runs",
+    ]
+    long = [[int(row["frames"]), row["frames_per_s"], round(row["most_mb"])] for row in replay.of("long")]
+    return "\n\n".join([
+        "Bags of 640x480 pictures, both heads, as many threads; the bare loop runs before and after each replay.",
+        table(head, rows),
+        "A long bag of JPEG pictures:", table(["frames", "frames/s", "most MB"], long),
+    ])
+
+
 def criterion_section(folder: Path) -> str:
     """Medians that `cargo bench` left behind, with what they are worth against the slowest of their group."""
     rows = []
@@ -461,12 +486,13 @@ hand. The raw results are JSON lines in `.deps/bench/results`.
 
 | command | what it measures | about |
 | --- | --- | --- |
-| `make bench` | all of the following, then this page | 25 min |
+| `make bench` | all of the following, then this page | 35 min |
 | `make bench-node` | the node over DDS against the bare session | 15 min |
 | `make bench-python` | the node against the same work in Python | 5 min |
 | `make bench-engines` | inference engines on the same files | 4 min |
 | `make bench-stages` | each stage alone, against the obvious alternative (criterion) | 2 min |
 | `make bench-reload` | saved parameters and model swaps in a running stream | 1 min |
+| `make bench-replay` | `replay` against a loop of the bare session, and over 10,000 frames | 10 min |
 | `make bench-report` | this page anew from the newest results | |
 
 `make bench BENCH='--quick'` runs a part of each once, to see that it works, and leaves this page alone;
@@ -498,8 +524,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args, _ = parser.parse_known_args()
     args.out = args.out or (RESULTS.parent / PAGE.name if args.quick else PAGE)
-    node, python, engines, reload = (Results(name, args.results, args.quick) for name in COMMANDS)
-    sections: list[tuple[str, Results | None, str]] = [("Targets", None, targets_section(node, python))]
+    node, python, engines, reload, replay = (Results(name, args.results, args.quick) for name in COMMANDS)
+    sections: list[tuple[str, Results | None, str]] = [("Targets", None, targets_section(node, python, replay))]
     if node.head:
         picture = args.out.parent / "benchmarks" / "growth.svg"
         plot(node, picture)
@@ -515,8 +541,9 @@ def main() -> None:
         ("Engines", engines, engines_section(engines) if engines.head else ""),
         ("Stages", None, criterion_section(ROOT / "target" / "criterion") or "Not measured yet: `make bench-stages`."),
         ("Reloading", reload, reload_section(reload) if reload.head else ""),
+        ("Replay", replay, replay_section(replay) if replay.head else ""),
     ]
-    text = INTRODUCTION + "\n" + machine_section([node, python, engines, reload]) + "\n"
+    text = INTRODUCTION + "\n" + machine_section([node, python, engines, reload, replay]) + "\n"
     for title, results, body in sections:
         made = f"{results.made()}\n\n" if results else ""
         text += f"\n## {title}\n\n{made}{body}".rstrip() + "\n"

@@ -8,7 +8,9 @@ pub(super) mod page;
 pub(super) mod record;
 mod source;
 mod truth;
+mod workers;
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -24,12 +26,14 @@ use self::output::Output;
 use self::record::{Percentiles, Recorder, Report};
 use self::source::{Camera, Choice, FrameFailure, Item, QueuedFrame};
 use self::truth::Truth;
+use self::workers::{Answered, Asked, Pending, Workers};
 use super::{ModelOptions, Outcome, places, print_line};
-use crate::bag::{Bag, seconds};
+use crate::bag::{Bag, Message, seconds};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::place::Keeper;
 use crate::result::{FrameResult, Wanted};
-use crate::settings::{CameraSettings, Settings};
+use crate::session::{Network, default_threads};
+use crate::settings::{Provider, Settings};
 use crate::timing::{Stopwatch, milliseconds};
 
 /// Arguments of `replay`.
@@ -96,6 +100,10 @@ pub struct ReplayArgs {
     /// One JSON object a line and frame
     #[arg(long)]
     json: bool,
+    /// Frames at once, each on its share of the threads; without, as many as threads, or one where a
+    /// budget is set or the provider is not cpu: its times are those of the node
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: Option<u16>,
     #[command(flatten)]
     model: ModelOptions,
 }
@@ -158,9 +166,9 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     let bag = Bag::open(&args.bag)?;
     let cameras = source::cameras(&bag, &args.topics)?;
     let choice = choice(args, &bag)?;
-    let pipeline = args.model.pipeline()?;
+    let pipelines = pipelines(args)?;
     let stop = stop_on_interrupt()?;
-    let mut replay = Replay::new(args, &bag, &cameras, pipeline)?;
+    let mut replay = Replay::new(args, &bag, &cameras, pipelines)?;
     for problem in bag.problems() {
         replay.fail(problem.to_string());
     }
@@ -178,19 +186,32 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
         bar.inc(u64::from(matches!(item, Item::Frame(_))));
         replay.take(item)?;
     }
+    replay.settle(0)?;
     replay.report.seconds = watch.lap().as_secs_f64();
     bar.finish_and_clear();
     replay.finish(args)
 }
 
+/// What other topics' messages may take in memory while they wait for the frames before them.
+const MAX_WAITING_BYTES: usize = 256 << 20;
+
+/// What was read and is not done with, in the order of the bag.
+enum Waiting {
+    Frame(Pending),
+    Other(Message),
+    Problem(String),
+}
+
 /// A replay under way.
 struct Replay {
-    pipeline: Pipeline,
+    workers: Workers,
+    waiting: VecDeque<Waiting>,
+    frames_waiting: usize,
+    bytes_waiting: usize,
     keeper: Option<Keeper>,
+    classes: usize,
+    asked: Asked,
     smoothing: f64,
-    camera_settings: CameraSettings,
-    wanted: Wanted,
-    cameras: Vec<Camera>,
     output: Option<Output>,
     golden: Option<Golden>,
     golden_writer: Option<GoldenWriter>,
@@ -208,12 +229,13 @@ impl Replay {
         args: &ReplayArgs,
         bag: &Bag,
         cameras: &[Camera],
-        pipeline: Pipeline,
+        pipelines: Vec<Pipeline>,
     ) -> anyhow::Result<Self> {
         let settings = Settings::default();
-        let network = pipeline.network();
-        let manifest = &network.card().manifest;
-        let model = format!("{} ({})", manifest.name, network.execution().precision.name());
+        let pipeline = &pipelines[0];
+        let (card, execution) = (pipeline.network().card(), pipeline.network().execution());
+        let (card, manifest) = (card.clone(), &card.manifest);
+        let model = format!("{} ({})", manifest.name, execution.precision.name());
         let copied: Vec<String> = match args.copy {
             true => bag.topics().iter().map(|topic| topic.name.clone()).collect(),
             false => Vec::new(),
@@ -228,7 +250,7 @@ impl Replay {
             if args.gallery.is_some() && !outputs.iter().any(|name| name == "place") {
                 outputs.push("place".to_owned());
             }
-            Output::create(path, cameras, &outputs, bag, &copied, &settings)
+            Output::create(path, cameras, &outputs, bag, &copied, &settings, (&card, &model))
         });
         let output = output.transpose()?;
         let tolerance = Tolerance { score: args.score_tolerance, iou: args.min_iou };
@@ -242,7 +264,7 @@ impl Replay {
             Truth::open(bag, labels, masks, classes)
         });
         let by_output = output.as_ref().map_or(Wanted::default(), Output::wanted);
-        let keeper = args.gallery.as_ref().map(|path| places::load(path, &pipeline)).transpose()?;
+        let keeper = args.gallery.as_ref().map(|path| places::load(path, pipeline)).transpose()?;
         let wanted = Wanted {
             labels: manifest.classification.is_some(),
             mask: manifest.segmentation.is_some(),
@@ -255,15 +277,24 @@ impl Replay {
             bags: vec![args.bag.display().to_string()],
             topics: cameras.iter().map(|camera| camera.topic.clone()).collect(),
             model,
+            jobs: pipelines.len() as u64,
+            threads: execution.threads as u64,
             ..Report::default()
         };
-        Ok(Self {
-            pipeline,
-            keeper,
-            smoothing: settings.places.smoothing,
-            camera_settings: settings.cameras.values().next().cloned().unwrap_or_default(),
+        let asked = Asked {
             wanted,
+            settings: settings.cameras.values().next().cloned().unwrap_or_default(),
             cameras: cameras.to_vec(),
+        };
+        Ok(Self {
+            workers: Workers::start(pipelines, &asked),
+            waiting: VecDeque::new(),
+            frames_waiting: 0,
+            bytes_waiting: 0,
+            keeper,
+            classes: card.class_names.len(),
+            asked,
+            smoothing: settings.places.smoothing,
             output,
             golden: golden.transpose()?,
             golden_writer: golden_writer.transpose()?,
@@ -292,58 +323,87 @@ impl Replay {
         self.report.fail(reason);
     }
 
+    /// Takes what was read; waits for answers when enough frames are under way.
     fn take(&mut self, item: Item) -> anyhow::Result<()> {
-        match item {
-            Item::Problem(problem) => self.fail(problem.to_string()),
+        let waiting = match item {
+            Item::Problem(problem) => Waiting::Problem(problem.to_string()),
             Item::Other(message) => {
-                if let Some(truth) = &mut self.truth
-                    && let Err(error) = truth.mask(&message)
-                {
-                    let time = seconds(message.log_time);
-                    self.fail(format!("{} at {time}: {error:#}", message.topic));
-                }
-                if let Some(output) = &mut self.output {
-                    output.copy(&message)?;
-                }
+                self.bytes_waiting += message.payload.len();
+                Waiting::Other(message)
             }
             Item::Frame(queued) => {
-                // What cannot be processed is copied too: the copy is of the bag, not of the run.
-                if let Some(output) = &mut self.output {
-                    output.copy(&queued.message)?;
+                self.settle(self.workers.depth() - 1)?;
+                self.frames_waiting += 1;
+                Waiting::Frame(self.workers.submit(queued))
+            }
+        };
+        self.waiting.push_back(waiting);
+        if self.bytes_waiting > MAX_WAITING_BYTES {
+            self.settle(0)?;
+        }
+        Ok(())
+    }
+
+    /// Uses what was read, in its order, until at most so many frames are under way.
+    fn settle(&mut self, frames: usize) -> anyhow::Result<()> {
+        while self.frames_waiting > frames
+            || self.waiting.front().is_some_and(|first| !matches!(first, Waiting::Frame(_)))
+        {
+            match self.waiting.pop_front() {
+                None => break,
+                Some(Waiting::Problem(problem)) => self.fail(problem),
+                Some(Waiting::Other(message)) => {
+                    self.bytes_waiting -= message.payload.len();
+                    self.use_message(&message)?;
                 }
-                match self.process(&queued) {
-                    Ok(result) => self.use_result(&queued, result)?,
-                    Err(FrameFailure::Pipeline(PipelineError::Network(error))) => {
-                        return Err(error.into());
-                    }
-                    Err(error) => {
-                        let bag = self.report.bags.join(", ");
-                        let message = &queued.message;
-                        let (topic, time) = (&message.topic, seconds(message.log_time));
-                        self.fail(format!("{bag}: {topic} at {time}: {error}"));
-                    }
+                Some(Waiting::Frame(pending)) => {
+                    self.frames_waiting -= 1;
+                    let answered = pending.wait()?;
+                    self.use_answer(answered)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn process(&mut self, queued: &QueuedFrame) -> Result<FrameResult, FrameFailure> {
-        let frame = queued.frame(self.cameras[queued.camera].is_compressed)?;
-        let mut result = self.pipeline.process(frame, self.wanted, &self.camera_settings)?;
-        if let Some((_, unpacking)) = queued.unpacked {
-            result.times.decode += unpacking;
+    fn use_message(&mut self, message: &Message) -> anyhow::Result<()> {
+        if let Some(truth) = &mut self.truth
+            && let Err(error) = truth.mask(message)
+        {
+            let time = seconds(message.log_time);
+            self.fail(format!("{} at {time}: {error:#}", message.topic));
         }
-        if let Some(keeper) = &mut self.keeper {
-            let labels = &self.camera_settings.labels;
-            let classes = self.pipeline.network().card().class_names.len();
-            keeper.add_to(&mut result, queued.camera, self.smoothing, labels, classes);
+        if let Some(output) = &mut self.output {
+            output.copy(message)?;
         }
-        Ok(result)
+        Ok(())
+    }
+
+    fn use_answer(&mut self, answered: Answered) -> anyhow::Result<()> {
+        let Answered { queued, result } = answered;
+        // What cannot be processed is copied too: the copy is of the bag, not of the run.
+        if let Some(output) = &mut self.output {
+            output.copy(&queued.message)?;
+        }
+        match result {
+            Ok(result) => self.use_result(&queued, result),
+            Err(FrameFailure::Pipeline(PipelineError::Network(error))) => Err(error.into()),
+            Err(error) => {
+                let bag = self.report.bags.join(", ");
+                let message = &queued.message;
+                let (topic, time) = (&message.topic, seconds(message.log_time));
+                self.fail(format!("{bag}: {topic} at {time}: {error}"));
+                Ok(())
+            }
+        }
     }
 
     fn use_result(&mut self, queued: &QueuedFrame, mut result: FrameResult) -> anyhow::Result<()> {
-        let is_compressed = self.cameras[queued.camera].is_compressed;
+        if let Some(keeper) = &mut self.keeper {
+            let labels = &self.asked.settings.labels;
+            keeper.add_to(&mut result, queued.camera, self.smoothing, labels, self.classes);
+        }
+        let is_compressed = self.asked.cameras[queued.camera].is_compressed;
         let header = queued.header(is_compressed)?;
         let message = &queued.message;
         let certainty = self.recorder.record(message.log_time, &result);
@@ -379,8 +439,7 @@ impl Replay {
             }
         }
         if let Some(output) = &mut self.output {
-            let network = self.pipeline.network();
-            output.write(queued.camera, header, message.log_time, &mut result, network)?;
+            output.write(queued.camera, header, message.log_time, &mut result)?;
         }
         Ok(())
     }
@@ -435,10 +494,11 @@ pub(super) fn write_report(
 pub(super) fn tell(report: &Report, compared: u64, is_json: bool) -> anyhow::Result<()> {
     const SHOWN: usize = 20;
     let mut lines = vec![format!(
-        "{} frames with {} in {:.1} s: {:.1} frames/s, {} failures{}",
+        "{} frames with {} in {:.1} s{}: {:.1} frames/s, {} failures{}",
         report.frames,
         report.model,
         report.seconds,
+        report.at_once().map_or_else(String::new, |text| format!(", {text}")),
         report.frames_per_s,
         report.failed,
         if report.stopped { ", stopped early" } else { "" }
@@ -482,6 +542,24 @@ pub(super) fn tell(report: &Report, compared: u64, is_json: bool) -> anyhow::Res
         }
     }
     Ok(())
+}
+
+/// A pipeline for each frame that is under way at once, all run in the same way.
+fn pipelines(args: &ReplayArgs) -> anyhow::Result<Vec<Pipeline>> {
+    let threads = match args.model.threads {
+        0 => default_threads(),
+        threads => threads,
+    };
+    let is_one = !args.budgets.is_empty() || args.model.provider != Provider::Cpu;
+    let jobs = args.jobs.map_or(if is_one { 1 } else { threads }, usize::from);
+    let options = ModelOptions { threads: (threads / jobs).max(1), ..args.model.clone() };
+    let first = options.pipeline()?;
+    let (card, execution) = (first.network().card().clone(), first.network().execution());
+    let mut all = vec![first];
+    while all.len() < jobs {
+        all.push(Pipeline::new(Network::with(&card, execution, false)?));
+    }
+    Ok(all)
 }
 
 fn choice(args: &ReplayArgs, bag: &Bag) -> anyhow::Result<Choice> {

@@ -1,6 +1,7 @@
 //! What the node would have published, written to a bag under the stamps of the input.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 
@@ -12,10 +13,9 @@ use crate::bag::message::{
 use crate::bag::writer::{BagWriter, TopicId};
 use crate::bag::{Bag, Message};
 use crate::geometry::Size;
-use crate::manifest::Traversability;
+use crate::manifest::{Card, Traversability};
 use crate::overlay::{self, Overlay};
 use crate::result::{FrameResult, Picture, Wanted};
-use crate::session::Network;
 use crate::settings::{ClassIdFormat, MaskKind, Settings};
 use crate::timing::milliseconds;
 
@@ -46,6 +46,8 @@ pub struct Output {
     cameras: Vec<CameraTopics>,
     copies: Vec<(String, TopicId)>,
     settings: Settings,
+    card: Arc<Card>,
+    model: String,
 }
 
 struct CameraTopics {
@@ -62,6 +64,7 @@ impl CameraTopics {
 
 impl Output {
     /// Creates the bag with the chosen outputs of each camera; `copied` topics of `bag` go along.
+    /// `model` is the card's name with the precision that it runs in.
     ///
     /// # Errors
     /// An output that is not known; what the file says.
@@ -72,6 +75,7 @@ impl Output {
         bag: &Bag,
         copied: &[String],
         settings: &Settings,
+        (card, model): (&Arc<Card>, &str),
     ) -> anyhow::Result<Self> {
         let known = known();
         if let Some(name) = outputs.iter().find(|name| !known.contains(&name.as_str())) {
@@ -109,7 +113,14 @@ impl Output {
         let copies = copied
             .map(|topic| Ok((topic.name.clone(), writer.add_copy(topic)?)))
             .collect::<anyhow::Result<_>>()?;
-        Ok(Self { writer, cameras: made, copies, settings: settings.clone() })
+        Ok(Self {
+            writer,
+            cameras: made,
+            copies,
+            settings: settings.clone(),
+            card: card.clone(),
+            model: model.to_owned(),
+        })
     }
 
     /// What the pipeline has to compute for the chosen outputs.
@@ -149,12 +160,11 @@ impl Output {
         header: Header<'_>,
         log_time: u64,
         result: &mut FrameResult,
-        network: &Network,
     ) -> anyhow::Result<()> {
         let picture = result.picture.take();
         let settings = self.settings.cameras.values().next().cloned().unwrap_or_default();
         if !std::mem::replace(&mut self.cameras[camera].is_announced, true) {
-            self.announce(camera, header, log_time, network, &settings)?;
+            self.announce(camera, header, log_time, &settings)?;
         }
         if let Some(labels) = &result.labels {
             let indices: Vec<String> = labels.iter().map(|label| label.index.to_string()).collect();
@@ -212,7 +222,7 @@ impl Output {
             self.put(camera, "embedding", log_time, &FloatArray { label: "descriptor", values })?;
         }
         if let Some(picture) = picture {
-            self.draw(camera, header, log_time, picture, result, network, settings.mask.kind)?;
+            self.draw(camera, header, log_time, picture, result, settings.mask.kind)?;
         }
         self.write_timing(camera, log_time, result)
     }
@@ -235,7 +245,6 @@ impl Output {
         self.put(camera, "timing", log_time, &message)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a frame with all that is drawn into it")]
     fn draw(
         &mut self,
         camera: usize,
@@ -243,11 +252,10 @@ impl Output {
         log_time: u64,
         mut picture: Picture,
         result: &FrameResult,
-        network: &Network,
         kind: MaskKind,
     ) -> anyhow::Result<()> {
         let alpha = self.settings.outputs.overlay_alpha;
-        let drawn = Overlay::of(result, &network.card().manifest, kind, alpha);
+        let drawn = Overlay::of(result, &self.card.manifest, kind, alpha);
         overlay::draw(&mut picture, &drawn);
         let size = picture.size;
         let image =
@@ -268,14 +276,13 @@ impl Output {
         camera: usize,
         header: Header<'_>,
         log_time: u64,
-        network: &Network,
         settings: &crate::settings::CameraSettings,
     ) -> anyhow::Result<()> {
         let header = Header { frame_id: "", ..header };
-        let manifest = &network.card().manifest;
-        let method = format!("{} ({})", manifest.name, network.execution().precision.name());
+        let (card, method) = (self.card.clone(), self.model.clone());
+        let manifest = &card.manifest;
         // The manifest's name alone: where it stands on this machine would differ on the next.
-        let location = network.card().path.file_name().unwrap_or_default().to_string_lossy();
+        let location = card.path.file_name().unwrap_or_default().to_string_lossy();
         let info = VisionInfo {
             header,
             method: &method,

@@ -85,11 +85,12 @@ fn summary(html: &mut String, report: &Report) {
     put(
         html,
         &format!(
-            "<p>{verdict}: {} frames of {} with {} in {:.1} s, {:.1} frames/s, {} not processed{stopped}</p>\n",
+            "<p>{verdict}: {} frames of {} with {} in {:.1} s{}, {:.1} frames/s, {} not processed{stopped}</p>\n",
             report.frames,
             escape(&report.topics.join(", ")),
             escape(&report.model),
             report.seconds,
+            report.at_once().map_or_else(String::new, |text| format!(", {text}")),
             report.frames_per_s,
             report.failed
         ),

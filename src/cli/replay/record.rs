@@ -23,6 +23,12 @@ pub struct Report {
     pub bags: Vec<String>,
     /// Model and precision.
     pub model: String,
+    /// Frames at once; 0 in a merged report of runs that differ.
+    #[serde(default)]
+    pub jobs: u64,
+    /// Inference threads of each of them; 0 likewise.
+    #[serde(default)]
+    pub threads: u64,
     /// Topics of the pictures.
     pub topics: Vec<String>,
     /// Frames that gave a result.
@@ -198,8 +204,25 @@ fn most_frequent(
 }
 
 impl Report {
+    /// How the times came about, in words, where it is known.
+    pub fn at_once(&self) -> Option<String> {
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        let Self { jobs, threads, .. } = *self;
+        (jobs > 0 && threads > 0).then(|| {
+            format!(
+                "{jobs} frame{} at once on {threads} thread{} each",
+                plural(jobs),
+                plural(threads)
+            )
+        })
+    }
+
     /// Adds another replay's figures. Those over time stay apart: a merged report has none.
     pub fn merge(&mut self, other: &Self) {
+        let is_first = self.bags.is_empty();
+        let joined = |one: u64, two: u64| if is_first || one == two { two } else { 0 };
+        self.jobs = joined(self.jobs, other.jobs);
+        self.threads = joined(self.threads, other.threads);
         self.schema = 1;
         self.bags.extend(other.bags.iter().cloned());
         if self.model.is_empty() {

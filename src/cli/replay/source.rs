@@ -1,16 +1,12 @@
-//! The bag's side of a replay: messages are read, and compressed pictures unpacked, on a thread
-//! of their own while the network works on the frame before.
+//! The bag's side of a replay: messages are read on a thread of their own, while the network works
+//! on the frames before.
 
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Duration;
 
 use crate::bag::message::{CompressedImage, Header, Image, RosMessage, Stamp};
 use crate::bag::{Bag, BagError, Message, Selection};
-use crate::decode::Decoder;
 use crate::frame::Frame;
 use crate::pipeline::PipelineError;
-use crate::result::Picture;
-use crate::timing::Stopwatch;
 
 /// Frames that wait between the threads: one being filled, one being used, one between.
 const AHEAD: usize = 2;
@@ -49,14 +45,12 @@ pub enum Item {
     Problem(BagError),
 }
 
-/// A picture's message, unpacked ahead if it is a compressed one.
+/// A picture's message.
 pub struct QueuedFrame {
     /// Index of its camera.
     pub camera: usize,
     /// The message.
     pub message: Message,
-    /// The picture, and how long unpacking it took.
-    pub unpacked: Option<(Picture, Duration)>,
 }
 
 /// Why a frame gave no result.
@@ -89,25 +83,13 @@ impl QueuedFrame {
     /// # Errors
     /// What is wrong with message or picture.
     pub fn frame(&self, is_compressed: bool) -> Result<Frame<'_>, FrameFailure> {
-        if let Some((picture, _)) = &self.unpacked {
-            return Ok(picture_frame(picture)?);
-        }
         let payload = &self.message.payload;
         if is_compressed {
-            // Unpacking it ahead has failed; the pipeline says why.
             return Ok(Frame::Compressed(CompressedImage::read(payload)?.data));
         }
         let image = Image::read(payload)?.raw_image().map_err(PipelineError::from)?;
         Ok(Frame::Raw(image))
     }
-}
-
-/// An unpacked picture as a frame.
-fn picture_frame(picture: &Picture) -> Result<Frame<'_>, PipelineError> {
-    let size = picture.size;
-    let image =
-        crate::frame::RawImage::new("rgb8", size.width, size.height, 0, false, &picture.rgb)?;
-    Ok(Frame::Raw(image))
 }
 
 /// The cameras of a bag: the named topics, or all that carry pictures.
@@ -175,7 +157,6 @@ pub fn read(
     let cameras = cameras.to_vec();
     let (sender, receiver) = sync_channel(AHEAD);
     std::thread::spawn(move || {
-        let mut decoder = Decoder::default();
         let mut seen = vec![0; cameras.len()];
         let mut frames = 0;
         while frames < choice.limit {
@@ -191,14 +172,7 @@ pub fn read(
                                 continue;
                             }
                             frames += 1;
-                            let unpacked = cameras[camera]
-                                .is_compressed
-                                .then(|| unpack(&mut decoder, &message));
-                            Item::Frame(QueuedFrame {
-                                camera,
-                                message,
-                                unpacked: unpacked.flatten(),
-                            })
+                            Item::Frame(QueuedFrame { camera, message })
                         }
                     }
                 }
@@ -209,14 +183,6 @@ pub fn read(
         }
     });
     Ok(receiver)
-}
-
-/// Unpacks a compressed picture. One that is broken is left to the pipeline, which says why.
-fn unpack(decoder: &mut Decoder, message: &Message) -> Option<(Picture, Duration)> {
-    let mut watch = Stopwatch::new();
-    let file = CompressedImage::read(&message.payload).ok()?.data;
-    let picture = decoder.decode(Frame::Compressed(file)).ok()?.to_picture();
-    Some((picture, watch.lap()))
 }
 
 /// A stamp in nanoseconds as a key to find what belongs together.
