@@ -48,7 +48,7 @@ use crate::result::Maps;
 use crate::settings::{MaskSettings, MaskSize};
 
 use axis::Axis;
-use probability::Planes;
+use probability::Logits;
 use upsample::{Rules, Upsampler};
 
 /// The id of a pixel that is not known.
@@ -66,7 +66,6 @@ pub struct Grid<'a> {
 /// Makes masks; keeps its buffers from frame to frame.
 #[derive(Debug, Default)]
 pub struct SegmentationHead {
-    planes: Planes,
     upsampler: Upsampler,
     /// The axes of the last run, and what they were made for: cameras seldom change their size.
     axes: Option<(AxesKey, [Axis; 2])>,
@@ -142,13 +141,18 @@ impl SegmentationHead {
         });
         let mut maps = blank(self.recycled.take(), size, want_cost, is_all_seen);
         if let Some([x, y]) = seen {
-            let costs = want_cost.then_some(&meanings.cost[..]);
-            self.planes.fill(&grid.logits[..classes * cells], classes, spec.temperature, costs);
+            let logits = Logits {
+                values: &grid.logits[..classes * cells],
+                classes,
+                cells,
+                temperature: spec.temperature,
+                costs: want_cost.then_some(&meanings.cost[..]),
+            };
             let rules = Rules {
                 traversability: &meanings.traversability,
                 min_confidence: settings.min_confidence,
             };
-            self.upsampler.run(&self.planes, [x, y], &rules, &mut maps);
+            self.upsampler.run(&logits, [x, y], &rules, &mut maps);
         }
         maps
     }

@@ -1,88 +1,98 @@
-//! Softmax and expected cost of each cell of the grid, plane by plane.
+//! Softmax and expected cost of cells of the grid, plane by plane.
+
+use std::ops::Range;
 
 use super::UNKNOWN;
 
 /// Cells that are worked on together: their values stay in the first-level cache.
 const CHUNK: usize = 128;
 
-/// Planes `[classes, cells]` of probabilities, and two more when the cost is wanted: the sum of
-/// probability times cost over the classes whose cost is known, and their probability.
+/// Logits `[classes, cells]`, and what is to be made of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Logits<'a> {
+    pub values: &'a [f32],
+    pub classes: usize,
+    pub cells: usize,
+    pub temperature: f32,
+    /// By class, if the cost is wanted.
+    pub costs: Option<&'a [u8]>,
+}
+
+impl Logits<'_> {
+    /// Number of planes that they make.
+    pub fn planes(&self) -> usize {
+        self.classes + if self.costs.is_some() { 2 } else { 0 }
+    }
+}
+
+/// Planes `[classes, cells]` of probabilities of a part of the grid, and two more when the cost is
+/// wanted: the sum of probability times cost over the classes whose cost is known, and their
+/// probability.
 #[derive(Debug, Default)]
 pub(super) struct Planes {
     pub values: Vec<f32>,
-    pub classes: usize,
-    pub cells: usize,
-    pub has_cost: bool,
+    /// By cell: which classes may be the most probable one there, or anywhere on the way to a
+    /// neighbour where they are not. Class c is bit c modulo 32. Probabilities sum to 1 at every point
+    /// between cells, so the largest of n is at least 1/n: what is less in all cells around is not it.
+    pub live: Vec<u32>,
 }
 
 impl Planes {
-    /// Number of planes.
-    pub fn count(&self) -> usize {
-        self.classes + if self.has_cost { 2 } else { 0 }
-    }
-
-    /// Fills the planes from logits `[classes, cells]`. A logit that is not a number counts as
-    /// an impossible class.
-    pub fn fill(&mut self, logits: &[f32], classes: usize, temperature: f32, costs: Option<&[u8]>) {
-        self.classes = classes;
-        self.cells = logits.len() / classes;
-        self.has_cost = costs.is_some();
-        self.values.resize(self.count() * self.cells, 0.0);
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has just said that it has AVX2.
-            unsafe { self.fill_avx2(logits, temperature.recip(), costs) };
-            return;
-        }
-        self.fill_chunks(logits, temperature.recip(), costs);
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn fill_avx2(&mut self, logits: &[f32], inverse_temperature: f32, costs: Option<&[u8]>) {
-        self.fill_chunks(logits, inverse_temperature, costs);
-    }
-
+    /// Fills the planes from a part of the cells. A logit that is not a number counts as an
+    /// impossible class.
     #[inline(always)]
-    fn fill_chunks(&mut self, logits: &[f32], inverse_temperature: f32, costs: Option<&[u8]>) {
-        let (classes, cells) = (self.classes, self.cells);
-        for start in (0..cells).step_by(CHUNK) {
-            let len = CHUNK.min(cells - start);
-            let mut largest = [f32::NEG_INFINITY; CHUNK];
-            for class in 0..classes {
-                let logits = &logits[class * cells + start..][..len];
-                for (largest, logit) in largest.iter_mut().zip(logits) {
-                    *largest = if *logit > *largest { *logit } else { *largest };
-                }
-            }
-            let mut sum = [0.0_f32; CHUNK];
-            for class in 0..classes {
-                let at = class * cells + start;
-                let probabilities = &mut self.values[at..at + len];
-                let lanes = probabilities.iter_mut().zip(&logits[at..at + len]);
-                for ((probability, logit), (largest, sum)) in
-                    lanes.zip(largest.iter().zip(&mut sum))
-                {
-                    *probability = exp((logit - largest) * inverse_temperature);
-                    *sum += *probability;
-                }
-            }
-            let inverse = sum.map(f32::recip);
-            for class in 0..classes {
-                let probabilities = &mut self.values[class * cells + start..][..len];
-                for (probability, inverse) in probabilities.iter_mut().zip(&inverse) {
-                    *probability *= inverse;
-                }
-            }
-            if let Some(costs) = costs {
-                self.add_costs(costs, start, len);
-            }
+    pub fn fill(&mut self, logits: &Logits<'_>, part: Range<usize>) {
+        self.values.resize(logits.planes() * part.len(), 0.0);
+        self.live.resize(part.len(), 0);
+        for start in (0..part.len()).step_by(CHUNK) {
+            self.fill_chunk(logits, &part, start);
         }
     }
 
     #[inline(always)]
-    fn add_costs(&mut self, costs: &[u8], start: usize, len: usize) {
-        let (classes, cells) = (self.classes, self.cells);
+    fn fill_chunk(&mut self, logits: &Logits<'_>, part: &Range<usize>, start: usize) {
+        let (classes, cells) = (logits.classes, part.len());
+        let inverse_temperature = logits.temperature.recip();
+        // Less by more than what rounding may take.
+        let least = 0.999 / classes as f32;
+        let len = CHUNK.min(cells - start);
+        let mut largest = [f32::NEG_INFINITY; CHUNK];
+        for class in 0..classes {
+            let logits = &logits.values[class * logits.cells + part.start + start..][..len];
+            for (largest, logit) in largest.iter_mut().zip(logits) {
+                *largest = largest.max(*logit);
+            }
+        }
+        let mut sum = [0.0_f32; CHUNK];
+        for class in 0..classes {
+            let probabilities = &mut self.values[class * cells + start..][..len];
+            let logits = &logits.values[class * logits.cells + part.start + start..][..len];
+            let lanes = probabilities.iter_mut().zip(logits);
+            for ((probability, logit), (largest, sum)) in lanes.zip(largest.iter().zip(&mut sum)) {
+                *probability = exp((logit - largest) * inverse_temperature);
+                *sum += *probability;
+            }
+        }
+        let inverse = sum.map(f32::recip);
+        let mut live = [0_u32; CHUNK];
+        for class in 0..classes {
+            let probabilities = &mut self.values[class * cells + start..][..len];
+            let bit = 1 << (class % 32);
+            for (probability, (inverse, live)) in
+                probabilities.iter_mut().zip(inverse.iter().zip(&mut live))
+            {
+                *probability *= inverse;
+                *live |= if *probability >= least { bit } else { 0 };
+            }
+        }
+        self.live[start..start + len].copy_from_slice(&live[..len]);
+        if let Some(costs) = logits.costs {
+            self.add_costs(costs, [classes, cells], start, len);
+        }
+    }
+
+    #[inline(always)]
+    fn add_costs(&mut self, costs: &[u8], [classes, cells]: [usize; 2], start: usize, len: usize) {
         let mut cost_sum = [0.0_f32; CHUNK];
         let mut known = [0.0_f32; CHUNK];
         for (class, cost) in costs.iter().enumerate().filter(|(_, cost)| **cost != UNKNOWN) {
@@ -143,8 +153,19 @@ mod tests {
         for cells in [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
             let logits: Vec<f32> = (0..3 * cells).map(|i| (i * 37 % 101) as f32 / 10.0).collect();
             let mut planes = Planes::default();
-            planes.fill(&logits, 3, 2.0, Some(&[0, 200, UNKNOWN]));
+            let costs = Some(&[0, 200, UNKNOWN][..]);
+            let logits_ = Logits { values: &logits, classes: 3, cells, temperature: 2.0, costs };
+            planes.fill(&logits_, 0..cells);
             assert_eq!(planes.values.len(), 5 * cells);
+            // A part alone is the same.
+            let mut part = Planes::default();
+            part.fill(&logits_, cells / 2..cells);
+            let (len, from) = (cells - cells / 2, cells / 2);
+            for plane in 0..5 {
+                let whole = &planes.values[plane * cells + from..][..len];
+                assert_eq!(part.values[plane * len..][..len], *whole);
+            }
+            assert_eq!(part.live, planes.live[from..]);
             for cell in 0..cells {
                 let exps: Vec<f64> =
                     (0..3).map(|c| (f64::from(logits[c * cells + cell]) / 2.0).exp()).collect();
@@ -164,7 +185,9 @@ mod tests {
     fn logits_that_are_no_numbers_leave_probabilities() {
         let mut planes = Planes::default();
         for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            planes.fill(&[odd, 1.0, odd, odd], 2, 1.0, None);
+            let values = &[odd, 1.0, odd, odd];
+            let logits = Logits { values, classes: 2, cells: 2, temperature: 1.0, costs: None };
+            planes.fill(&logits, 0..2);
             assert!(planes.values.iter().all(|p| (0.0..=1.0).contains(p)), "{:?}", planes.values);
         }
     }

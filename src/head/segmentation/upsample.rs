@@ -1,21 +1,22 @@
 //! Interpolation, arg-max and all that follows from them, in one pass over the output.
 //!
-//! A row of the grid is widened to the output's columns once; the rows between two of the grid
-//! are then mixtures of two wide rows, which takes no table look-ups and runs as wide as the
-//! processor's registers. Along a column between two wide rows every probability is linear: a
-//! class that wins at both ends wins all the way, and where that holds for a whole block of
-//! columns (most of a picture) nothing but the winner's probability is interpolated.
+//! A row of the grid becomes probabilities and is widened to the output's columns once; the rows
+//! between two of the grid are then mixtures of two wide rows, which takes no table look-ups and runs as wide as the
+//! processor's registers. In a block of columns only the classes that can win there
+//! ([`Planes::live`]) are widened and compared: in most of a picture that is a single one.
+
+use std::ops::Range;
 
 use super::UNKNOWN;
 use super::axis::{Axis, WEIGHTS_PADDING};
-use super::probability::Planes;
+use super::probability::{Logits, Planes};
 use crate::result::Maps;
 
 /// Columns that are worked on together.
 const BLOCK: usize = 16;
 
 type Lanes = [f32; BLOCK];
-type Bytes = [u8; BLOCK];
+type Ids = [u32; BLOCK];
 
 /// What a winner means.
 #[derive(Debug)]
@@ -31,26 +32,32 @@ pub(super) struct Rules<'a> {
 pub(super) struct Upsampler {
     upper: WideRow,
     lower: WideRow,
+    /// The classes that can win in a block.
+    candidates: Vec<u8>,
 }
 
-/// A row of the grid, as wide as the output and then some.
+/// A row of the grid, as wide as the output, block by block as far as it was asked for.
 #[derive(Debug, Default)]
 struct WideRow {
     /// Which, if it holds one.
     row: Option<usize>,
-    /// `[planes, stride]`
+    /// Its cells.
+    planes: Planes,
+    /// `[blocks, planes, BLOCK]`
     values: Vec<f32>,
-    /// From one plane to the next, a multiple of [`BLOCK`].
-    stride: usize,
-    best: Vec<f32>,
-    winner: Vec<u8>,
+    /// By block: the classes that can win in this row, as in [`Planes::live`].
+    live: Vec<u32>,
+    /// By block: the classes whose values are there.
+    filled: Vec<u32>,
 }
 
 /// What does not change within a frame.
 struct Scene<'a> {
-    planes: &'a Planes,
+    logits: &'a Logits<'a>,
     x: &'a Axis,
     y: &'a Axis,
+    /// The spans of `x` that meet each block.
+    blocks: Vec<Range<usize>>,
     /// Traversability id by class, and unknown for unknown.
     ids: [u8; 256],
     min_confidence: f32,
@@ -58,13 +65,20 @@ struct Scene<'a> {
 
 impl Upsampler {
     /// Writes all seen pixels of `maps`, whose sizes are those of `axes`, x and y.
-    pub fn run(&mut self, planes: &Planes, axes: [&Axis; 2], rules: &Rules<'_>, maps: &mut Maps) {
+    pub fn run(
+        &mut self,
+        logits: &Logits<'_>,
+        axes: [&Axis; 2],
+        rules: &Rules<'_>,
+        maps: &mut Maps,
+    ) {
         let mut ids = [UNKNOWN; 256];
         for (id, meaning) in ids.iter_mut().zip(rules.traversability) {
             *id = *meaning;
         }
         let [x, y] = axes;
-        let scene = Scene { planes, x, y, ids, min_confidence: rules.min_confidence };
+        let scene =
+            Scene { logits, x, y, blocks: blocks(x), ids, min_confidence: rules.min_confidence };
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has just said that it has AVX2.
@@ -88,62 +102,112 @@ impl Upsampler {
             if lower.row == Some(span.first) {
                 std::mem::swap(upper, lower);
             } else if upper.row != Some(span.first) {
-                upper.fill(span.first, scene);
+                upper.start(span.first, scene);
             }
             if lower.row != Some(span.second) {
-                lower.fill(span.second, scene);
+                lower.start(span.second, scene);
             }
-            for start in (0..scene.x.outputs()).step_by(BLOCK) {
-                render_block(scene, upper, lower, start, span.start..span.end, maps);
+            for block in 0..scene.blocks.len() {
+                let live = upper.live[block] | lower.live[block];
+                upper.fill(block, live, scene);
+                lower.fill(block, live, scene);
+                let classes = 0..scene.logits.classes;
+                self.candidates.clear();
+                self.candidates
+                    .extend(classes.filter(|class| is_in(live, *class)).map(|class| class as u8));
+                let between = [upper.block(block, scene), lower.block(block, scene)];
+                let rows = span.start..span.end;
+                render_block(scene, between, &self.candidates, block * BLOCK, rows, maps);
             }
         }
     }
+}
+
+/// Whether a class is among those of a set as in [`Planes::live`].
+#[inline(always)]
+fn is_in(set: u32, class: usize) -> bool {
+    set >> (class % 32) & 1 == 1
+}
+
+/// The spans that meet each block of columns.
+fn blocks(axis: &Axis) -> Vec<Range<usize>> {
+    let of = |start: usize| {
+        let first = axis.spans.partition_point(|span| span.end <= start);
+        let end = axis.spans.partition_point(|span| span.start < start + BLOCK);
+        first..end
+    };
+    (0..axis.outputs()).step_by(BLOCK).map(of).collect()
 }
 
 impl WideRow {
+    /// Turns to another row of the grid, of which no class is there yet.
     #[inline(always)]
-    fn fill(&mut self, row: usize, scene: &Scene<'_>) {
-        let planes = scene.planes;
+    fn start(&mut self, row: usize, scene: &Scene<'_>) {
         self.row = Some(row);
-        self.stride = (scene.x.outputs() + WEIGHTS_PADDING).next_multiple_of(BLOCK);
-        self.values.resize(planes.count() * self.stride, 0.0);
-        self.best.resize(self.stride, 0.0);
-        self.winner.resize(self.stride, 0);
-        let grid_width = planes.cells / scene.y.cells;
-        for (plane, wide) in self.values.chunks_exact_mut(self.stride).enumerate() {
-            let start = plane * planes.cells + row * grid_width;
-            widen(&planes.values[start..start + grid_width], scene.x, wide);
-        }
-        for start in (0..self.stride).step_by(BLOCK) {
-            let (best, winner) = arg_max(planes.classes, [self, self], 0.0, start);
-            self.best[start..start + BLOCK].copy_from_slice(&best);
-            self.winner[start..start + BLOCK].copy_from_slice(&winner);
-        }
-    }
-
-    #[inline(always)]
-    fn block(&self, plane: usize, start: usize) -> &Lanes {
-        lanes(&self.values[plane * self.stride + start..])
-    }
-}
-
-/// One row of the grid, interpolated to the output's columns, and what chance will have it
-/// behind them.
-#[inline(always)]
-fn widen(line: &[f32], axis: &Axis, wide: &mut [f32]) {
-    for span in &axis.spans {
-        let (first, second) = (line[span.first], line[span.second]);
-        let difference = second - first;
-        // Eight at once; what goes beyond the span is overwritten by the next.
-        let mut start = span.start;
-        while start < span.end {
-            let weights = axis.weights[start..].first_chunk::<WEIGHTS_PADDING>();
-            let wide = wide[start..].first_chunk_mut::<WEIGHTS_PADDING>();
-            if let (Some(weights), Some(wide)) = (weights, wide) {
-                *wide = weights.map(|weight| first + difference * weight);
+        let count = scene.blocks.len();
+        let width = scene.logits.cells / scene.y.cells;
+        self.planes.fill(scene.logits, row * width..(row + 1) * width);
+        self.values.resize(count * scene.logits.planes() * BLOCK, 0.0);
+        self.filled.clear();
+        self.filled.resize(count, 0);
+        let live = &self.planes.live;
+        self.live.clear();
+        self.live.extend(scene.blocks.iter().map(|spans| {
+            let spans = &scene.x.spans[spans.clone()];
+            let cells = spans.iter().map(|span| live[span.first] | live[span.second]);
+            cells.fold(0, |all, classes| all | classes)
+        }));
+        for plane in scene.logits.classes..scene.logits.planes() {
+            for block in 0..count {
+                self.widen(block, plane, scene);
             }
-            start += WEIGHTS_PADDING;
         }
+    }
+
+    /// Sees to it that the values of those classes are there.
+    #[inline(always)]
+    fn fill(&mut self, block: usize, classes: u32, scene: &Scene<'_>) {
+        let missing = classes & !self.filled[block];
+        if missing == 0 {
+            return;
+        }
+        for class in (0..scene.logits.classes).filter(|class| is_in(missing, *class)) {
+            self.widen(block, class, scene);
+        }
+        self.filled[block] |= missing;
+    }
+
+    /// Interpolates a plane to the columns of a block.
+    #[inline(always)]
+    fn widen(&mut self, block: usize, plane: usize, scene: &Scene<'_>) {
+        let cells = self.planes.live.len();
+        let line = &self.planes.values[plane * cells..][..cells];
+        let origin = block * BLOCK;
+        // What chance will have it stands behind the block.
+        let mut wide = [0.0; BLOCK + WEIGHTS_PADDING];
+        for span in &scene.x.spans[scene.blocks[block].clone()] {
+            let (first, second) = (line[span.first], line[span.second]);
+            let difference = second - first;
+            // Eight at once; what goes beyond the span is overwritten by the next.
+            let mut start = span.start.max(origin);
+            while start < span.end.min(origin + BLOCK) {
+                let weights = scene.x.weights[start..].first_chunk::<WEIGHTS_PADDING>();
+                let wide = wide[start - origin..].first_chunk_mut::<WEIGHTS_PADDING>();
+                if let (Some(weights), Some(wide)) = (weights, wide) {
+                    *wide = weights.map(|weight| first + difference * weight);
+                }
+                start += WEIGHTS_PADDING;
+            }
+        }
+        let at = (block * scene.logits.planes() + plane) * BLOCK;
+        self.values[at..at + BLOCK].copy_from_slice(&wide[..BLOCK]);
+    }
+
+    /// The planes of a block.
+    #[inline(always)]
+    fn block(&self, block: usize, scene: &Scene<'_>) -> &[f32] {
+        let len = scene.logits.planes() * BLOCK;
+        &self.values[block * len..][..len]
     }
 }
 
@@ -151,79 +215,83 @@ fn widen(line: &[f32], axis: &Axis, wide: &mut [f32]) {
 #[inline(always)]
 fn render_block(
     scene: &Scene<'_>,
-    upper: &WideRow,
-    lower: &WideRow,
+    between: [&[f32]; 2],
+    candidates: &[u8],
     start: usize,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     maps: &mut Maps,
 ) {
-    let classes = scene.planes.classes;
-    let winners: &Bytes = bytes(&upper.winner[start..]);
-    let is_settled = winners == bytes(&lower.winner[start..]);
-    let settled_ids = winners.map(|class| scene.ids[class as usize]);
-    let (best_above, best_below): (&Lanes, &Lanes) =
-        (lanes(&upper.best[start..]), lanes(&lower.best[start..]));
+    let classes = scene.logits.classes;
     let width = maps.size.width as usize;
     let len = BLOCK.min(scene.x.outputs() - start);
     for row in rows {
         let weight = scene.y.weights[row];
-        let (best, class) = if is_settled {
-            (mix(best_above, best_below, weight), *winners)
-        } else {
-            arg_max(classes, [upper, lower], weight, start)
-        };
+        let Winners { probability, class, meaning } = arg_max(scene, candidates, between, weight);
+        let (mut semantic, mut traversability) = (class, meaning);
         let mut confidence = [0; BLOCK];
-        let mut semantic = [0; BLOCK];
         for i in 0..BLOCK {
-            confidence[i] = round(best[i] * 255.0);
-            semantic[i] = if best[i] >= scene.min_confidence { class[i] } else { UNKNOWN };
+            let is_known = probability[i] >= scene.min_confidence;
+            semantic[i] = if is_known { class[i] } else { u32::from(UNKNOWN) };
+            traversability[i] = if is_known { meaning[i] } else { u32::from(UNKNOWN) };
+            confidence[i] = round(probability[i] * 255.0);
         }
-        let traversability = if is_settled {
-            let mut ids = settled_ids;
-            for i in 0..BLOCK {
-                ids[i] = if best[i] >= scene.min_confidence { ids[i] } else { UNKNOWN };
-            }
-            ids
-        } else {
-            semantic.map(|class| scene.ids[class as usize])
-        };
         let at = (scene.y.seen.start + row) * width + scene.x.seen.start + start;
         store(&mut maps.semantic[at..], &semantic, len);
         store(&mut maps.traversability[at..], &traversability, len);
         store(&mut maps.confidence[at..], &confidence, len);
-        if scene.planes.has_cost {
-            let sum = mix(upper.block(classes, start), lower.block(classes, start), weight);
-            let known =
-                mix(upper.block(classes + 1, start), lower.block(classes + 1, start), weight);
+        if scene.logits.costs.is_some() {
+            let sum = mix(between, classes, weight);
+            let known = mix(between, classes + 1, weight);
             let mut cost = [0; BLOCK];
             for i in 0..BLOCK {
-                let is_known = (known[i] >= 0.5) & (best[i] >= scene.min_confidence);
-                cost[i] = if is_known { round(sum[i] / known[i]) } else { UNKNOWN };
+                let is_known = (known[i] >= 0.5) & (probability[i] >= scene.min_confidence);
+                let mean = round(sum[i] / known[i]);
+                cost[i] = if is_known { mean } else { u32::from(UNKNOWN) };
             }
             store(&mut maps.cost[at..], &cost, len);
         }
     }
 }
 
-/// Largest probability between two wide rows and its class, the first among equals.
-#[inline(always)]
-fn arg_max(classes: usize, between: [&WideRow; 2], weight: f32, start: usize) -> (Lanes, Bytes) {
-    let [above, below] = between;
-    let mut best = mix(above.block(0, start), below.block(0, start), weight);
-    let mut winner = [0_u32; BLOCK];
-    for class in 1..classes {
-        let candidate = mix(above.block(class, start), below.block(class, start), weight);
-        for i in 0..BLOCK {
-            let is_better = candidate[i] > best[i];
-            best[i] = if is_better { candidate[i] } else { best[i] };
-            winner[i] = if is_better { class as u32 } else { winner[i] };
-        }
-    }
-    (best, winner.map(|class| class as u8))
+/// The most probable class in each column; numbers as wide as the probabilities, so that they are
+/// chosen by the same masks.
+struct Winners {
+    probability: Lanes,
+    class: Ids,
+    /// Traversability id.
+    meaning: Ids,
 }
 
+/// Largest probability between two wide rows and its class, the first among equals.
 #[inline(always)]
-fn mix(above: &Lanes, below: &Lanes, weight: f32) -> Lanes {
+fn arg_max(scene: &Scene<'_>, candidates: &[u8], between: [&[f32]; 2], weight: f32) -> Winners {
+    let meaning = |class: u8| u32::from(scene.ids[class as usize]);
+    let Some((first, others)) = candidates.split_first() else {
+        let unknown = [u32::from(UNKNOWN); BLOCK];
+        return Winners { probability: [0.0; BLOCK], class: unknown, meaning: unknown };
+    };
+    let mut best = Winners {
+        probability: mix(between, *first as usize, weight),
+        class: [u32::from(*first); BLOCK],
+        meaning: [meaning(*first); BLOCK],
+    };
+    for class in others {
+        let candidate = mix(between, *class as usize, weight);
+        let (id, meaning) = (u32::from(*class), meaning(*class));
+        for (i, candidate) in candidate.into_iter().enumerate() {
+            let is_better = candidate > best.probability[i];
+            best.probability[i] = if is_better { candidate } else { best.probability[i] };
+            best.class[i] = if is_better { id } else { best.class[i] };
+            best.meaning[i] = if is_better { meaning } else { best.meaning[i] };
+        }
+    }
+    best
+}
+
+/// A plane of a block between two wide rows.
+#[inline(always)]
+fn mix(between: [&[f32]; 2], plane: usize, weight: f32) -> Lanes {
+    let [above, below] = between.map(|planes| lanes(&planes[plane * BLOCK..]));
     let mut mixed = [0.0; BLOCK];
     for i in 0..BLOCK {
         mixed[i] = above[i] + (below[i] - above[i]) * weight;
@@ -231,17 +299,18 @@ fn mix(above: &Lanes, below: &Lanes, weight: f32) -> Lanes {
     mixed
 }
 
-/// The nearest whole number of a value from 0 to 255.
+/// The nearest whole number of a value from 0 to 255, in the low byte.
 #[inline(always)]
-fn round(value: f32) -> u8 {
+fn round(value: f32) -> u32 {
     // The sum's last bit counts ones: a conversion without the checks of `as`.
-    (value + 8_388_608.0).to_bits() as u8
+    (value + 8_388_608.0).to_bits() & 255
 }
 
 #[inline(always)]
-fn store(map: &mut [u8], block: &Bytes, len: usize) {
+fn store(map: &mut [u8], block: &Ids, len: usize) {
+    let block = block.map(|id| id as u8);
     if let (Some(map), BLOCK) = (map.first_chunk_mut::<BLOCK>(), len) {
-        *map = *block;
+        *map = block;
     } else {
         map[..len].copy_from_slice(&block[..len]);
     }
@@ -250,12 +319,6 @@ fn store(map: &mut [u8], block: &Bytes, len: usize) {
 #[inline(always)]
 fn lanes(values: &[f32]) -> &Lanes {
     const SHORT: &Lanes = &[0.0; BLOCK];
-    values.first_chunk().unwrap_or(SHORT)
-}
-
-#[inline(always)]
-fn bytes(values: &[u8]) -> &Bytes {
-    const SHORT: &Bytes = &[0; BLOCK];
     values.first_chunk().unwrap_or(SHORT)
 }
 
@@ -271,13 +334,15 @@ mod tests {
         let (grid, image) = (Size::new(23, 17), Size::new(131, 77));
         let logits: Vec<f32> =
             (0..5 * grid.area()).map(|i| (i * 7919 % 1013) as f32 / 200.0).collect();
-        let mut planes = Planes::default();
-        planes.fill(&logits, 5, 1.0, Some(&[0, 50, UNKNOWN, 200, 254]));
+        let costs = Some(&[0, 50, UNKNOWN, 200, 254][..]);
+        let cells = grid.area();
+        let logits = Logits { values: &logits, classes: 5, cells, temperature: 1.0, costs };
         let placement = place(image, Size::new(92, 68), Fit::Letterbox, 0);
         let [x, y] = axis::axes(&placement, MaskSize::Source, grid, image);
         let mut ids = [UNKNOWN; 256];
         ids[..5].copy_from_slice(&[0, 1, 2, 3, 2]);
-        let scene = Scene { planes: &planes, x: &x, y: &y, ids, min_confidence: 0.3 };
+        let scene =
+            Scene { logits: &logits, x: &x, y: &y, blocks: blocks(&x), ids, min_confidence: 0.3 };
         let map = || vec![9; image.area()];
         let blank = Maps {
             size: image,
@@ -289,7 +354,7 @@ mod tests {
         let (mut plain, mut dispatched) = (blank.clone(), blank);
         Upsampler::default().render(&scene, &mut plain);
         let rules = Rules { traversability: &ids[..5], min_confidence: 0.3 };
-        Upsampler::default().run(&planes, [&x, &y], &rules, &mut dispatched);
+        Upsampler::default().run(&logits, [&x, &y], &rules, &mut dispatched);
         assert_eq!(plain, dispatched);
     }
 }
