@@ -1,7 +1,6 @@
 //! What was taught: names, each with a few views.
 
-use simsimd::SpatialSimilarity;
-
+use super::codes::{Codes, dot};
 use super::pose::Pose;
 
 /// A view of the same name that is more alike than this teaches nothing new.
@@ -54,7 +53,7 @@ pub struct Gallery {
     names: Vec<String>,
     views: Vec<View>,
     /// `dimensions` a view.
-    codes: Vec<i8>,
+    codes: Codes,
     /// One over the length of each code.
     scales: Vec<f32>,
 }
@@ -73,10 +72,6 @@ fn inverse_length(code: &[i8]) -> f32 {
     1.0 / (squares as f32).sqrt().max(1e-12)
 }
 
-fn dot(a: &[i8], b: &[i8]) -> f32 {
-    i8::dot(a, b).unwrap_or(0.0) as f32
-}
-
 impl Gallery {
     /// An empty gallery for vectors of `dimensions`.
     pub fn new(dimensions: usize) -> Self {
@@ -84,7 +79,7 @@ impl Gallery {
             dimensions,
             names: Vec::new(),
             views: Vec::new(),
-            codes: Vec::new(),
+            codes: Codes::default(),
             scales: Vec::new(),
         }
     }
@@ -137,19 +132,19 @@ impl Gallery {
         let own = |gallery: &Self| -> Vec<usize> {
             (0..gallery.views.len()).filter(|view| gallery.views[*view].name == index).collect()
         };
-        let alike = own(self)
-            .into_iter()
-            .map(|view| dot(self.code(view), &code) * self.scales[view] * scale);
+        let mut views = own(self);
+        let alike =
+            views.iter().map(|view| dot(self.code(*view), &code) * self.scales[*view] * scale);
         let similarity = alike.fold(-1.0, f32::max);
         if similarity > DUPLICATE {
             return Lesson::Known { similarity };
         }
-        self.codes.extend_from_slice(&code);
+        self.codes.push(&code);
         self.scales.push(scale);
+        views.push(self.views.len());
         self.views.push(View { name: index, ..view });
         let mut lesson = Lesson::Added;
         loop {
-            let views = own(self);
             if views.len() <= most_views.max(1) {
                 return lesson;
             }
@@ -167,6 +162,7 @@ impl Gallery {
                 .max_by(|(a, _), (b, _)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
             let Some((_, least)) = least else { return lesson };
             self.remove(|view| view == least);
+            views = own(self);
             lesson = Lesson::Replaced;
         }
     }
@@ -191,7 +187,9 @@ impl Gallery {
 
     fn remove(&mut self, is_gone: impl Fn(usize) -> bool) {
         let kept: Vec<usize> = (0..self.views.len()).filter(|view| !is_gone(*view)).collect();
-        self.codes = kept.iter().flat_map(|view| self.code(*view).to_vec()).collect();
+        let mut codes = Codes::default();
+        kept.iter().for_each(|view| codes.push(self.code(*view)));
+        self.codes = codes;
         self.scales = kept.iter().map(|view| self.scales[*view]).collect();
         self.views = kept.iter().map(|view| self.views[*view].clone()).collect();
     }
@@ -199,8 +197,9 @@ impl Gallery {
     /// Cosine similarity of every view with a unit vector.
     pub fn similarities(&self, vector: &[f32]) -> Vec<f32> {
         let (code, scale) = encode(vector);
-        let codes = self.codes.chunks_exact(self.dimensions.max(1));
-        codes.zip(&self.scales).map(|(other, own)| dot(&code, other) * scale * own).collect()
+        let mut similarities = self.codes.dots(&code);
+        similarities.iter_mut().zip(&self.scales).for_each(|(dot, own)| *dot *= scale * own);
+        similarities
     }
 
     /// The views of a name, each with its cosine similarity with a unit vector.

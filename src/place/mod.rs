@@ -6,6 +6,7 @@
 //!                                 file
 //! ```
 
+mod codes;
 mod descriptor;
 mod file;
 mod filter;
