@@ -26,10 +26,10 @@ QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class Stream:
-    """Publishes frames, keeps (arrival, age, number of labels) of each answer."""
+    """Publishes frames and keeps their stamps, and (arrival, age, number of labels, stamp) of each answer."""
 
     def __init__(self, node) -> None:
-        self.answers, self.sent, self.is_over = [], 0, False
+        self.answers, self.stamps, self.is_over = [], [], False
         node.create_subscription(Classification, "/squeezenet/labels", self.on_labels, QOS)
         self.publisher = node.create_publisher(Image, "/camera/image_raw", QOS)
         self.message = serialized("coffee", 640, 480, "bgr8")
@@ -37,18 +37,19 @@ class Stream:
 
     def on_labels(self, message: Classification) -> None:
         sent = message.header.stamp
-        age = time.time() * 1e3 - (sent.sec * 1e3 + sent.nanosec / 1e6)
-        self.answers.append((time.monotonic(), age, len(message.results)))
+        sent_ns = sent.sec * 10**9 + sent.nanosec
+        age = (time.time_ns() - sent_ns) / 1e6
+        self.answers.append((time.monotonic(), age, len(message.results), sent_ns))
 
     def run(self) -> None:
         start = time.monotonic()
         while not self.is_over:
-            time.sleep(max(0.0, start + self.sent / 30 - time.monotonic()))
-            self.publisher.publish(stamp(self.message, time.time_ns()))
-            self.sent += 1
+            time.sleep(max(0.0, start + len(self.stamps) / 30 - time.monotonic()))
+            self.stamps.append(time.time_ns())
+            self.publisher.publish(stamp(self.message, self.stamps[-1]))
 
     def ages(self, since: float, until: float) -> list[float]:
-        return [age for at, age, _ in self.answers if since <= at < until]
+        return [age for at, age, *_ in self.answers if since <= at < until]
 
 
 def save(file: Path, top_k: int) -> None:
@@ -64,7 +65,7 @@ def measure_saves(stream: Stream, file: Path, count: int) -> list[float]:
         top_k = 2 + index % 2
         save(file, top_k)
         started = time.monotonic()
-        while not (found := [at for at, _, labels in stream.answers[-60:] if at > started and labels == top_k]):
+        while not (found := [at for at, _, labels, _ in stream.answers[-60:] if at > started and labels == top_k]):
             if time.monotonic() - started > 10:
                 sys.exit("a saved file was not taken over within 10 s")
             time.sleep(0.001)
@@ -80,7 +81,7 @@ def measure_swaps(stream: Stream, client, models: list[str], count: int) -> list
         time.sleep(3.0)
         value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=models[index % 2])
         request = SetParameters.Request(parameters=[Parameter(name="model", value=value)])
-        sent, answered, asked = stream.sent, len(stream.answers), time.monotonic()
+        asked, asked_ns = time.monotonic(), time.time_ns()
         future = client.call_async(request)
         while not future.done():
             time.sleep(0.001)
@@ -88,7 +89,10 @@ def measure_swaps(stream: Stream, client, models: list[str], count: int) -> list
         if not future.result().results[0].successful:
             sys.exit(future.result().results[0].reason)
         time.sleep(1.0)
-        missing = (stream.sent - sent) - (len(stream.answers) - answered)
+        until_ns = time.time_ns()
+        time.sleep(0.5)
+        answered = {stamp_ns for *_, stamp_ns in stream.answers}
+        missing = sum(asked_ns <= sent < until_ns and sent not in answered for sent in stream.stamps)
         ages = stream.ages(asked, replied + 1.0)
         rows.append((replied - asked, max(ages), float(np.median(stream.ages(asked - 2.0, asked))), missing))
     return rows
