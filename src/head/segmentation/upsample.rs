@@ -1,9 +1,9 @@
 //! Interpolation, arg-max and all that follows from them, in one pass over the output.
 //!
 //! A row of the grid becomes probabilities and is widened to the output's columns once; the rows
-//! between two of the grid are then mixtures of two wide rows, which takes no table look-ups and runs as wide as the
-//! processor's registers. In a block of columns only the classes that can win there
-//! ([`Planes::live`]) are widened and compared: in most of a picture that is a single one.
+//! between two of the grid are then mixtures of two wide rows, which takes no table look-ups and
+//! runs as wide as the processor's registers. In a block of columns only the classes that can win
+//! there ([`Planes::live`]) are widened and compared: in most of a picture that is a single one.
 
 use std::ops::Range;
 
