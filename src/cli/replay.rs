@@ -5,13 +5,13 @@ mod budget;
 mod exhibit;
 mod golden;
 mod output;
-pub(super) mod page;
+mod page;
 pub(super) mod record;
 mod source;
+pub(super) mod summary;
 mod truth;
 mod workers;
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,9 +25,10 @@ use self::exhibit::Exhibits;
 use self::golden::{Golden, GoldenFrame, GoldenWriter, Tolerance};
 use self::output::Output;
 use self::record::{Recorder, Report};
-use self::source::{Camera, Choice, FrameFailure, Item, QueuedFrame};
+use self::source::{Camera, Choice, FrameFailure, QueuedFrame};
+use self::summary::{tell, write_report};
 use self::truth::Truth;
-use self::workers::{Answered, Asked, Pending, Workers};
+use self::workers::{Answered, Asked, Event, Processed};
 use super::{ModelOptions, Outcome, places, print_line};
 use crate::bag::{Bag, Message, seconds};
 use crate::pipeline::{Pipeline, PipelineError};
@@ -126,7 +127,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     let choice = choice(args, &bag)?;
     let pipelines = pipelines(args)?;
     let stop = stop_on_interrupt()?;
-    let mut replay = Replay::new(args, &bag, &cameras, pipelines)?;
+    let mut replay = Replay::new(args, &bag, &cameras, &pipelines)?;
     for problem in bag.problems() {
         replay.fail(problem.to_string());
     }
@@ -136,36 +137,25 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
         "{bar:30} {pos}/{len} frames, {per_sec}, {eta} left",
     )?);
     let mut watch = Stopwatch::new();
-    for item in source::read(&bag, &cameras, &others, choice)? {
-        if stop.load(Ordering::Relaxed) {
-            replay.report.stopped = true;
-            break;
-        }
-        bar.inc(u64::from(matches!(item, Item::Frame(_))));
-        replay.take(item)?;
+    let mut is_stopped = false;
+    // Frames that are under way when the replay is stopped are used all the same.
+    let items = source::read(&bag, &cameras, &others, choice)?.into_iter().take_while(|_| {
+        is_stopped = stop.load(Ordering::Relaxed);
+        !is_stopped
+    });
+    for event in Processed::new(items, pipelines, &replay.asked) {
+        let event = event?;
+        bar.inc(u64::from(matches!(event, Event::Frame(_))));
+        replay.take(event)?;
     }
-    replay.settle(0)?;
+    replay.report.stopped = is_stopped;
     replay.report.seconds = watch.lap().as_secs_f64();
     bar.finish_and_clear();
     replay.finish(args)
 }
 
-/// What other topics' messages may take in memory while they wait for the frames before them.
-const MAX_WAITING_BYTES: usize = 256 << 20;
-
-/// What was read and is not done with, in the order of the bag.
-enum Waiting {
-    Frame(Pending),
-    Other(Message),
-    Problem(String),
-}
-
 /// A replay under way.
 struct Replay {
-    workers: Workers,
-    waiting: VecDeque<Waiting>,
-    frames_waiting: usize,
-    bytes_waiting: usize,
     keeper: Option<Keeper>,
     classes: usize,
     asked: Asked,
@@ -187,7 +177,7 @@ impl Replay {
         args: &ReplayArgs,
         bag: &Bag,
         cameras: &[Camera],
-        pipelines: Vec<Pipeline>,
+        pipelines: &[Pipeline],
     ) -> anyhow::Result<Self> {
         let settings = Settings::default();
         let pipeline = &pipelines[0];
@@ -245,10 +235,6 @@ impl Replay {
             cameras: cameras.to_vec(),
         };
         Ok(Self {
-            workers: Workers::start(pipelines, &asked),
-            waiting: VecDeque::new(),
-            frames_waiting: 0,
-            bytes_waiting: 0,
             keeper,
             classes: card.class_names.len(),
             asked,
@@ -281,47 +267,15 @@ impl Replay {
         self.report.fail(reason);
     }
 
-    /// Takes what was read; waits for answers when enough frames are under way.
-    fn take(&mut self, item: Item) -> anyhow::Result<()> {
-        let waiting = match item {
-            Item::Problem(problem) => Waiting::Problem(problem.to_string()),
-            Item::Other(message) => {
-                self.bytes_waiting += message.payload.len();
-                Waiting::Other(message)
+    fn take(&mut self, event: Event) -> anyhow::Result<()> {
+        match event {
+            Event::Problem(problem) => {
+                self.fail(problem.to_string());
+                Ok(())
             }
-            Item::Frame(queued) => {
-                self.settle(self.workers.depth() - 1)?;
-                self.frames_waiting += 1;
-                Waiting::Frame(self.workers.submit(queued))
-            }
-        };
-        self.waiting.push_back(waiting);
-        if self.bytes_waiting > MAX_WAITING_BYTES {
-            self.settle(0)?;
+            Event::Other(message) => self.use_message(&message),
+            Event::Frame(answered) => self.use_answer(*answered),
         }
-        Ok(())
-    }
-
-    /// Uses what was read, in its order, until at most so many frames are under way.
-    fn settle(&mut self, frames: usize) -> anyhow::Result<()> {
-        while self.frames_waiting > frames
-            || self.waiting.front().is_some_and(|first| !matches!(first, Waiting::Frame(_)))
-        {
-            match self.waiting.pop_front() {
-                None => break,
-                Some(Waiting::Problem(problem)) => self.fail(problem),
-                Some(Waiting::Other(message)) => {
-                    self.bytes_waiting -= message.payload.len();
-                    self.use_message(&message)?;
-                }
-                Some(Waiting::Frame(pending)) => {
-                    self.frames_waiting -= 1;
-                    let answered = pending.wait()?;
-                    self.use_answer(answered)?;
-                }
-            }
-        }
-        Ok(())
     }
 
     fn use_message(&mut self, message: &Message) -> anyhow::Result<()> {
@@ -426,80 +380,6 @@ impl Replay {
         tell(&self.report, compared, args.json)?;
         Ok(if self.report.is_bad() { Outcome::SomeFailed } else { Outcome::Done })
     }
-}
-
-/// Writes page and figures into a folder, or the page under its own name and the figures beside.
-pub(super) fn write_report(
-    path: &Path,
-    report: &Report,
-    exhibits: &[(&str, Vec<&page::Exhibit>)],
-) -> anyhow::Result<()> {
-    let is_page = path.extension().is_some_and(|extension| extension == "html");
-    let (page_path, json_path) = match is_page {
-        true => (path.to_owned(), path.with_extension("json")),
-        false => (path.join("index.html"), path.join("report.json")),
-    };
-    if let Some(folder) = page_path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    std::fs::write(&page_path, page::page(report, exhibits))
-        .with_context(|| page_path.display().to_string())?;
-    std::fs::write(&json_path, serde_json::to_string(report)?)
-        .with_context(|| json_path.display().to_string())
-}
-
-/// Says how it went: on standard output, or beside it when that carries JSON.
-pub(super) fn tell(report: &Report, compared: u64, is_json: bool) -> anyhow::Result<()> {
-    const SHOWN: usize = 20;
-    let mut lines = vec![format!(
-        "{} frames with {} in {:.1} s{}: {:.1} frames/s, {} failures{}",
-        report.frames,
-        report.model,
-        report.seconds,
-        report.at_once().map_or_else(String::new, |text| format!(", {text}")),
-        report.frames_per_s,
-        report.failed,
-        if report.stopped { ", stopped early" } else { "" }
-    )];
-    for stage in record::STAGES {
-        if let Some(p) = report.stages_ms.get(stage) {
-            lines.push(format!(
-                "  {stage:<12} p50 {:>7.2}  p95 {:>7.2}  p99 {:>7.2}  max {:>7.2} ms",
-                p.p50, p.p95, p.p99, p.max
-            ));
-        }
-    }
-    if let Some((share, _)) = report.traversable {
-        lines.push(format!("  traversable  {:.1} % of the picture", 100.0 * share));
-    }
-    if let Some(truth) = &report.truth {
-        let share = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.4}"));
-        lines.push(format!(
-            "  truth        top-1 {} and top-5 {} of {} frames, mean IoU {} of {}",
-            share(truth.top1_share()),
-            share(truth.top5_share()),
-            truth.labelled,
-            share(truth.mean_iou()),
-            truth.masked
-        ));
-    }
-    if let Some(differences) = &report.golden {
-        lines
-            .push(format!("  golden       {} differences in {compared} frames", differences.len()));
-        lines.extend(differences.iter().take(SHOWN).map(|text| format!("    {text}")));
-        if differences.len() > SHOWN {
-            lines.push(format!("    and {} more", differences.len() - SHOWN));
-        }
-    }
-    lines.extend(report.over_budget.iter().map(|text| format!("  over budget  {text}")));
-    for line in lines {
-        if is_json {
-            eprintln!("{line}");
-        } else {
-            print_line(&line)?;
-        }
-    }
-    Ok(())
 }
 
 /// A pipeline for each frame that is under way at once, all run in the same way.

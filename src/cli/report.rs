@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::replay::record::Report;
-use super::replay::{tell, write_report};
+use super::replay::summary::{tell, write_report};
 use super::{Outcome, print_line};
 
 /// Reports larger than this are refused.

@@ -90,7 +90,7 @@ fn summary(html: &mut String, report: &Report) {
             escape(&report.topics.join(", ")),
             escape(&report.model),
             report.seconds,
-            report.at_once().map_or_else(String::new, |text| format!(", {text}")),
+            report.at_once(),
             report.frames_per_s,
             report.failed
         ),

@@ -204,17 +204,15 @@ fn most_frequent(
 }
 
 impl Report {
-    /// How the times came about, in words, where it is known.
-    pub fn at_once(&self) -> Option<String> {
+    /// How the times came about, to be put behind them: where it is known, a comma and words.
+    pub fn at_once(&self) -> String {
         let plural = |count: u64| if count == 1 { "" } else { "s" };
         let Self { jobs, threads, .. } = *self;
-        (jobs > 0 && threads > 0).then(|| {
-            format!(
-                "{jobs} frame{} at once on {threads} thread{} each",
-                plural(jobs),
-                plural(threads)
-            )
-        })
+        if jobs == 0 || threads == 0 {
+            return String::new();
+        }
+        let (of_jobs, of_threads) = (plural(jobs), plural(threads));
+        format!(", {jobs} frame{of_jobs} at once on {threads} thread{of_threads} each")
     }
 
     /// Adds another replay's figures. Those over time stay apart: a merged report has none.

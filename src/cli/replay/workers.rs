@@ -1,15 +1,30 @@
 //! Frames side by side, each on a pipeline of its own: on a few processors that makes more frames a
-//! second than one frame on all of them. Answers are taken in the order of the frames.
+//! second than one frame on all of them. What comes of them is in the order of the bag.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 
-use super::source::{Camera, FrameFailure, QueuedFrame};
-use crate::pipeline::{Pipeline, PipelineError};
+use super::source::{Camera, FrameFailure, Item, QueuedFrame};
+use crate::bag::{BagError, Message};
+use crate::pipeline::Pipeline;
 use crate::result::{FrameResult, Wanted};
 use crate::settings::CameraSettings;
+
+/// What other topics' messages may take in memory while they wait for the frames before them.
+const MAX_WAITING_BYTES: usize = 256 << 20;
+
+/// An [`Item`], a frame with what became of it.
+pub enum Event {
+    /// A picture that was processed, or was not.
+    Frame(Box<Answered>),
+    /// A message of another topic.
+    Other(Message),
+    /// Something that was left out.
+    Problem(BagError),
+}
 
 /// A frame that came back, with what became of it.
 pub struct Answered {
@@ -18,9 +33,6 @@ pub struct Answered {
     /// Its result.
     pub result: Result<FrameResult, FrameFailure>,
 }
-
-/// A frame on its way.
-pub struct Pending(Receiver<Answered>);
 
 struct Task {
     queued: QueuedFrame,
@@ -39,14 +51,14 @@ pub struct Asked {
 }
 
 /// Threads that take frames as they come free. They end when this is dropped.
-pub struct Workers {
+struct Workers {
     tasks: Sender<Task>,
     count: usize,
 }
 
 impl Workers {
     /// A thread for each pipeline.
-    pub fn start(pipelines: Vec<Pipeline>, asked: &Asked) -> Self {
+    fn start(pipelines: Vec<Pipeline>, asked: &Asked) -> Self {
         let (tasks, queue) = channel::<Task>();
         let queue = Arc::new(Mutex::new(queue));
         let count = pipelines.len();
@@ -55,7 +67,7 @@ impl Workers {
             std::thread::spawn(move || {
                 while let Some(Task { queued, answer }) = next(&queue) {
                     let result = process(&mut pipeline, &queued, &asked);
-                    // Nobody waits for it any more where the replay was stopped.
+                    // Nobody waits for it any more where the replay has failed.
                     let _ = answer.send(Answered { queued, result });
                 }
             });
@@ -65,7 +77,7 @@ impl Workers {
 
     /// Frames to have under way, so that no worker waits for the next one. A single worker gets one:
     /// its times are then those of a frame by itself.
-    pub fn depth(&self) -> usize {
+    fn depth(&self) -> usize {
         match self.count {
             1 => 1,
             count => 2 * count,
@@ -73,21 +85,11 @@ impl Workers {
     }
 
     /// Gives a frame to the worker that is free first.
-    pub fn submit(&self, queued: QueuedFrame) -> Pending {
+    fn submit(&self, queued: QueuedFrame) -> Receiver<Answered> {
         let (answer, pending) = sync_channel(1);
         // Workers that are gone have panicked: waiting for the answer says so.
         let _ = self.tasks.send(Task { queued, answer });
-        Pending(pending)
-    }
-}
-
-impl Pending {
-    /// Waits for the frame's answer.
-    ///
-    /// # Errors
-    /// If the worker has panicked.
-    pub fn wait(&self) -> anyhow::Result<Answered> {
-        self.0.recv().context("a thread of the replay has panicked, its words stand above")
+        pending
     }
 }
 
@@ -101,6 +103,71 @@ fn process(
     asked: &Asked,
 ) -> Result<FrameResult, FrameFailure> {
     let frame = queued.frame(asked.cameras[queued.camera].is_compressed)?;
-    let result = pipeline.process(frame, asked.wanted, &asked.settings);
-    result.map_err(|error: PipelineError| error.into())
+    Ok(pipeline.process(frame, asked.wanted, &asked.settings)?)
+}
+
+/// What was read and not given on yet.
+enum Waiting {
+    Frame(Receiver<Answered>),
+    Other(Message),
+    Problem(BagError),
+}
+
+/// Gives on what `items` holds, in its order, and keeps the workers busy with the frames ahead.
+pub struct Processed<I> {
+    items: I,
+    workers: Workers,
+    waiting: VecDeque<Waiting>,
+    frames_waiting: usize,
+    bytes_waiting: usize,
+}
+
+impl<I: Iterator<Item = Item>> Processed<I> {
+    /// Starts a worker for each pipeline.
+    pub fn new(items: I, pipelines: Vec<Pipeline>, asked: &Asked) -> Self {
+        let workers = Workers::start(pipelines, asked);
+        Self { items, workers, waiting: VecDeque::new(), frames_waiting: 0, bytes_waiting: 0 }
+    }
+
+    /// Whether what comes first is ready, or enough is under way to wait for it.
+    fn is_filled(&self) -> bool {
+        self.waiting.front().is_some_and(|first| !matches!(first, Waiting::Frame(_)))
+            || self.frames_waiting >= self.workers.depth()
+            || self.bytes_waiting > MAX_WAITING_BYTES
+    }
+}
+
+impl<I: Iterator<Item = Item>> Iterator for Processed<I> {
+    /// An error if a worker has panicked.
+    type Item = anyhow::Result<Event>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.is_filled() {
+            let Some(item) = self.items.next() else { break };
+            self.waiting.push_back(match item {
+                Item::Frame(queued) => {
+                    self.frames_waiting += 1;
+                    Waiting::Frame(self.workers.submit(queued))
+                }
+                Item::Other(message) => {
+                    self.bytes_waiting += message.payload.len();
+                    Waiting::Other(message)
+                }
+                Item::Problem(problem) => Waiting::Problem(problem),
+            });
+        }
+        Some(match self.waiting.pop_front()? {
+            Waiting::Frame(pending) => {
+                self.frames_waiting -= 1;
+                let answered = pending.recv();
+                let panicked = "a thread of the replay has panicked, its words stand above";
+                answered.map(|answered| Event::Frame(Box::new(answered))).context(panicked)
+            }
+            Waiting::Other(message) => {
+                self.bytes_waiting -= message.payload.len();
+                Ok(Event::Other(message))
+            }
+            Waiting::Problem(problem) => Ok(Event::Problem(problem)),
+        })
+    }
 }
