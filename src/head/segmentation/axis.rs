@@ -8,6 +8,9 @@ use crate::settings::MaskSize;
 /// How many weights may be read past the last one.
 pub(super) const WEIGHTS_PADDING: usize = 8;
 
+/// Pixels that are worked on together.
+pub(super) const BLOCK: usize = 16;
+
 /// The output's pixels along one axis.
 #[derive(Debug, Default)]
 pub(super) struct Axis {
@@ -17,6 +20,8 @@ pub(super) struct Axis {
     pub seen: Range<usize>,
     /// Neighbouring pixels between the same two cells. Together they are all of `seen`.
     pub spans: Vec<Span>,
+    /// The spans that meet each block of seen pixels.
+    pub blocks: Vec<Range<usize>>,
     /// By seen pixel: how much the second cell counts, 0 to 1; zeros follow.
     pub weights: Vec<f32>,
 }
@@ -74,6 +79,12 @@ impl Axis {
             axis.weights.push((clamped - f64::from(first)) as f32);
             axis.seen.end += 1;
         }
+        let spans = &axis.spans;
+        let of = |start: usize| {
+            let first = spans.partition_point(|span| span.end <= start);
+            first..spans.partition_point(|span| span.start < start + BLOCK)
+        };
+        axis.blocks = (0..axis.seen.len()).step_by(BLOCK).map(of).collect();
         axis.weights.resize(axis.weights.len() + WEIGHTS_PADDING, 0.0);
         axis
     }

@@ -8,12 +8,9 @@
 use std::ops::Range;
 
 use super::UNKNOWN;
-use super::axis::{Axis, WEIGHTS_PADDING};
+use super::axis::{Axis, BLOCK, WEIGHTS_PADDING};
 use super::probability::{Logits, Planes};
 use crate::result::Maps;
-
-/// Columns that are worked on together.
-const BLOCK: usize = 16;
 
 type Lanes = [f32; BLOCK];
 type Ids = [u32; BLOCK];
@@ -56,8 +53,6 @@ struct Scene<'a> {
     logits: &'a Logits<'a>,
     x: &'a Axis,
     y: &'a Axis,
-    /// The spans of `x` that meet each block.
-    blocks: Vec<Range<usize>>,
     /// Traversability id by class, and unknown for unknown.
     ids: [u8; 256],
     min_confidence: f32,
@@ -77,8 +72,7 @@ impl Upsampler {
             *id = *meaning;
         }
         let [x, y] = axes;
-        let scene =
-            Scene { logits, x, y, blocks: blocks(x), ids, min_confidence: rules.min_confidence };
+        let scene = Scene { logits, x, y, ids, min_confidence: rules.min_confidence };
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has just said that it has AVX2.
@@ -107,7 +101,7 @@ impl Upsampler {
             if lower.row != Some(span.second) {
                 lower.start(span.second, scene);
             }
-            for block in 0..scene.blocks.len() {
+            for block in 0..scene.x.blocks.len() {
                 let live = upper.live[block] | lower.live[block];
                 upper.fill(block, live, scene);
                 lower.fill(block, live, scene);
@@ -129,22 +123,12 @@ fn is_in(set: u32, class: usize) -> bool {
     set >> (class % 32) & 1 == 1
 }
 
-/// The spans that meet each block of columns.
-fn blocks(axis: &Axis) -> Vec<Range<usize>> {
-    let of = |start: usize| {
-        let first = axis.spans.partition_point(|span| span.end <= start);
-        let end = axis.spans.partition_point(|span| span.start < start + BLOCK);
-        first..end
-    };
-    (0..axis.outputs()).step_by(BLOCK).map(of).collect()
-}
-
 impl WideRow {
     /// Turns to another row of the grid, of which no class is there yet.
     #[inline(always)]
     fn start(&mut self, row: usize, scene: &Scene<'_>) {
         self.row = Some(row);
-        let count = scene.blocks.len();
+        let count = scene.x.blocks.len();
         let width = scene.logits.cells / scene.y.cells;
         self.planes.fill(scene.logits, row * width..(row + 1) * width);
         self.values.resize(count * scene.logits.planes() * BLOCK, 0.0);
@@ -152,7 +136,7 @@ impl WideRow {
         self.filled.resize(count, 0);
         let live = &self.planes.live;
         self.live.clear();
-        self.live.extend(scene.blocks.iter().map(|spans| {
+        self.live.extend(scene.x.blocks.iter().map(|spans| {
             let spans = &scene.x.spans[spans.clone()];
             let cells = spans.iter().map(|span| live[span.first] | live[span.second]);
             cells.fold(0, |all, classes| all | classes)
@@ -185,7 +169,7 @@ impl WideRow {
         let origin = block * BLOCK;
         // What chance will have it stands behind the block.
         let mut wide = [0.0; BLOCK + WEIGHTS_PADDING];
-        for span in &scene.x.spans[scene.blocks[block].clone()] {
+        for span in &scene.x.spans[scene.x.blocks[block].clone()] {
             let (first, second) = (line[span.first], line[span.second]);
             let difference = second - first;
             // Eight at once; what goes beyond the span is overwritten by the next.
@@ -341,8 +325,7 @@ mod tests {
         let [x, y] = axis::axes(&placement, MaskSize::Source, grid, image);
         let mut ids = [UNKNOWN; 256];
         ids[..5].copy_from_slice(&[0, 1, 2, 3, 2]);
-        let scene =
-            Scene { logits: &logits, x: &x, y: &y, blocks: blocks(&x), ids, min_confidence: 0.3 };
+        let scene = Scene { logits: &logits, x: &x, y: &y, ids, min_confidence: 0.3 };
         let map = || vec![9; image.area()];
         let blank = Maps {
             size: image,
