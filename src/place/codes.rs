@@ -53,8 +53,7 @@ impl Codes {
         let mut dots = vec![0.0; self.0.len() / code.len().max(1)];
         // A loop: what `collect` makes of it does not know of AVX2.
         for (dot, other) in dots.iter_mut().zip(self.0.chunks_exact(code.len().max(1))) {
-            let products = code.iter().zip(other).map(|(a, b)| i32::from(*a) * i32::from(*b));
-            *dot = products.sum::<i32>() as f32;
+            *dot = product(&code, other);
         }
         dots
     }
@@ -72,8 +71,9 @@ impl Codes {
 }
 
 /// The product of two codes.
-pub fn dot(a: &[i8], b: &[i8]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum::<i32>() as f32
+#[inline(always)]
+pub fn product<T: Copy + Into<i32>>(a: &[T], b: &[i8]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (*a).into() * i32::from(*b)).sum::<i32>() as f32
 }
 
 impl Deref for Codes {
@@ -108,12 +108,12 @@ mod tests {
             let codes: Vec<i8> = (0..7 * len).map(|i| (i * 89 % 255 - 127) as i8).collect();
             let code: Vec<i8> = (0..len).map(|i| (127 - i * 37 % 255) as i8).collect();
             let expected: Vec<f32> =
-                codes.chunks(len as usize).map(|other| dot(&code, other)).collect();
+                codes.chunks(len as usize).map(|other| product(&code, other)).collect();
             let codes = Codes(codes);
             assert_eq!(codes.dots(&code), expected);
             assert_eq!(codes.dots_with(&code), expected);
         }
-        assert_eq!(dot(&[-127; 512], &[127; 512]), -127.0 * 127.0 * 512.0);
+        assert_eq!(product(&[-127_i8; 512], &[127; 512]), -127.0 * 127.0 * 512.0);
         assert!(Codes::default().dots(&[1, 2]).is_empty());
     }
 

@@ -1,6 +1,6 @@
 //! What was taught: names, each with a few views.
 
-use super::codes::{Codes, dot};
+use super::codes::{Codes, product};
 use super::pose::Pose;
 
 /// A view of the same name that is more alike than this teaches nothing new.
@@ -115,7 +115,7 @@ impl Gallery {
 
     /// Cosine similarity of two views.
     pub fn similarity(&self, a: usize, b: usize) -> f32 {
-        dot(self.code(a), self.code(b)) * self.scales[a] * self.scales[b]
+        product(self.code(a), self.code(b)) * self.scales[a] * self.scales[b]
     }
 
     /// Teaches a view of `name`. `view.name` is set here. A name has at most `most_views`.
@@ -134,7 +134,7 @@ impl Gallery {
         };
         let mut views = own(self);
         let alike =
-            views.iter().map(|view| dot(self.code(*view), &code) * self.scales[*view] * scale);
+            views.iter().map(|view| product(self.code(*view), &code) * self.scales[*view] * scale);
         let similarity = alike.fold(-1.0, f32::max);
         if similarity > DUPLICATE {
             return Lesson::Known { similarity };
@@ -211,7 +211,7 @@ impl Gallery {
         let (code, scale) = encode(vector);
         let views = self.views.iter().enumerate();
         views.filter(move |(_, view)| view.name as usize == name).map(move |(index, view)| {
-            (view, dot(&code, self.code(index)) * scale * self.scales[index])
+            (view, product(&code, self.code(index)) * scale * self.scales[index])
         })
     }
 
