@@ -65,23 +65,20 @@ def main() -> None:
         args.rounds, args.frames, args.long = 1, 40, 200
     model = Model(args.model)
     place = model.place(WIDTH, HEIGHT)
+    size = f"{place.width}x{place.height}"
     heads = ["labels", "mask"] if model.segmentation else ["labels"]
     log = Log("replay", vars(args))
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         bags = {encoding: make_bag(Path(folder), encoding, args.frames) for encoding in ("bgr8", "jpeg")}
         for number in range(args.rounds):
             for precision, (encoding, bag) in product(model.precisions(), bags.items()):
                 path = model.pruned(precision, heads, BENCH / "models")
-                size = f"{place.width}x{place.height}"
-
-                def bare() -> float:
-                    options = {"precision": precision, "size": size, "threads": THREADS}
-                    return session_ms(path, **options, frames=args.frames // 2)["frames_per_s"]
-
-                before = bare()
+                options = {"precision": precision, "size": size, "threads": THREADS, "frames": args.frames // 2}
+                before = session_ms(path, **options)
                 mine = replay(bag, precision, [])
                 one = replay(bag, precision, ["--jobs", "1"])
-                around = (before + bare()) / 2
+                after = session_ms(path, **options)
+                around = (before["frames_per_s"] + after["frames_per_s"]) / 2
                 log.write("turn", {
                     "round": number, "precision": precision, "encoding": encoding, "bare_frames_per_s": around, **mine,
                     "one_frames_per_s": one["frames_per_s"],
