@@ -29,5 +29,6 @@ pub mod result;
 pub mod ros;
 pub mod session;
 pub mod settings;
+pub mod threads;
 pub mod timing;
 mod whole_file;

@@ -43,12 +43,13 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline around a loaded network.
     pub fn new(network: Network) -> Self {
+        let threads = network.pixel_threads();
         Self {
             network,
             decoder: Decoder::default(),
-            preprocessor: Preprocessor::default(),
+            preprocessor: Preprocessor::new(threads.clone()),
             classification: ClassificationHead::default(),
-            segmentation: SegmentationHead::default(),
+            segmentation: SegmentationHead::new(threads),
         }
     }
 

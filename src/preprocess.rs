@@ -10,10 +10,12 @@ use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeError, ResizeOp
 use crate::decode::{PixelLayout, Pixels};
 use crate::geometry::{Placement, Rect, Size};
 use crate::manifest::{ChannelOrder, InputSpec};
+use crate::threads::Threads;
 
 /// Makes input tensors; keeps its buffers from frame to frame.
 #[derive(Debug, Default)]
 pub struct Preprocessor {
+    threads: Threads,
     resizer: Resizer,
     unpadded: Vec<u8>,
     resized: Vec<u8>,
@@ -21,10 +23,16 @@ pub struct Preprocessor {
 }
 
 impl Preprocessor {
+    /// One that resizes on those threads; [`Preprocessor::default`] does on the calling one.
+    pub fn new(threads: Threads) -> Self {
+        Self { threads, ..Self::default() }
+    }
+
     /// The input tensor `[1, 3, H, W]`, row-major, H and W being `placement.input_size`.
     pub fn run(&mut self, pixels: &Pixels<'_>, placement: &Placement, input: &InputSpec) -> &[f32] {
-        let resized =
-            resize(pixels, placement, &mut self.resizer, &mut self.unpadded, &mut self.resized);
+        let (resizer, unpadded, resized) =
+            (&mut self.resizer, &mut self.unpadded, &mut self.resized);
+        let resized = self.threads.run(|| resize(pixels, placement, resizer, unpadded, resized));
         let size = placement.input_size;
         // Bars hold the mean, which is 0 once normalised.
         if placement.target_size != size {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 /// Time of each stage of one frame, as `/squeezenet/timing` carries it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -73,7 +74,7 @@ pub struct StageStatistics {
 }
 
 /// Percentiles of one stage in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// Median.
     pub p50: f64,
@@ -84,6 +85,7 @@ pub struct Percentiles {
     /// The longest.
     pub max: f64,
     /// Values counted.
+    #[serde(default)]
     pub count: u64,
 }
 

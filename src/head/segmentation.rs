@@ -46,6 +46,7 @@ use crate::geometry::{Placement, Size};
 use crate::manifest::{SegmentationSpec, Traversability};
 use crate::result::Maps;
 use crate::settings::{MaskSettings, MaskSize};
+use crate::threads::Threads;
 
 use axis::Axis;
 use probability::Logits;
@@ -66,6 +67,7 @@ pub struct Grid<'a> {
 /// Makes masks; keeps its buffers from frame to frame.
 #[derive(Debug, Default)]
 pub struct SegmentationHead {
+    threads: Threads,
     upsampler: Upsampler,
     /// The axes of the last run, and what they were made for: cameras seldom change their size.
     axes: Option<(AxesKey, [Axis; 2])>,
@@ -104,6 +106,11 @@ impl Meanings {
 }
 
 impl SegmentationHead {
+    /// One that works on those threads; [`SegmentationHead::default`] does on the calling one.
+    pub fn new(threads: Threads) -> Self {
+        Self { threads, ..Self::default() }
+    }
+
     /// Mask, confidence and, if wanted, cost.
     ///
     /// The cost of a pixel is the mean over the classes with a known cost, weighted by their
@@ -152,7 +159,8 @@ impl SegmentationHead {
                 traversability: &meanings.traversability,
                 min_confidence: settings.min_confidence,
             };
-            self.upsampler.run(&logits, [x, y], &rules, &mut maps);
+            let (upsampler, maps) = (&mut self.upsampler, &mut maps);
+            self.threads.run(|| upsampler.run(&logits, [x, y], &rules, maps));
         }
         maps
     }

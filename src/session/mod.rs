@@ -19,6 +19,7 @@ use crate::geometry::Size;
 use crate::manifest::{Card, ManifestError};
 use crate::place::{DescriptorError, FeatureMap};
 use crate::settings::{ModelSettings, Provider};
+use crate::threads::Threads;
 use crate::timing::Stopwatch;
 
 pub use graph::GraphError;
@@ -224,9 +225,22 @@ impl Network {
     /// Keeps the calling thread on the processors that the pool's threads leave to it, where
     /// [`ModelSettings::pin_threads`] asks for that. Threads that it starts later inherit this.
     pub fn place_caller(&self) {
-        if let Some(Err(error)) = self.placement.as_ref().map(Placement::place_caller) {
+        if let Some(Err(error)) = self.placement.as_ref().map(|placement| placement.place_caller(0))
+        {
             tracing::warn!("the inference thread cannot be pinned: {error}");
         }
+    }
+
+    /// As many threads as the network runs on, for the work around it, placed as the network's are.
+    pub fn pixel_threads(&self) -> Threads {
+        let placement = self.placement.clone();
+        Threads::new(self.execution.threads, move |index| {
+            if let Some(Err(error)) =
+                placement.as_ref().map(|placement| placement.place_caller(index))
+            {
+                tracing::warn!("a thread for pixels cannot be pinned: {error}");
+            }
+        })
     }
 
     /// What of `needs` the model can give.

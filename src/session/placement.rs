@@ -42,13 +42,13 @@ impl Placement {
         self.groups.iter().skip(1).map(group).collect::<Vec<_>>().join(";")
     }
 
-    /// Keeps the calling thread on the first group.
+    /// Keeps the calling thread on a group; on the first, if it is the one that runs the network.
     ///
     /// # Errors
     /// The system's.
-    pub fn place_caller(&self) -> std::io::Result<()> {
+    pub fn place_caller(&self, group: usize) -> std::io::Result<()> {
         let mut set = CpuSet::new();
-        self.groups[0].iter().for_each(|&cpu| set.set(cpu));
+        self.groups[group % self.groups.len()].iter().for_each(|&cpu| set.set(cpu));
         Ok(sched_setaffinity(None, &set)?)
     }
 }
@@ -75,7 +75,7 @@ mod tests {
             eprintln!("skipped: one processor only");
             return;
         };
-        placement.place_caller().unwrap();
+        placement.place_caller(0).unwrap();
         let allowed = sched_getaffinity(None).unwrap();
         let now: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
         assert_eq!(now, placement.groups[0]);

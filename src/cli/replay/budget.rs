@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use super::record::{Percentiles, Report, STAGES};
+use super::record::{Report, STAGES};
+use crate::timing::Percentiles;
 
 /// A latency that must not be exceeded.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +35,7 @@ impl FromStr for Budget {
 impl Budget {
     /// What is wrong, if it is exceeded.
     pub fn check(&self, report: &Report) -> Option<String> {
-        let Percentiles { p50, p95, p99, max } = *report.stages_ms.get(&self.stage)?;
+        let Percentiles { p50, p95, p99, max, .. } = *report.stages_ms.get(&self.stage)?;
         let actual = match self.percentile.as_str() {
             "p50" => p50,
             "p95" => p95,
@@ -55,7 +56,7 @@ mod tests {
     fn budgets_are_parsed_and_checked() {
         let budget: Budget = "p95_ms=40".parse().unwrap();
         assert_eq!((budget.stage.as_str(), budget.most_ms), ("total", 40.0));
-        let times = Percentiles { p50: 10.0, p95: 41.0, p99: 50.0, max: 60.0 };
+        let times = Percentiles { p50: 10.0, p95: 41.0, p99: 50.0, max: 60.0, count: 100 };
         let report =
             Report { stages_ms: [("total".to_owned(), times)].into(), ..Report::default() };
         assert_eq!(budget.check(&report).unwrap(), "total p95 41.00 ms, budget 40 ms");

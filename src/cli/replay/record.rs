@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::truth::Score;
 use crate::result::{FrameResult, Maps};
-use crate::timing::{StageTimes, milliseconds};
+use crate::timing::{Percentiles, StageTimes, milliseconds};
 
 /// Columns of the plots over time; more frames than these share a column.
 const COLUMNS: usize = 400;
@@ -59,19 +59,6 @@ pub struct Report {
     pub over_budget: Vec<String>,
     /// The figures over time.
     pub series: Vec<Column>,
-}
-
-/// Percentiles of one stage in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Percentiles {
-    /// Median.
-    pub p50: f64,
-    /// 95 of 100 are at most this.
-    pub p95: f64,
-    /// 99 of 100 are at most this.
-    pub p99: f64,
-    /// The longest.
-    pub max: f64,
 }
 
 /// The frames of one column of the plots.
@@ -321,7 +308,7 @@ fn percentiles(times_us: &BTreeMap<String, BTreeMap<u64, u64>>) -> BTreeMap<Stri
             });
             found.map_or(0.0, |(time, _)| *time as f64 / 1e3)
         };
-        Percentiles { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1.0) }
+        Percentiles { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1.0), count }
     };
     times_us.iter().map(|(stage, histogram)| (stage.clone(), of(histogram))).collect()
 }

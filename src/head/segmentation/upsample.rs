@@ -7,8 +7,10 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::UNKNOWN;
-use super::axis::{Axis, BLOCK, WEIGHTS_PADDING};
+use super::axis::{Axis, BLOCK, Span, WEIGHTS_PADDING};
 use super::probability::{Logits, Planes};
 use crate::result::Maps;
 
@@ -24,13 +26,33 @@ pub(super) struct Rules<'a> {
     pub min_confidence: f32,
 }
 
-/// Keeps two wide rows.
+/// Makes maps, a band of rows a thread.
 #[derive(Debug, Default)]
 pub(super) struct Upsampler {
+    renderers: Vec<Renderer>,
+}
+
+/// Keeps two wide rows.
+#[derive(Debug, Default)]
+struct Renderer {
     upper: WideRow,
     lower: WideRow,
     /// The classes that can win in a block.
     candidates: Vec<u8>,
+}
+
+/// Rows of the maps that one thread writes.
+struct Band<'a> {
+    /// What they lie between.
+    spans: &'a [Span],
+    /// The first of them, in the maps.
+    start: usize,
+    width: usize,
+    semantic: &'a mut [u8],
+    traversability: &'a mut [u8],
+    confidence: &'a mut [u8],
+    /// Empty where the cost is not wanted.
+    cost: &'a mut [u8],
 }
 
 /// A row of the grid, as wide as the output, block by block as far as it was asked for.
@@ -73,26 +95,67 @@ impl Upsampler {
         }
         let [x, y] = axes;
         let scene = Scene { logits, x, y, ids, min_confidence: rules.min_confidence };
+        let count = rayon::current_num_threads().clamp(1, y.spans.len().max(1));
+        self.renderers.resize_with(count, Renderer::default);
+        let bands = bands(&scene, maps, count);
+        if let [renderer] = &mut self.renderers[..] {
+            bands.into_iter().for_each(|band| renderer.dispatch(&scene, band));
+        } else {
+            let shares = self.renderers.par_iter_mut().zip(bands);
+            shares.for_each(|(renderer, band)| renderer.dispatch(&scene, band));
+        }
+    }
+}
+
+/// Shares out the rows of the maps that the network saw.
+fn bands<'a>(scene: &Scene<'a>, maps: &'a mut Maps, count: usize) -> Vec<Band<'a>> {
+    let width = maps.size.width as usize;
+    let mut rest = [
+        &mut maps.semantic[..],
+        &mut maps.traversability[..],
+        &mut maps.confidence[..],
+        &mut maps.cost[..],
+    ];
+    let mut start = 0;
+    let share = |spans: &'a [Span]| {
+        let end = scene.y.seen.start + spans.last().map_or(0, |span| span.end);
+        let bytes = (end - start) * width;
+        let mut take = |map: &mut &'a mut [u8]| {
+            let bytes = bytes.min(map.len());
+            let (taken, left) = std::mem::take(map).split_at_mut(bytes);
+            *map = left;
+            taken
+        };
+        let [semantic, traversability, confidence, cost] = rest.each_mut().map(&mut take);
+        let band = Band { spans, start, width, semantic, traversability, confidence, cost };
+        start = end;
+        band
+    };
+    scene.y.spans.chunks(scene.y.spans.len().div_ceil(count).max(1)).map(share).collect()
+}
+
+impl Renderer {
+    fn dispatch(&mut self, scene: &Scene<'_>, band: Band<'_>) {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has just said that it has AVX2.
-            unsafe { self.render_avx2(&scene, maps) };
+            unsafe { self.render_avx2(scene, band) };
             return;
         }
-        self.render(&scene, maps);
+        self.render(scene, band);
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn render_avx2(&mut self, scene: &Scene<'_>, maps: &mut Maps) {
-        self.render(scene, maps);
+    fn render_avx2(&mut self, scene: &Scene<'_>, band: Band<'_>) {
+        self.render(scene, band);
     }
 
     #[inline(always)]
-    fn render(&mut self, scene: &Scene<'_>, maps: &mut Maps) {
+    fn render(&mut self, scene: &Scene<'_>, mut band: Band<'_>) {
         let (upper, lower) = (&mut self.upper, &mut self.lower);
         (upper.row, lower.row) = (None, None);
-        for span in &scene.y.spans {
+        for span in band.spans {
             if lower.row == Some(span.first) {
                 std::mem::swap(upper, lower);
             } else if upper.row != Some(span.first) {
@@ -111,7 +174,7 @@ impl Upsampler {
                     .extend(classes.filter(|class| is_in(live, *class)).map(|class| class as u8));
                 let between = [upper.block(block, scene), lower.block(block, scene)];
                 let rows = span.start..span.end;
-                render_block(scene, between, &self.candidates, block * BLOCK, rows, maps);
+                render_block(scene, between, &self.candidates, block * BLOCK, rows, &mut band);
             }
         }
     }
@@ -203,10 +266,9 @@ fn render_block(
     candidates: &[u8],
     start: usize,
     rows: Range<usize>,
-    maps: &mut Maps,
+    band: &mut Band<'_>,
 ) {
     let classes = scene.logits.classes;
-    let width = maps.size.width as usize;
     let len = BLOCK.min(scene.x.outputs() - start);
     for row in rows {
         let weight = scene.y.weights[row];
@@ -219,10 +281,11 @@ fn render_block(
             traversability[i] = if is_known { meaning[i] } else { u32::from(UNKNOWN) };
             confidence[i] = round(probability[i] * 255.0);
         }
-        let at = (scene.y.seen.start + row) * width + scene.x.seen.start + start;
-        store(&mut maps.semantic[at..], &semantic, len);
-        store(&mut maps.traversability[at..], &traversability, len);
-        store(&mut maps.confidence[at..], &confidence, len);
+        let row_in_band = scene.y.seen.start + row - band.start;
+        let at = row_in_band * band.width + scene.x.seen.start + start;
+        store(&mut band.semantic[at..], &semantic, len);
+        store(&mut band.traversability[at..], &traversability, len);
+        store(&mut band.confidence[at..], &confidence, len);
         if scene.logits.costs.is_some() {
             let sum = mix(between, classes, weight);
             let known = mix(between, classes + 1, weight);
@@ -232,7 +295,7 @@ fn render_block(
                 let mean = round(sum[i] / known[i]);
                 cost[i] = if is_known { mean } else { u32::from(UNKNOWN) };
             }
-            store(&mut maps.cost[at..], &cost, len);
+            store(&mut band.cost[at..], &cost, len);
         }
     }
 }
@@ -312,9 +375,10 @@ mod tests {
     use super::*;
     use crate::geometry::{Fit, Size, place};
     use crate::settings::MaskSize;
+    use crate::threads::Threads;
 
     #[test]
-    fn every_processor_gives_the_same_maps() {
+    fn every_processor_and_number_of_threads_gives_the_same_maps() {
         let (grid, image) = (Size::new(23, 17), Size::new(131, 77));
         let logits: Vec<f32> =
             (0..5 * grid.area()).map(|i| (i * 7919 % 1013) as f32 / 200.0).collect();
@@ -334,10 +398,20 @@ mod tests {
             confidence: map(),
             cost: map(),
         };
-        let (mut plain, mut dispatched) = (blank.clone(), blank);
-        Upsampler::default().render(&scene, &mut plain);
+        let (mut plain, mut dispatched) = (blank.clone(), blank.clone());
+        for band in bands(&scene, &mut plain, 1) {
+            Renderer::default().render(&scene, band);
+        }
         let rules = Rules { traversability: &ids[..5], min_confidence: 0.3 };
-        Upsampler::default().run(&logits, [&x, &y], &rules, &mut dispatched);
+        let mut run = || Upsampler::default().run(&logits, [&x, &y], &rules, &mut dispatched);
+        Threads::default().run(&mut run);
         assert_eq!(plain, dispatched);
+        // More threads than rows between cells, too.
+        for threads in [2, 3, 64] {
+            let mut shared = blank.clone();
+            let mut run = || Upsampler::default().run(&logits, [&x, &y], &rules, &mut shared);
+            Threads::new(threads, |_| ()).run(&mut run);
+            assert_eq!(plain, shared, "{threads} threads");
+        }
     }
 }
