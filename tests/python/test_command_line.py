@@ -14,7 +14,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 sys.path.insert(0, str(ROOT / "models" / "training"))
-from squeezenet_training.preprocess import crop_picture, to_tensor  # noqa: E402
+from squeezenet_training.preprocess import crop_picture, to_tensor, whole_picture  # noqa: E402
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
@@ -181,3 +181,16 @@ def test_a_replay_recognises_what_was_taught(tmp_path):
         assert sum(c.msgcount for c in reader.connections if c.topic.endswith("/place")) == 20
     missing = run("replay", str(bag), "--gallery", str(tmp_path / "none.bin"))
     assert missing.returncode == 2 and "there is no such file" in missing.stderr
+
+
+def test_int8_answers_as_fp32_does_on_this_processor():
+    """Without VNNI, weights of 8 bits overflow; the mask then lacks whole classes."""
+    picture = to_tensor(whole_picture(Picture.open(ROOT / "docs" / "pictures" / "porch.jpg"), (480, 360)))
+    masks, labels = [], []
+    for suffix in ("", "_int8"):
+        session = onnxruntime.InferenceSession(ROOT / "models" / f"squeezenet1_1_street{suffix}.onnx")
+        mask, logits = session.run(["segmentation", "logits"], {"image": picture})
+        masks.append(mask.argmax(1))
+        labels.append(logits.argmax())
+    assert (masks[0] == masks[1]).mean() > 0.9
+    assert labels[0] == labels[1]

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from .backbone import SqueezeNet, load_pretrained
 from .losses import class_weights, segmentation_loss
+from .muon import Muon
 from .segmentation_data import SegmentationClasses, SegmentationSet
 from .segmentation_metrics import confusion, iou, upsampled_probabilities
 from .segmentation_pictures import write_best_and_worst
@@ -32,16 +33,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, nargs=2, default=(416, 320), metavar=("WIDTH", "HEIGHT"), help="of the training crops")
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--scale", type=float, nargs=2, default=(0.6, 2.0), metavar=("MIN", "MAX"), help="of the training crops")
+    parser.add_argument("--lr", type=float, default=8e-3)
     parser.add_argument("--weight-decay", type=float, default=0.02)
-    parser.add_argument("--class-weights", type=float, default=1.1, metavar="OFFSET", help="1 / ln(OFFSET + share); 0: all the same")
-    parser.add_argument("--lovasz", type=float, default=0.7, help="weight of the Lovász-softmax loss")
+    parser.add_argument("--class-weights", type=float, default=1.4, metavar="OFFSET", help="1 / ln(OFFSET + share); 0: all the same")
+    parser.add_argument("--lovasz", type=float, default=1.0, help="weight of the Lovász-softmax loss")
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's choice")
     parser.add_argument("--workers", type=int, default=1, help="loader processes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=int, help="use the first pictures only (to try things)")
     parser.add_argument("--score-every", type=int, default=5, metavar="EPOCHS")
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=has_fast_bf16(), help="compute in bf16")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_fast_bf16() -> bool:
+    """Emulated on processors without AVX-512 BF16 or AMX, where a step takes seven times as long."""
+    return torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def seed_all(seed: int) -> None:
@@ -103,6 +111,20 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
+def make_optimizers(branch: SegmentationBranch, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
+    """Muon for the weights that are matrices; AdamW for depthwise ones, biases and normalisation."""
+    matrices = [
+        layer.weight for layer in branch.modules()
+        if isinstance(layer, nn.Conv2d) and layer.groups == 1
+    ]
+    others = [p for p in branch.parameters() if all(p is not matrix for matrix in matrices)]
+    groups = [
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": args.weight_decay},
+        {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [torch.optim.AdamW(groups, lr=args.lr), Muon(matrices, args.lr, args.weight_decay)]
+
+
 def start(branch: SegmentationBranch, path: Path) -> None:
     """From an earlier run; layers that are new, or of another shape, stay random."""
     state, own = torch.load(path, weights_only=True), branch.state_dict()
@@ -117,7 +139,7 @@ def run(args: argparse.Namespace) -> None:
     seed_all(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     classes = SegmentationClasses.load(args.classes)
-    train = SegmentationSet(args.data, classes, True, tuple(args.size), args.limit)
+    train = SegmentationSet(args.data, classes, True, tuple(args.size), args.limit, tuple(args.scale))
     val = SegmentationSet(args.val, classes, False, limit=args.limit) if args.val else None
     loader = DataLoader(
         train, args.batch, shuffle=True, drop_last=len(train) >= args.batch,
@@ -130,12 +152,7 @@ def run(args: argparse.Namespace) -> None:
     branch = SegmentationBranch(len(classes.classes)).to(args.device, **channels_last)
     if args.init:
         start(branch, args.init)
-    decayed = [p for p in branch.parameters() if p.ndim > 1]
-    plain = [p for p in branch.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": args.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=args.lr,
-    )
+    optimizers = make_optimizers(branch, args)
     averaged = Averaged(branch)
     weights = class_weights(train.pixel_counts(), args.class_weights).to(args.device)
     steps = args.epochs * len(loader)
@@ -146,7 +163,8 @@ def run(args: argparse.Namespace) -> None:
         branch.load_state_dict(state["branch"])
         averaged.module.load_state_dict(state["averaged"])
         averaged.updates = state["updates"]
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         first_epoch, best = state["epoch"], state["best"]
         print(f"resumed after epoch {first_epoch}")
     log = (args.out / "log.jsonl").open("a")
@@ -156,9 +174,9 @@ def run(args: argparse.Namespace) -> None:
         losses, started = [], time.time()
         progress = tqdm(loader, desc=f"epoch {epoch + 1}/{args.epochs}", leave=False)
         for index, (image, target) in enumerate(progress):
-            for group in optimizer.param_groups:
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = learning_rate(epoch * len(loader) + index, steps, args.lr)
-            losses.append(train_step(backbone, branch, image, target, optimizer, weights, args))
+            losses.append(train_step(backbone, branch, image, target, optimizers, weights, args))
             averaged.update(branch)
             progress.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
         record = {
@@ -180,7 +198,7 @@ def run(args: argparse.Namespace) -> None:
         tqdm.write(json.dumps(record))
         state = {
             "branch": branch.state_dict(), "averaged": averaged.module.state_dict(),
-            "updates": averaged.updates, "optimizer": optimizer.state_dict(),
+            "updates": averaged.updates, "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "epoch": epoch + 1, "best": best,
         }
         torch.save(state, checkpoint_path.with_suffix(".tmp"))
@@ -190,17 +208,18 @@ def run(args: argparse.Namespace) -> None:
 
 def train_step(
     backbone: SqueezeNet, branch: SegmentationBranch, image: Tensor, target: Tensor,
-    optimizer: torch.optim.Optimizer, weights: Tensor, args: argparse.Namespace,
+    optimizers: list[torch.optim.Optimizer], weights: Tensor, args: argparse.Namespace,
 ) -> float:
     image = image.to(args.device, memory_format=torch.channels_last)
     target = target.to(args.device)
-    with torch.autocast(args.device, torch.bfloat16):
+    with torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):
         with torch.no_grad():
             maps = backbone(image)
         logits, auxiliary = branch(maps)
     loss = segmentation_loss(logits, auxiliary, target, weights, args.lovasz)
-    optimizer.zero_grad(set_to_none=True)
+    branch.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(branch.parameters(), 5.0)
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     return loss.item()

@@ -52,7 +52,7 @@ class SegmentationSet(Dataset):
 
     def __init__(
         self, folders: list[Path], classes: SegmentationClasses, augment: bool,
-        size: tuple[int, int] = (416, 320), limit: int | None = None,
+        size: tuple[int, int] = (416, 320), limit: int | None = None, scale: tuple[float, float] = (0.6, 2.0),
     ) -> None:
         files = [pair for folder in folders for pair in pairs(folder)][:limit]
         self.names = [image.name for image, _ in files]
@@ -60,7 +60,7 @@ class SegmentationSet(Dataset):
         self.masks = [np.asarray(Image.open(mask)) for _, mask in files]
         self.count = len(classes.classes)
         self.ignore = classes.ignore
-        self.augment, self.size = augment, size
+        self.augment, self.size, self.scale = augment, size, scale
         for name, picture, mask in zip(self.names, self.pictures, self.masks):
             if mask.shape != picture.size[::-1]:
                 raise ValueError(f"{name}: picture {picture.size}, mask {mask.shape[::-1]}")
@@ -89,9 +89,9 @@ class SegmentationSet(Dataset):
         return torch.from_numpy(to_tensor(picture)[0]), torch.from_numpy(target)
 
     def crop(self, picture: Image.Image, mask: np.ndarray) -> tuple[Image.Image, np.ndarray]:
-        """A random part at a random scale of 0.5 to 2, a little stretched, centred anywhere or
-        on a pixel of a rare class; outside the picture the mask is unlabelled."""
-        scale = 2.0 ** random.uniform(-0.75, 1.0)
+        """A random part at a random scale, a little stretched, centred anywhere or on a pixel of a
+        rare class; outside the picture the mask is unlabelled."""
+        scale = 2.0 ** random.uniform(*np.log2(self.scale))
         stretch = 2.0 ** random.uniform(-0.15, 0.15)
         width, height = self.size[0] / (scale * stretch), self.size[1] * stretch / scale
         centre = self.rare_pixel(mask) if random.random() < 0.5 else None
