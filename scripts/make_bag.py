@@ -1,8 +1,7 @@
 """Writes the demo's rosbag2: photographs with camera motion, 640x480, 30 Hz, several encodings.
 
 Photographs and their licences: scikit-image's `chelsea` (CC0), `coffee` (CC0), `astronaut` and
-`rocket` (public domain), as its wheel carries them; street pictures from skimage are none, so
-masks are best seen on the user's own.
+`rocket` (public domain), as its wheel carries them; `--add` puts others behind them.
 """
 
 import argparse
@@ -20,6 +19,7 @@ RATE_HZ = 30
 SECONDS_EACH = 3
 # Picture and the encoding in which it travels.
 SCENES = [("chelsea", "bgr8"), ("coffee", "yuyv"), ("astronaut", "jpeg"), ("rocket", "rgb8")]
+ADDED_ENCODINGS = ["jpeg", "bgr8"]
 TOPICS = {"raw": "/camera/image_raw", "jpeg": "/camera/image_raw/compressed"}
 
 
@@ -47,7 +47,12 @@ def yuyv(rgb: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bag", type=Path, help="folder to write, must not exist")
-    bag = parser.parse_args().bag
+    parser.add_argument("--add", type=Path, nargs="*", default=[], metavar="FILE", help="scenes named as the files")
+    args = parser.parse_args()
+    bag = args.bag
+    scenes = [(name, encoding, Image.fromarray(getattr(skimage.data, name)())) for name, encoding in SCENES]
+    for index, file in enumerate(args.add):
+        scenes.append((file.stem, ADDED_ENCODINGS[index % len(ADDED_ENCODINGS)], Image.open(file)))
     store = get_typestore(Stores.ROS2_JAZZY)
     types = store.types
     header, time = types["std_msgs/msg/Header"], types["builtin_interfaces/msg/Time"]
@@ -59,8 +64,8 @@ def main() -> None:
             "jpeg": writer.add_connection(TOPICS["jpeg"], compressed.__msgtype__, typestore=store),
         }
         count = 0
-        for name, encoding in SCENES:
-            picture = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
+        for name, encoding, picture in scenes:
+            picture = picture.convert("RGB")
             frames = RATE_HZ * SECONDS_EACH
             for index in range(frames):
                 rgb = view(picture, index / frames)
@@ -79,7 +84,7 @@ def main() -> None:
                     message = raw(stamped, SIZE[1], SIZE[0], encoding, 0, pixels.shape[2] * SIZE[0], data)
                 connection = connections["jpeg" if encoding == "jpeg" else "raw"]
                 writer.write(connection, stamp, store.serialize_cdr(message, message.__msgtype__))
-    print(f"{bag}: {count} frames, {len(SCENES)} scenes")
+    print(f"{bag}: {count} frames, {len(scenes)} scenes")
 
 
 if __name__ == "__main__":
