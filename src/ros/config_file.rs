@@ -4,6 +4,7 @@
 //! that is pointed elsewhere, and one that vanishes and comes back are all the same: content that
 //! differs from what was read last. A file system's events would not tell of all of these.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -27,6 +28,19 @@ pub fn started_with(arguments: impl Iterator<Item = String>) -> Vec<PathBuf> {
     let arguments: Vec<String> = arguments.collect();
     let pairs = arguments.windows(2).filter(|pair| pair[0] == "--params-file");
     pairs.map(|pair| PathBuf::from(&pair[1])).collect()
+}
+
+/// Adds what those files say in sections that r2r passes over: it takes `/**` and full names, and no
+/// other wildcard, such as that of `config/squeezenet.yaml`. What it did take holds.
+pub fn add_unread(overrides: &mut Vec<(String, Value)>, node: &str) {
+    let mut unread = BTreeMap::new();
+    for path in started_with(std::env::args()) {
+        // One that cannot be read is spoken of by rcl, or when it is taken over.
+        let Ok((_, entries)) = read(&path, node) else { continue };
+        unread.extend(entries.into_iter().map(|entry| (entry.name, entry.value)));
+    }
+    overrides.iter().for_each(|(name, _)| drop(unread.remove(name)));
+    overrides.extend(unread);
 }
 
 /// What the file says to this node now.

@@ -66,15 +66,16 @@ pub fn run() -> anyhow::Result<()> {
     keep_large_buffers();
     let context = r2r::Context::create().context("ROS 2 cannot be initialised")?;
     let mut node = r2r::Node::create(context, NAME, "").context("the node cannot be created")?;
-    let overrides: Vec<(String, Value)> = {
+    let mut overrides: Vec<(String, Value)> = {
         let parameters = node.params.lock().unwrap_or_else(PoisonError::into_inner);
         let parsed = parameters.iter();
         parsed
             .map(|(name, p)| (name.clone(), parameter_services::from_override(&p.value)))
             .collect()
     };
-    let store = Store::new(&overrides)?;
     let qualified_name = node.fully_qualified_name()?;
+    config_file::add_unread(&mut overrides, &qualified_name);
+    let store = Store::new(&overrides)?;
     let (store, config) = config_file::take_over(store, &qualified_name)?;
     let settings = store.settings();
     let log_filter = start_logging(settings.log_level);

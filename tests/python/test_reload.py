@@ -212,3 +212,20 @@ def test_a_model_that_does_not_load_leaves_the_old_one(start, peer, tmp_path: Pa
     peer.wait_subscribed(camera)
     peer.wait_published(f"{NODE}/labels")
     assert peer.answer(camera, image_message(photograph("coffee")), received).results[0].class_id == "espresso"
+
+
+def test_a_copy_of_the_shipped_file_holds_from_the_start(start, peer, file: Path) -> None:
+    """Its section has a wildcard, as a node of any namespace needs it; later files hold over it."""
+    shipped = (ROOT / "config" / "squeezenet.yaml").read_text()
+    edited = shipped.replace('model: "squeezenet1_1_street"', 'model: "squeezenet1_1_imagenet"').replace("top_k: 5", "top_k: 2")
+    assert edited.count("squeezenet1_1_imagenet") == 1 and "top_k: 2" in edited
+    file.write_text(edited)
+    later = file.with_name("later.yaml")
+    save(later, {"config_file": str(file), "image_topic": TOPIC})
+    process = start(arguments=["--params-file", str(file), "--params-file", str(later), "-p", "overlay.alpha:=0.25"])
+    process.wait_for("model squeezenet1_1_imagenet loaded")
+    parameters = Parameters(peer)
+    names = ["labels.top_k", "image_topic", "overlay.alpha"]
+    assert parameters.get(*names) == [2, TOPIC, 0.25]
+    file.write_text(edited.replace("top_k: 2", "top_k: 3"))
+    wait(lambda: parameters.get("labels.top_k") == [3], 10, process.log)
