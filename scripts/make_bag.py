@@ -6,6 +6,7 @@ Photographs and their licences: scikit-image's `chelsea` (CC0), `coffee` (CC0), 
 
 import argparse
 import io
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -49,23 +50,20 @@ def main() -> None:
     parser.add_argument("bag", type=Path, help="folder to write, must not exist")
     parser.add_argument("--add", type=Path, nargs="*", default=[], metavar="FILE", help="scenes named as the files")
     args = parser.parse_args()
-    bag = args.bag
     scenes = [(name, encoding, Image.fromarray(getattr(skimage.data, name)())) for name, encoding in SCENES]
-    for index, file in enumerate(args.add):
-        scenes.append((file.stem, ADDED_ENCODINGS[index % len(ADDED_ENCODINGS)], Image.open(file)))
+    scenes += [(file.stem, encoding, Image.open(file).convert("RGB")) for file, encoding in zip(args.add, cycle(ADDED_ENCODINGS))]
     store = get_typestore(Stores.ROS2_JAZZY)
     types = store.types
     header, time = types["std_msgs/msg/Header"], types["builtin_interfaces/msg/Time"]
     raw, compressed = types["sensor_msgs/msg/Image"], types["sensor_msgs/msg/CompressedImage"]
     start = 1_700_000_000_000_000_000
-    with Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+    with Writer(args.bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         connections = {
             "raw": writer.add_connection(TOPICS["raw"], raw.__msgtype__, typestore=store),
             "jpeg": writer.add_connection(TOPICS["jpeg"], compressed.__msgtype__, typestore=store),
         }
         count = 0
         for name, encoding, picture in scenes:
-            picture = picture.convert("RGB")
             frames = RATE_HZ * SECONDS_EACH
             for index in range(frames):
                 rgb = view(picture, index / frames)
@@ -84,7 +82,7 @@ def main() -> None:
                     message = raw(stamped, SIZE[1], SIZE[0], encoding, 0, pixels.shape[2] * SIZE[0], data)
                 connection = connections["jpeg" if encoding == "jpeg" else "raw"]
                 writer.write(connection, stamp, store.serialize_cdr(message, message.__msgtype__))
-    print(f"{bag}: {count} frames, {len(scenes)} scenes")
+    print(f"{args.bag}: {count} frames, {len(scenes)} scenes")
 
 
 if __name__ == "__main__":

@@ -30,9 +30,8 @@ impl Preprocessor {
 
     /// The input tensor `[1, 3, H, W]`, row-major, H and W being `placement.input_size`.
     pub fn run(&mut self, pixels: &Pixels<'_>, placement: &Placement, input: &InputSpec) -> &[f32] {
-        let (resizer, unpadded, resized) =
-            (&mut self.resizer, &mut self.unpadded, &mut self.resized);
-        let resized = self.threads.run(|| resize(pixels, placement, resizer, unpadded, resized));
+        let Self { threads, resizer, unpadded, resized, .. } = self;
+        let resized = resize(pixels, placement, threads, resizer, unpadded, resized);
         let size = placement.input_size;
         // Bars hold the mean, which is 0 once normalised.
         if placement.target_size != size {
@@ -48,6 +47,7 @@ impl Preprocessor {
 fn resize<'a>(
     pixels: &Pixels<'a>,
     placement: &Placement,
+    threads: &Threads,
     resizer: &mut Resizer,
     unpadded: &'a mut Vec<u8>,
     resized: &'a mut Vec<u8>,
@@ -77,11 +77,11 @@ fn resize<'a>(
         Pixels { stride_bytes, bytes: unpadded, ..*pixels }
     };
     resized.resize(target.area() * bytes_per_pixel, 0);
-    let done = match bytes_per_pixel {
+    let done = threads.run(|| match bytes_per_pixel {
         1 => resize_typed::<U8>(&source, placement.source, target, resizer, resized),
         3 => resize_typed::<U8x3>(&source, placement.source, target, resizer, resized),
         _ => resize_typed::<U8x4>(&source, placement.source, target, resizer, resized),
-    };
+    });
     // Sizes are over 0 and the source lies within the picture: nothing is left to go wrong.
     debug_assert!(done.is_ok(), "{done:?}");
     Pixels {

@@ -23,31 +23,40 @@ const LARGEST: u64 = 1 << 20;
 /// What is wrong with the file now, for `/diagnostics`.
 pub type Trouble = Arc<Mutex<Option<String>>>;
 
-/// The parameter files that rcl was given on the command line.
-pub fn started_with(arguments: impl Iterator<Item = String>) -> Vec<PathBuf> {
+/// What a parameter file says to this node, with its text; or file, line and what is wrong.
+type Content = Result<(String, Vec<Entry>), String>;
+
+/// A parameter file that rcl was given on the command line.
+#[derive(Debug)]
+pub struct Given {
+    path: PathBuf,
+    content: Content,
+}
+
+/// Reads those that stand among the arguments, in their order, for the node of that name.
+pub fn started_with(arguments: impl Iterator<Item = String>, node: &str) -> Vec<Given> {
     let arguments: Vec<String> = arguments.collect();
     let pairs = arguments.windows(2).filter(|pair| pair[0] == "--params-file");
-    pairs.map(|pair| PathBuf::from(&pair[1])).collect()
+    let paths = pairs.map(|pair| PathBuf::from(&pair[1]));
+    paths.map(|path| Given { content: read(&path, node), path }).collect()
 }
 
 /// Adds what those files say in sections that r2r passes over: it takes `/**` and full names, and no
 /// other wildcard, such as that of `config/squeezenet.yaml`. What it did take holds.
-pub fn add_unread(overrides: &mut Vec<(String, Value)>, node: &str) {
-    let mut unread = BTreeMap::new();
-    for path in started_with(std::env::args()) {
-        // One that cannot be read is spoken of by rcl, or when it is taken over.
-        let Ok((_, entries)) = read(&path, node) else { continue };
-        unread.extend(entries.into_iter().map(|entry| (entry.name, entry.value)));
+pub fn add_unread(overrides: &mut Vec<(String, Value)>, given: &[Given]) {
+    // Of a file that cannot be read rcl speaks, or `take_over`.
+    let entries =
+        given.iter().filter_map(|file| file.content.as_ref().ok()).flat_map(|(_, all)| all);
+    let mut unread: BTreeMap<_, _> =
+        entries.map(|entry| (entry.name.clone(), entry.value.clone())).collect();
+    for (name, _) in overrides.iter() {
+        unread.remove(name);
     }
-    overrides.iter().for_each(|(name, _)| drop(unread.remove(name)));
     overrides.extend(unread);
 }
 
 /// What the file says to this node now.
-///
-/// # Errors
-/// File, line and reason, or the system's words.
-pub fn read(path: &Path, node: &str) -> Result<(String, Vec<Entry>), String> {
+fn read(path: &Path, node: &str) -> Content {
     let shown = path.display();
     let size = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?.len();
     if size > LARGEST {
@@ -70,15 +79,21 @@ pub struct Watched {
 ///
 /// # Errors
 /// What such a file says that is not allowed.
-pub fn take_over(mut store: Store, node: &str) -> anyhow::Result<(Store, Option<Watched>)> {
-    let given: Vec<PathBuf> = started_with(std::env::args());
+pub fn take_over(
+    mut store: Store,
+    given: Vec<Given>,
+    node: &str,
+) -> anyhow::Result<(Store, Option<Watched>)> {
     let named = match store.get("config_file") {
         Some((_, Value::Text(path))) if !path.is_empty() => Some(PathBuf::from(path)),
         _ => None,
     };
-    let Some(path) = named.or_else(|| given.last().cloned()) else { return Ok((store, None)) };
-    let text = match read(&path, node) {
-        Ok((text, entries)) if given.contains(&path) => {
+    let last = given.last().map(|file| file.path.clone());
+    let Some(path) = named.or(last) else { return Ok((store, None)) };
+    let known = given.into_iter().find(|file| file.path == path).map(|file| file.content);
+    let is_given = known.is_some();
+    let text = match known.unwrap_or_else(|| read(&path, node)) {
+        Ok((text, entries)) if is_given => {
             store.remember_file(&entries);
             Some(text)
         }

@@ -74,9 +74,10 @@ pub fn run() -> anyhow::Result<()> {
             .collect()
     };
     let qualified_name = node.fully_qualified_name()?;
-    config_file::add_unread(&mut overrides, &qualified_name);
+    let given = config_file::started_with(std::env::args(), &qualified_name);
+    config_file::add_unread(&mut overrides, &given);
     let store = Store::new(&overrides)?;
-    let (store, config) = config_file::take_over(store, &qualified_name)?;
+    let (store, config) = config_file::take_over(store, given, &qualified_name)?;
     let settings = store.settings();
     let log_filter = start_logging(settings.log_level);
 

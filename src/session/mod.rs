@@ -225,22 +225,13 @@ impl Network {
     /// Keeps the calling thread on the processors that the pool's threads leave to it, where
     /// [`ModelSettings::pin_threads`] asks for that. Threads that it starts later inherit this.
     pub fn place_caller(&self) {
-        if let Some(Err(error)) = self.placement.as_ref().map(|placement| placement.place_caller(0))
-        {
-            tracing::warn!("the inference thread cannot be pinned: {error}");
-        }
+        place_caller(self.placement.as_ref(), 0);
     }
 
     /// As many threads as the network runs on, for the work around it, placed as the network's are.
     pub fn pixel_threads(&self) -> Threads {
         let placement = self.placement.clone();
-        Threads::new(self.execution.threads, move |index| {
-            if let Some(Err(error)) =
-                placement.as_ref().map(|placement| placement.place_caller(index))
-            {
-                tracing::warn!("a thread for pixels cannot be pinned: {error}");
-            }
-        })
+        Threads::new(self.execution.threads, move |index| place_caller(placement.as_ref(), index))
     }
 
     /// What of `needs` the model can give.
@@ -380,6 +371,14 @@ impl Network {
         let mut watch = Stopwatch::new();
         self.infer(needs, &tensor, size)?;
         Ok(watch.lap())
+    }
+}
+
+/// Keeps the calling thread on its group, where threads are placed.
+fn place_caller(placement: Option<&Placement>, group: usize) {
+    if let Some(Err(error)) = placement.map(|placement| placement.place_caller(group)) {
+        let thread = std::thread::current();
+        tracing::warn!("thread {} cannot be pinned: {error}", thread.name().unwrap_or("?"));
     }
 }
 

@@ -1,9 +1,9 @@
 """`quantize`: a model's ONNX file -> int8 beside it, entered in its manifest.
 
-Static, per channel, QDQ: unsigned 8-bit activations, signed weights of 7 bits: processors without
-VNNI (AVX2, early AVX-512) add products in pairs of 16 bits, which 8-bit weights overflow: a class
-of a mask was then lost altogether, on those processors alone. What loses accuracy stays in fp32: what `--keep` names, and the `--keep-worst` convolutions whose own error is
-largest.
+Static, per channel, QDQ: unsigned 8-bit activations, signed weights of 7 bits. Processors without
+VNNI (AVX2, early AVX-512) add products in pairs of 16 bits, which weights of 8 bits overflow: a
+class of a mask was then lost altogether, on those processors alone. What loses accuracy stays in
+fp32: what `--keep` names, and the `--keep-worst` convolutions whose own error is largest.
 """
 
 import argparse

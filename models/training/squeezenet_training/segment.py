@@ -43,13 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=int, help="use the first pictures only (to try things)")
     parser.add_argument("--score-every", type=int, default=5, metavar="EPOCHS")
-    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=has_fast_bf16(), help="compute in bf16")
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="compute in bf16; by itself where that is fast")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 
 
-def has_fast_bf16() -> bool:
+def has_fast_bf16(device: str) -> bool:
     """Emulated on processors without AVX-512 BF16 or AMX, where a step takes seven times as long."""
-    return torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return device != "cpu" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def seed_all(seed: int) -> None:
@@ -113,10 +113,8 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 
 def make_optimizers(branch: SegmentationBranch, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
     """Muon for the weights that are matrices; AdamW for depthwise ones, biases and normalisation."""
-    matrices = [
-        layer.weight for layer in branch.modules()
-        if isinstance(layer, nn.Conv2d) and layer.groups == 1
-    ]
+    convolutions = [layer for layer in branch.modules() if isinstance(layer, nn.Conv2d)]
+    matrices = [layer.weight for layer in convolutions if layer.groups == 1]
     others = [p for p in branch.parameters() if all(p is not matrix for matrix in matrices)]
     groups = [
         {"params": [p for p in others if p.ndim > 1], "weight_decay": args.weight_decay},
@@ -136,6 +134,8 @@ def start(branch: SegmentationBranch, path: Path) -> None:
 def run(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.bf16 is None:
+        args.bf16 = has_fast_bf16(args.device)
     seed_all(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     classes = SegmentationClasses.load(args.classes)

@@ -99,6 +99,7 @@ impl Upsampler {
         self.renderers.resize_with(count, Renderer::default);
         let bands = bands(&scene, maps, count);
         if let [renderer] = &mut self.renderers[..] {
+            // Outside of a pool Rayon would hand even this to a thread of its own.
             bands.into_iter().for_each(|band| renderer.dispatch(&scene, band));
         } else {
             let shares = self.renderers.par_iter_mut().zip(bands);
@@ -403,14 +404,14 @@ mod tests {
             Renderer::default().render(&scene, band);
         }
         let rules = Rules { traversability: &ids[..5], min_confidence: 0.3 };
-        let mut run = || Upsampler::default().run(&logits, [&x, &y], &rules, &mut dispatched);
-        Threads::default().run(&mut run);
+        Threads::default()
+            .run(|| Upsampler::default().run(&logits, [&x, &y], &rules, &mut dispatched));
         assert_eq!(plain, dispatched);
         // More threads than rows between cells, too.
         for threads in [2, 3, 64] {
             let mut shared = blank.clone();
-            let mut run = || Upsampler::default().run(&logits, [&x, &y], &rules, &mut shared);
-            Threads::new(threads, |_| ()).run(&mut run);
+            Threads::new(threads, |_| ())
+                .run(|| Upsampler::default().run(&logits, [&x, &y], &rules, &mut shared));
             assert_eq!(plain, shared, "{threads} threads");
         }
     }
