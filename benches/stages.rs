@@ -193,7 +193,7 @@ fn postprocess(criterion: &mut Criterion) {
         let placement = place(size, Size::new(480, 360), Fit::Stretch, 0);
         let grid_size = Size::new(240, 180);
         let logits = logits(&spec, grid_size);
-        let grid = Grid { logits: &logits, size: grid_size };
+        let grid = Grid::new(&logits, grid_size);
         let mut group = criterion.benchmark_group(format!("postprocess {width}x{height}"));
         group.throughput(Throughput::Elements(size.area() as u64));
         let mut head = SegmentationHead::default();

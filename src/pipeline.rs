@@ -7,7 +7,7 @@ use crate::frame::{Frame, FrameError, RawImage};
 use crate::geometry::{self, Placement, Size};
 use crate::head::classification::ClassificationHead;
 use crate::head::obstacle;
-use crate::head::segmentation::{Grid, Meanings, SegmentationHead};
+use crate::head::segmentation::{Meanings, SegmentationHead};
 use crate::manifest::Manifest;
 use crate::place::Descriptor;
 use crate::preprocess::Preprocessor;
@@ -130,14 +130,7 @@ impl Pipeline {
         };
         let (maps, obstacles) = match &manifest.segmentation {
             Some(spec) if wanted.segmentation() => {
-                let logits = tensors.get(&spec.output)?;
-                let size = match logits.shape[..] {
-                    [1, classes, height, width] if classes == spec.classes.len() as i64 => {
-                        Size::new(width as u32, height as u32)
-                    }
-                    _ => return Err(tensors.wrong_shape(&spec.output, &logits).into()),
-                };
-                let grid = Grid { logits: logits.values, size };
+                let grid = tensors.grid(spec)?;
                 let meanings = Meanings::new(spec, &camera.mask);
                 let maps = self.segmentation.run(
                     grid,

@@ -7,6 +7,8 @@ use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8, U8x3, U8x4};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeError, ResizeOptions, Resizer};
 
+use rayon::prelude::*;
+
 use crate::decode::{PixelLayout, Pixels};
 use crate::geometry::{Placement, Rect, Size};
 use crate::manifest::{ChannelOrder, InputSpec};
@@ -30,15 +32,17 @@ impl Preprocessor {
 
     /// The input tensor `[1, 3, H, W]`, row-major, H and W being `placement.input_size`.
     pub fn run(&mut self, pixels: &Pixels<'_>, placement: &Placement, input: &InputSpec) -> &[f32] {
-        let Self { threads, resizer, unpadded, resized, .. } = self;
-        let resized = resize(pixels, placement, threads, resizer, unpadded, resized);
+        let Self { threads, resizer, unpadded, resized, tensor } = self;
         let size = placement.input_size;
         // Bars hold the mean, which is 0 once normalised.
         if placement.target_size != size {
-            self.tensor.clear();
+            tensor.clear();
         }
-        self.tensor.resize(3 * size.area(), 0.0);
-        normalise(&resized, placement, input, &mut self.tensor);
+        tensor.resize(3 * size.area(), 0.0);
+        threads.run(|| {
+            let resized = resize(pixels, placement, resizer, unpadded, resized);
+            normalise(&resized, placement, input, tensor);
+        });
         &self.tensor
     }
 }
@@ -47,7 +51,6 @@ impl Preprocessor {
 fn resize<'a>(
     pixels: &Pixels<'a>,
     placement: &Placement,
-    threads: &Threads,
     resizer: &mut Resizer,
     unpadded: &'a mut Vec<u8>,
     resized: &'a mut Vec<u8>,
@@ -77,11 +80,11 @@ fn resize<'a>(
         Pixels { stride_bytes, bytes: unpadded, ..*pixels }
     };
     resized.resize(target.area() * bytes_per_pixel, 0);
-    let done = threads.run(|| match bytes_per_pixel {
+    let done = match bytes_per_pixel {
         1 => resize_typed::<U8>(&source, placement.source, target, resizer, resized),
         3 => resize_typed::<U8x3>(&source, placement.source, target, resizer, resized),
         _ => resize_typed::<U8x4>(&source, placement.source, target, resizer, resized),
-    });
+    };
     // Sizes are over 0 and the source lies within the picture: nothing is left to go wrong.
     debug_assert!(done.is_ok(), "{done:?}");
     Pixels {
@@ -127,24 +130,29 @@ fn normalise(pixels: &Pixels<'_>, placement: &Placement, input: &InputSpec, tens
             ChannelOrder::Bgr => [b, g, r],
         }
     };
-    let mut planes = tensor.chunks_exact_mut(size.area());
-    for ((offset, mean), scale) in offsets.into_iter().zip(input.mean).zip(input.scale) {
-        let Some(plane) = planes.next() else { return };
-        let bias = -mean * scale;
-        for y in 0..pixels.size.height as usize {
-            let start = (top + y) * plane_width + left;
-            let out = &mut plane[start..start + width];
-            let row = pixels.row(y as u32);
-            match pixels.layout {
-                PixelLayout::Gray => convert_row::<1>(row, offset, scale, bias, out),
-                PixelLayout::Rgb | PixelLayout::Bgr => {
-                    convert_row::<3>(row, offset, scale, bias, out);
-                }
-                PixelLayout::Rgba | PixelLayout::Bgra => {
-                    convert_row::<4>(row, offset, scale, bias, out);
-                }
+    // A row of a plane, counted through all planes.
+    let convert = |(index, out): (usize, &mut [f32])| {
+        let (channel, y) = (index / size.height as usize, index % size.height as usize);
+        if !(top..top + pixels.size.height as usize).contains(&y) {
+            return;
+        }
+        let (offset, scale) = (offsets[channel], input.scale[channel]);
+        let bias = -input.mean[channel] * scale;
+        let row = pixels.row((y - top) as u32);
+        let out = &mut out[left..left + width];
+        match pixels.layout {
+            PixelLayout::Gray => convert_row::<1>(row, offset, scale, bias, out),
+            PixelLayout::Rgb | PixelLayout::Bgr => convert_row::<3>(row, offset, scale, bias, out),
+            PixelLayout::Rgba | PixelLayout::Bgra => {
+                convert_row::<4>(row, offset, scale, bias, out);
             }
         }
+    };
+    if rayon::current_num_threads() < 2 {
+        // Outside of a pool Rayon would hand even this to a thread of its own.
+        tensor.chunks_exact_mut(plane_width).enumerate().for_each(convert);
+    } else {
+        tensor.par_chunks_exact_mut(plane_width).enumerate().for_each(convert);
     }
 }
 

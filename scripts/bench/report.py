@@ -509,7 +509,7 @@ hand. The raw results are JSON lines in `.deps/bench/results`.
   an rclpy process; the cameras are another. The stamp is taken before the picture is published, so both
   ways through DDS count, and what cameras and subscriber take from the processor counts as well.
 - **Bare session** is ONNX Runtime alone, in Python, run after run: the same file cut down to the same
-  outputs, the same input size and threads.
+  outputs, the same input size and threads. It runs a last `DepthToSpace`, too, which the node leaves out.
 - **CPU** is processor time of the node's process over the frames answered, all threads; **MB** is resident memory.
 - A node that gets more frames than it can answer takes the newest. What it answers then has
   waited for the frame before, up to one time through: ages of twice the bare session are as good as they get.

@@ -28,7 +28,7 @@
 //! let meanings = Meanings::new(&spec, &settings);
 //! let placement = place(Size::new(8, 4), Size::new(64, 64), Fit::Stretch, 0);
 //! // Two classes on a grid of 2x1 cells: road on the left, wall on the right.
-//! let grid = Grid { logits: &[9.0, 0.0, 0.0, 9.0], size: Size::new(2, 1) };
+//! let grid = Grid::new(&[9.0, 0.0, 0.0, 9.0], Size::new(2, 1));
 //!
 //! let mut head = SegmentationHead::default();
 //! let maps = head.run(grid, &placement, &spec, &meanings, &settings, true);
@@ -55,13 +55,66 @@ use upsample::{Rules, Upsampler};
 /// The id of a pixel that is not known.
 pub const UNKNOWN: u8 = 255;
 
-/// A grid of logits `[classes, height, width]`, row-major, that covers the network's input.
+/// A grid of logits that covers the network's input.
 #[derive(Debug, Clone, Copy)]
 pub struct Grid<'a> {
-    /// The logits.
+    /// `[classes, height, width]`, row-major, before what `shuffle` says is done.
     pub logits: &'a [f32],
     /// Cells.
     pub size: Size,
+    /// What has still to be done.
+    pub shuffle: PixelShuffle,
+}
+
+impl<'a> Grid<'a> {
+    /// Logits `[classes, height, width]`, row-major.
+    pub fn new(logits: &'a [f32], size: Size) -> Self {
+        Self { logits, size, shuffle: PixelShuffle::default() }
+    }
+}
+
+/// ONNX's `DepthToSpace`: the cells of each square of `block` by `block` are channels of a coarser
+/// grid, `[classes * block * block, height / block, width / block]` (the sub-pixel convolution of Shi
+/// et al. 2016, "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+/// Convolutional Neural Network").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PixelShuffle {
+    /// 1 moves nothing.
+    pub block: u32,
+    /// The order of the channels.
+    pub mode: ShuffleMode,
+}
+
+/// The order of the channels of a [`PixelShuffle`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShuffleMode {
+    /// `DCR`: row in the square, column in the square, class.
+    DepthFirst,
+    /// `CRD`, PyTorch's `PixelShuffle`: class, row in the square, column in the square.
+    ColumnsFirst,
+}
+
+impl Default for PixelShuffle {
+    /// Moves nothing.
+    fn default() -> Self {
+        Self { block: 1, mode: ShuffleMode::DepthFirst }
+    }
+}
+
+impl PixelShuffle {
+    /// Channels a class.
+    pub fn channels(self) -> usize {
+        (self.block * self.block) as usize
+    }
+
+    /// The channel of a class's cells in that row and column of each square.
+    fn channel(self, class: usize, classes: usize, row: usize, column: usize) -> usize {
+        let in_square = row * self.block as usize + column;
+        match self.mode {
+            ShuffleMode::DepthFirst => in_square * classes + class,
+            ShuffleMode::ColumnsFirst => class * self.channels() + in_square,
+        }
+    }
 }
 
 /// Makes masks; keeps its buffers from frame to frame.
@@ -149,9 +202,8 @@ impl SegmentationHead {
         let mut maps = blank(self.recycled.take(), size, want_cost, is_all_seen);
         if let Some([x, y]) = seen {
             let logits = Logits {
-                values: &grid.logits[..classes * cells],
+                grid,
                 classes,
-                cells,
                 temperature: spec.temperature,
                 costs: want_cost.then_some(&meanings.cost[..]),
             };

@@ -3,10 +3,13 @@
 //!
 //! Works on the protobuf wire format: messages are kept as the bytes they came as, and only the
 //! names that nodes read and write are looked at (`onnx.proto`: `ModelProto.graph` is field 7;
-//! `GraphProto.node` 1, `.initializer` 5, `.output` 12; `NodeProto.input` 1, `.output` 2;
-//! `ValueInfoProto.name` 1, `TensorProto.name` 8).
+//! `GraphProto.node` 1, `.initializer` 5, `.output` 12; `NodeProto.input` 1, `.output` 2, `.op_type`
+//! 4, `.attribute` 5; `AttributeProto.name` 1, `.i` 3, `.s` 4; `ValueInfoProto.name` 1, `.type` 2;
+//! `TypeProto.tensor_type` 1 with `.elem_type` 1; `TensorProto.name` 8).
 
 use std::collections::HashSet;
+
+use crate::head::segmentation::{PixelShuffle, ShuffleMode};
 
 /// The bytes are no ONNX model, or lack an output.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,16 +27,93 @@ pub enum GraphError {
     },
 }
 
-/// The model with the outputs `wanted` and only the nodes and weights that they need.
+/// An output that only moves what another value holds to other places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shuffled {
+    /// The value, float32.
+    pub source: String,
+    /// How it is moved.
+    pub shuffle: PixelShuffle,
+}
+
+/// What there is before the `DepthToSpace` that an output comes from, if it does. ONNX Runtime does
+/// this value by value on one thread; whoever reads the output can as well read it as it lies.
+///
+/// # Errors
+/// [`GraphError::Malformed`].
+pub fn shuffled(model: &[u8], output: &str) -> Result<Option<Shuffled>, GraphError> {
+    let mut found = None;
+    for graph in Fields::new(model).filter(|field| !matches!(field, Ok(f) if f.number != 7)) {
+        for field in Fields::new(graph?.payload) {
+            let field = field?;
+            if field.number == 12 && strings(field.payload, 1)? == [source_of(&found)] {
+                // It is an output itself, and has its own type.
+                return Ok(None);
+            }
+            if field.number != 1 {
+                continue;
+            }
+            let inputs = strings(field.payload, 1)?;
+            if inputs.contains(&output) {
+                return Ok(None);
+            }
+            let is_shuffle = strings(field.payload, 4)? == ["DepthToSpace"];
+            if let ([source], true) = (&inputs[..], is_shuffle)
+                && strings(field.payload, 2)? == [output]
+            {
+                found = shuffle(field.payload)?
+                    .map(|shuffle| Shuffled { source: (*source).to_owned(), shuffle });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn source_of(found: &Option<Shuffled>) -> &str {
+    found.as_ref().map_or("", |shuffled| &shuffled.source)
+}
+
+/// The attributes of a `DepthToSpace`.
+fn shuffle(node: &[u8]) -> Result<Option<PixelShuffle>, GraphError> {
+    let (mut block, mut mode) = (None, Some(ShuffleMode::DepthFirst));
+    for attribute in Fields::new(node) {
+        let attribute = attribute?;
+        if attribute.number != 5 {
+            continue;
+        }
+        let name = strings(attribute.payload, 1)?;
+        if name == ["blocksize"] {
+            for field in Fields::new(attribute.payload) {
+                let field = field?;
+                if field.number == 3 {
+                    block = u32::try_from(field.varint).ok().filter(|block| *block > 0);
+                }
+            }
+        } else if name == ["mode"] {
+            mode = match strings(attribute.payload, 4)?[..] {
+                ["DCR"] => Some(ShuffleMode::DepthFirst),
+                ["CRD"] => Some(ShuffleMode::ColumnsFirst),
+                _ => None,
+            };
+        }
+    }
+    Ok(block.zip(mode).map(|(block, mode)| PixelShuffle { block, mode }))
+}
+
+/// The model with the outputs `wanted` and only the nodes and weights that they need; `inner`, of
+/// type float32, becomes one more output.
 ///
 /// # Errors
 /// [`GraphError`].
-pub fn prune(model: &[u8], wanted: &[&str]) -> Result<Vec<u8>, GraphError> {
+pub fn prune(model: &[u8], wanted: &[&str], inner: Option<&str>) -> Result<Vec<u8>, GraphError> {
     let mut pruned = Vec::with_capacity(model.len());
     for field in Fields::new(model) {
         let field = field?;
         if field.number == 7 {
-            let graph = prune_graph(field.payload, wanted)?;
+            let mut graph = prune_graph(field.payload, wanted, inner)?;
+            if let Some(inner) = inner {
+                put_message(&mut graph, 12, &float_value(inner));
+            }
             put_message(&mut pruned, 7, &graph);
         } else {
             pruned.extend_from_slice(field.raw);
@@ -42,7 +122,18 @@ pub fn prune(model: &[u8], wanted: &[&str]) -> Result<Vec<u8>, GraphError> {
     Ok(pruned)
 }
 
-fn prune_graph(graph: &[u8], wanted: &[&str]) -> Result<Vec<u8>, GraphError> {
+/// A `ValueInfoProto` of float32, whatever its shape.
+fn float_value(name: &str) -> Vec<u8> {
+    let (mut tensor, mut kind, mut value) = (Vec::new(), Vec::new(), Vec::new());
+    put_varint(&mut tensor, 1 << 3);
+    put_varint(&mut tensor, 1); // TensorProto.FLOAT
+    put_message(&mut kind, 1, &tensor);
+    put_message(&mut value, 1, name.as_bytes());
+    put_message(&mut value, 2, &kind);
+    value
+}
+
+fn prune_graph(graph: &[u8], wanted: &[&str], inner: Option<&str>) -> Result<Vec<u8>, GraphError> {
     let fields = Fields::new(graph).collect::<Result<Vec<_>, _>>()?;
     let name_of = |payload, number| -> Result<&str, GraphError> {
         let name = strings(payload, number)?.into_iter().next();
@@ -59,7 +150,7 @@ fn prune_graph(graph: &[u8], wanted: &[&str]) -> Result<Vec<u8>, GraphError> {
         });
     }
     // Nodes are in topological order: going backwards, each node's readers have been seen.
-    let mut needed: HashSet<&str> = wanted.iter().copied().collect();
+    let mut needed: HashSet<&str> = wanted.iter().copied().chain(inner).collect();
     let mut dropped_nodes: HashSet<usize> = HashSet::new();
     for (index, field) in fields.iter().enumerate().rev().filter(|(_, field)| field.number == 1) {
         if strings(field.payload, 2)?.iter().any(|output| needed.contains(output)) {
@@ -100,6 +191,8 @@ struct Field<'a> {
     number: u64,
     /// Tag, length and payload.
     raw: &'a [u8],
+    /// The value of a field that is a number; 0 for the others.
+    varint: u64,
     /// The bytes of a length-delimited field; empty for the others.
     payload: &'a [u8],
 }
@@ -117,9 +210,10 @@ impl<'a> Fields<'a> {
         let start = self.rest;
         let mut cursor = start;
         let tag = take_varint(&mut cursor)?;
+        let mut varint = 0;
         let length = match tag & 7 {
             0 => {
-                take_varint(&mut cursor)?;
+                varint = take_varint(&mut cursor)?;
                 0
             }
             1 => 8,
@@ -132,7 +226,7 @@ impl<'a> Fields<'a> {
         self.rest = rest;
         let raw = &start[..start.len() - rest.len()];
         let payload = if tag & 7 == 2 { payload } else { &[] };
-        Ok(Field { number: tag >> 3, raw, payload })
+        Ok(Field { number: tag >> 3, raw, varint, payload })
     }
 }
 
@@ -215,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_dropped_output_takes_its_nodes_and_weights_along() {
-        let pruned = prune(&two_heads(), &["logits"]).unwrap();
+        let pruned = prune(&two_heads(), &["logits"], None).unwrap();
         let text = String::from_utf8_lossy(&pruned);
         assert!(text.contains("wl") && text.contains("wa"));
         assert!(!text.contains("wm") && !text.contains("mask"), "{text}");
@@ -223,17 +317,69 @@ mod tests {
 
     #[test]
     fn all_outputs_change_nothing() {
-        assert_eq!(prune(&two_heads(), &["mask", "logits"]).unwrap(), two_heads());
+        assert_eq!(prune(&two_heads(), &["mask", "logits"], None).unwrap(), two_heads());
     }
 
     #[test]
     fn refusals_name_what_is_there() {
-        let error = prune(&two_heads(), &["depth"]).unwrap_err().to_string();
+        let error = prune(&two_heads(), &["depth"], None).unwrap_err().to_string();
         assert_eq!(error, "the network has no output \"depth\"; it has logits, mask");
         let model = two_heads();
         for length in 1..model.len() - 1 {
             // Whatever is cut off: an error or fewer fields, no panic.
-            let _ = prune(&model[..length], &["logits"]);
+            let _ = prune(&model[..length], &["logits"], None);
         }
+    }
+
+    /// x -> a -> mask by `DepthToSpace`.
+    fn shuffling(block: u64, mode: Option<&str>) -> Vec<u8> {
+        let mut shuffle = node(&["a"], "mask");
+        shuffle.extend(named(4, "DepthToSpace"));
+        let mut attribute = named(1, "blocksize");
+        put_varint(&mut attribute, 3 << 3);
+        put_varint(&mut attribute, block);
+        put_message(&mut shuffle, 5, &attribute);
+        if let Some(mode) = mode {
+            put_message(&mut shuffle, 5, &[named(1, "mode"), named(4, mode)].concat());
+        }
+        let mut graph = Vec::new();
+        for node in [node(&["x", "wa"], "a"), shuffle] {
+            put_message(&mut graph, 1, &node);
+        }
+        put_message(&mut graph, 5, &named(8, "wa"));
+        put_message(&mut graph, 12, &named(1, "mask"));
+        let mut model = Vec::new();
+        put_message(&mut model, 7, &graph);
+        model
+    }
+
+    #[test]
+    fn an_output_that_is_only_moved_is_found_and_left_out() {
+        let mode_of = |mode| {
+            let found = shuffled(&shuffling(2, mode), "mask").unwrap();
+            found.map(|found| (found.source, found.shuffle.block, found.shuffle.mode))
+        };
+        assert_eq!(mode_of(None), Some(("a".to_owned(), 2, ShuffleMode::DepthFirst)));
+        assert_eq!(mode_of(Some("DCR")), mode_of(None));
+        assert_eq!(mode_of(Some("CRD")), Some(("a".to_owned(), 2, ShuffleMode::ColumnsFirst)));
+        assert_eq!(mode_of(Some("of another day")), None);
+        assert_eq!(shuffled(&shuffling(0, None), "mask").unwrap(), None);
+        assert_eq!(shuffled(&two_heads(), "mask").unwrap(), None);
+
+        let pruned = prune(&shuffling(2, None), &[], Some("a")).unwrap();
+        let text = String::from_utf8_lossy(&pruned);
+        assert!(text.contains("wa") && !text.contains("DepthToSpace"), "{text}");
+        // Who reads it, or what it comes from, elsewhere gets it as it is.
+        let with = |number, more: Vec<u8>| {
+            let model = shuffling(2, None);
+            let graph = Fields::new(&model).next().unwrap().unwrap().payload.to_vec();
+            let mut field = Vec::new();
+            put_message(&mut field, number, &more);
+            let mut model = Vec::new();
+            put_message(&mut model, 7, &[graph, field].concat());
+            model
+        };
+        assert_eq!(shuffled(&with(1, node(&["mask"], "b")), "mask").unwrap(), None);
+        assert_eq!(shuffled(&with(12, named(1, "a")), "mask").unwrap(), None);
     }
 }

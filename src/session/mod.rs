@@ -16,13 +16,15 @@ use ort::value::TensorRef;
 use thiserror::Error;
 
 use crate::geometry::Size;
-use crate::manifest::{Card, ManifestError};
+use crate::head::segmentation::{Grid, PixelShuffle};
+use crate::manifest::{Card, ManifestError, SegmentationSpec};
 use crate::place::{DescriptorError, FeatureMap};
 use crate::settings::{ModelSettings, Provider};
 use crate::threads::Threads;
 use crate::timing::Stopwatch;
 
 pub use graph::GraphError;
+use graph::Shuffled;
 use placement::Placement;
 pub use tuning::{Execution, default_threads};
 
@@ -114,6 +116,8 @@ pub struct Network {
     trouble: Option<String>,
     placement: Option<Placement>,
     onnx: Vec<u8>,
+    /// The segmentation output before it is laid out as a grid, where that is all it still lacks.
+    shuffled: Option<Shuffled>,
     sessions: Vec<(Needs, Session)>,
 }
 
@@ -200,9 +204,15 @@ impl Network {
         let onnx = card.read_network(execution.precision)?;
         let is_own_pool = execution.provider == Provider::Cpu && pin_threads;
         let placement = is_own_pool.then(|| Placement::new(execution.threads)).flatten();
+        let segmentation = card.manifest.segmentation.as_ref();
+        let shuffled = segmentation.map(|spec| graph::shuffled(&onnx, &spec.output)).transpose();
+        let shuffled = shuffled
+            .map_err(|source| NetworkError::Graph { model: card.manifest.name.clone(), source })?
+            .flatten();
         let card = card.clone();
+        let sessions = Vec::new();
         let mut network =
-            Self { card, execution, trouble: None, placement, onnx, sessions: Vec::new() };
+            Self { card, execution, trouble: None, placement, onnx, shuffled, sessions };
         network.warm_up()?;
         Ok(network)
     }
@@ -267,7 +277,7 @@ impl Network {
         let shape = [1, 3, size.height as usize, size.width as usize];
         let input = TensorRef::from_array_view((shape, tensor)).map_err(failed)?;
         let outputs = self.sessions[index].1.run(ort::inputs![input]).map_err(failed)?;
-        Ok(Tensors { model, outputs })
+        Ok(Tensors { model, outputs, shuffled: self.shuffled.as_ref() })
     }
 
     /// Makes the session for `needs` unless it is there; gives its index.
@@ -288,11 +298,15 @@ impl Network {
         let manifest = &self.card.manifest;
         let model = || manifest.name.clone();
         let mut outputs: Vec<&str> = Vec::new();
+        let mut inner = None;
         if let (true, Some(spec)) = (needs.classification, &manifest.classification) {
             outputs.push(&spec.output);
         }
         if let (true, Some(spec)) = (needs.segmentation, &manifest.segmentation) {
-            outputs.push(&spec.output);
+            match &self.shuffled {
+                Some(shuffled) => inner = Some(&shuffled.source[..]),
+                None => outputs.push(&spec.output),
+            }
         }
         if let Some(descriptors) = &self.card.descriptors {
             let place = descriptors.place.maps().filter(|_| needs.place);
@@ -302,7 +316,7 @@ impl Network {
                 }
             }
         }
-        let onnx = graph::prune(&self.onnx, &outputs)
+        let onnx = graph::prune(&self.onnx, &outputs, inner)
             .map_err(|source| NetworkError::Graph { model: model(), source })?;
         let environment = environment()?;
         let Execution { provider, threads, .. } = self.execution;
@@ -349,16 +363,7 @@ impl Network {
             }
         }
         if let Some(spec) = &card.manifest.segmentation {
-            let logits = outputs.get(&spec.output)?;
-            let classes = spec.classes.len() as i64;
-            if logits.shape.len() != 4 || logits.shape[1] != classes {
-                return Err(NetworkError::Shape {
-                    model,
-                    output: spec.output.clone(),
-                    actual: logits.shape.clone(),
-                    expected: format!("[1, {classes}, h, w]"),
-                });
-            }
+            outputs.grid(spec)?;
         }
         Ok(())
     }
@@ -423,6 +428,7 @@ fn processors() -> usize {
 pub struct Tensors<'a> {
     model: String,
     outputs: SessionOutputs<'a>,
+    shuffled: Option<&'a Shuffled>,
 }
 
 /// One output, row-major.
@@ -460,17 +466,37 @@ impl Tensors<'_> {
                 width: width as usize,
                 values: tensor.values,
             }),
-            _ => Err(self.wrong_shape(name, &tensor)),
+            _ => Err(self.wrong_shape(name, &tensor, "[1, channels, h, w]".to_owned())),
         }
     }
 
-    /// What to say of an output whose shape is not the manifest's.
-    pub fn wrong_shape(&self, name: &str, tensor: &TensorView<'_>) -> NetworkError {
+    /// The logits of the segmentation head.
+    ///
+    /// # Errors
+    /// As [`Tensors::get`], or that they are not of the manifest's classes.
+    pub fn grid(&self, spec: &SegmentationSpec) -> Result<Grid<'_>, NetworkError> {
+        let (name, shuffle) = match self.shuffled {
+            Some(shuffled) => (&shuffled.source, shuffled.shuffle),
+            None => (&spec.output, PixelShuffle::default()),
+        };
+        let tensor = self.get(name)?;
+        let channels = spec.classes.len() * shuffle.channels();
+        match tensor.shape[..] {
+            [1, found, height, width] if found == channels as i64 => {
+                let cells = |length: i64| length as u32 * shuffle.block;
+                let size = Size::new(cells(width), cells(height));
+                Ok(Grid { logits: tensor.values, size, shuffle })
+            }
+            _ => Err(self.wrong_shape(name, &tensor, format!("[1, {channels}, h, w]"))),
+        }
+    }
+
+    fn wrong_shape(&self, name: &str, tensor: &TensorView<'_>, expected: String) -> NetworkError {
         NetworkError::Shape {
             model: self.model.clone(),
             output: name.to_owned(),
             actual: tensor.shape.clone(),
-            expected: "a grid of the manifest's classes".to_owned(),
+            expected,
         }
     }
 }

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import onnxruntime
 import pytest
+import yaml
 from conftest import DATA, ROOT, binary, photograph
 from PIL import Image as Picture
 from rosbags.rosbag2 import Reader
@@ -181,6 +182,26 @@ def test_a_replay_recognises_what_was_taught(tmp_path):
         assert sum(c.msgcount for c in reader.connections if c.topic.endswith("/place")) == 20
     missing = run("replay", str(bag), "--gallery", str(tmp_path / "none.bin"))
     assert missing.returncode == 2 and "there is no such file" in missing.stderr
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_mask_is_that_of_the_models_output(precision, tmp_path):
+    """The node leaves out the last operator and reads what comes before it."""
+    # Of the input's size: resizing, which rounds otherwise than Pillow here and there, is left out.
+    porch = Picture.open(ROOT / "docs" / "pictures" / "porch.jpg").resize((480, 360))
+    file = tmp_path / "porch.png"
+    porch.save(file)
+    done = run("image", str(file), "--precision", precision, "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    mask = np.asarray(Picture.open(tmp_path / "porch_semantic.png"))
+    suffix = "_int8" if precision == "int8" else ""
+    session = onnxruntime.InferenceSession(ROOT / "models" / f"squeezenet1_1_street{suffix}.onnx")
+    (logits,) = session.run(["segmentation"], {"image": to_tensor(porch)})
+    temperature = yaml.safe_load((ROOT / "models" / "squeezenet1_1_street.yaml").read_text())["segmentation"]["temperature"]
+    odds = np.exp((logits[0] - logits[0].max(0)) / temperature)
+    size = mask.shape[::-1]
+    planes = [Picture.fromarray(p).resize(size, Picture.Resampling.BILINEAR) for p in odds / odds.sum(0)]
+    assert (np.argmax(planes, 0) == mask).mean() > 0.999
 
 
 def test_int8_answers_as_fp32_does_on_this_processor():

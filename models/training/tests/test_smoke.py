@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -75,6 +76,13 @@ def test_quantize_enters_an_int8_file(command, exported: Path, street: Path):
     assert entry["precision"] == "int8"
     assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
     assert path.stat().st_size < 0.5 * exported.with_suffix(".onnx").stat().st_size
+    nodes = onnx.load(path).graph.node
+    source = {output: node for node in nodes for output in node.output}
+    readers = {name: node for node in nodes for name in node.input}
+    fires = [node for node in nodes if node.op_type == "Concat" and "fire" in node.name]
+    assert len(fires) == 8
+    for node in fires:  # copied, not looked up: of one scale and zero point
+        assert {tuple(source[name].input[1:]) for name in node.input} == {tuple(readers[node.output[0]].input[1:])}
 
 
 def test_balance_never_lowers_the_mean(command, backbone: Path, street: Path, segment_run: Path, tmp_path: Path):

@@ -14,8 +14,6 @@ pub(super) const BLOCK: usize = 16;
 /// The output's pixels along one axis.
 #[derive(Debug, Default)]
 pub(super) struct Axis {
-    /// Cells of the grid.
-    pub cells: usize,
     /// Pixels that the network saw; the others are unknown.
     pub seen: Range<usize>,
     /// Neighbouring pixels between the same two cells. Together they are all of `seen`.
@@ -50,7 +48,7 @@ impl Axis {
         input: u32,
         cells: u32,
     ) -> Self {
-        let mut axis = Self { cells: cells as usize, ..Self::default() };
+        let mut axis = Self::default();
         if cells == 0 {
             return axis;
         }

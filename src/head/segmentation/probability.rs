@@ -1,18 +1,16 @@
 //! Softmax and expected cost of cells of the grid, plane by plane.
 
-use std::ops::Range;
-
-use super::UNKNOWN;
+use super::{Grid, UNKNOWN};
 
 /// Cells that are worked on together: their values stay in the first-level cache.
 const CHUNK: usize = 128;
 
-/// Logits `[classes, cells]`, and what is to be made of them.
+/// Logits, and what is to be made of them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Logits<'a> {
-    pub values: &'a [f32],
+    /// Has as many as it says.
+    pub grid: Grid<'a>,
     pub classes: usize,
-    pub cells: usize,
     pub temperature: f32,
     /// By class, if the cost is wanted.
     pub costs: Option<&'a [u8]>,
@@ -23,9 +21,38 @@ impl Logits<'_> {
     pub fn planes(&self) -> usize {
         self.classes + if self.costs.is_some() { 2 } else { 0 }
     }
+
+    /// A class's logits of a row of the grid.
+    #[inline(always)]
+    fn copy_row(&self, class: usize, row: usize, to: &mut [f32]) {
+        let shuffle = self.grid.shuffle;
+        let block = shuffle.block as usize;
+        let size = self.grid.size;
+        let (width, height) = (size.width as usize / block, size.height as usize / block);
+        let line = |column: usize| {
+            let channel = shuffle.channel(class, self.classes, row % block, column);
+            &self.grid.logits[(channel * height + row / block) * width..][..width]
+        };
+        match block {
+            1 => to.copy_from_slice(line(0)),
+            // Alone, this is a few shuffles of registers.
+            2 => {
+                let (pairs, _) = to.as_chunks_mut::<2>();
+                for (pair, (left, right)) in pairs.iter_mut().zip(line(0).iter().zip(line(1))) {
+                    *pair = [*left, *right];
+                }
+            }
+            _ => {
+                for column in 0..block {
+                    let cells = to.iter_mut().skip(column).step_by(block);
+                    cells.zip(line(column)).for_each(|(cell, logit)| *cell = *logit);
+                }
+            }
+        }
+    }
 }
 
-/// Planes `[classes, cells]` of probabilities of a part of the grid, and two more when the cost is
+/// Planes `[classes, cells]` of probabilities of a row of the grid, and two more when the cost is
 /// wanted: the sum of probability times cost over the classes whose cost is known, and their
 /// probability.
 #[derive(Debug, Default)]
@@ -38,39 +65,43 @@ pub(super) struct Planes {
 }
 
 impl Planes {
-    /// Fills the planes from a part of the cells. A logit that is not a number counts as an
+    /// Fills the planes from a row of the grid. A logit that is not a number counts as an
     /// impossible class.
     #[inline(always)]
-    pub fn fill(&mut self, logits: &Logits<'_>, part: Range<usize>) {
-        self.values.resize(logits.planes() * part.len(), 0.0);
-        self.live.resize(part.len(), 0);
-        for start in (0..part.len()).step_by(CHUNK) {
-            self.fill_chunk(logits, &part, start);
+    pub fn fill(&mut self, logits: &Logits<'_>, row: usize) {
+        let cells = logits.grid.size.width as usize;
+        self.values.resize(logits.planes() * cells, 0.0);
+        self.live.resize(cells, 0);
+        for (class, values) in self.values.chunks_exact_mut(cells).take(logits.classes).enumerate()
+        {
+            logits.copy_row(class, row, values);
+        }
+        for start in (0..cells).step_by(CHUNK) {
+            self.fill_chunk(logits, cells, start);
         }
     }
 
+    /// From logits to probabilities.
     #[inline(always)]
-    fn fill_chunk(&mut self, logits: &Logits<'_>, part: &Range<usize>, start: usize) {
-        let (classes, cells) = (logits.classes, part.len());
+    fn fill_chunk(&mut self, logits: &Logits<'_>, cells: usize, start: usize) {
+        let classes = logits.classes;
         let inverse_temperature = logits.temperature.recip();
         // Less by more than what rounding may take.
         let least = 0.999 / classes as f32;
         let len = CHUNK.min(cells - start);
         let mut largest = [f32::NEG_INFINITY; CHUNK];
         for class in 0..classes {
-            let logits = &logits.values[class * logits.cells + part.start + start..][..len];
+            let logits = &self.values[class * cells + start..][..len];
             for (largest, logit) in largest.iter_mut().zip(logits) {
                 *largest = largest.max(*logit);
             }
         }
         let mut sum = [0.0_f32; CHUNK];
         for class in 0..classes {
-            let probabilities = &mut self.values[class * cells + start..][..len];
-            let logits = &logits.values[class * logits.cells + part.start + start..][..len];
-            let lanes = probabilities.iter_mut().zip(logits);
-            for ((probability, logit), (largest, sum)) in lanes.zip(largest.iter().zip(&mut sum)) {
-                *probability = exp((logit - largest) * inverse_temperature);
-                *sum += *probability;
+            let values = &mut self.values[class * cells + start..][..len];
+            for (value, (largest, sum)) in values.iter_mut().zip(largest.iter().zip(&mut sum)) {
+                *value = exp((*value - largest) * inverse_temperature);
+                *sum += *value;
             }
         }
         let inverse = sum.map(f32::recip);
@@ -132,7 +163,43 @@ fn exp(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{PixelShuffle, ShuffleMode};
     use super::*;
+    use crate::geometry::Size;
+
+    #[test]
+    fn cells_in_channels_are_found() {
+        let (classes, size) = (2, Size::new(12, 6));
+        let value = |class: usize, y: usize, x: usize| (class * 1000 + y * 20 + x) as f32;
+        for (block, mode) in [1, 2, 3].into_iter().flat_map(|block| {
+            [ShuffleMode::DepthFirst, ShuffleMode::ColumnsFirst].map(|mode| (block, mode))
+        }) {
+            // As ONNX defines it: `[b, b, classes, h, w]` or `[classes, b, b, h, w]`.
+            let mut packed = Vec::new();
+            for channel in 0..classes * block * block {
+                let (class, in_square) = match mode {
+                    ShuffleMode::DepthFirst => (channel % classes, channel / classes),
+                    ShuffleMode::ColumnsFirst => {
+                        (channel / (block * block), channel % (block * block))
+                    }
+                };
+                for y in 0..6 / block {
+                    for x in 0..12 / block {
+                        let (row, column) = (in_square / block, in_square % block);
+                        packed.push(value(class, y * block + row, x * block + column));
+                    }
+                }
+            }
+            let shuffle = PixelShuffle { block: block as u32, mode };
+            let grid = Grid { logits: &packed, size, shuffle };
+            let logits = Logits { grid, classes, temperature: 1.0, costs: None };
+            for (class, y) in [(0, 0), (1, 0), (0, 5), (1, 4), (1, 3)] {
+                let mut line = [0.0; 12];
+                logits.copy_row(class, y, &mut line);
+                assert_eq!(line, std::array::from_fn(|x| value(class, y, x)), "{shuffle:?}");
+            }
+        }
+    }
 
     #[test]
     fn exp_is_the_exponential() {
@@ -154,18 +221,9 @@ mod tests {
             let logits: Vec<f32> = (0..3 * cells).map(|i| (i * 37 % 101) as f32 / 10.0).collect();
             let mut planes = Planes::default();
             let costs = Some(&[0, 200, UNKNOWN][..]);
-            let logits_ = Logits { values: &logits, classes: 3, cells, temperature: 2.0, costs };
-            planes.fill(&logits_, 0..cells);
+            let grid = Grid::new(&logits, Size::new(cells as u32, 1));
+            planes.fill(&Logits { grid, classes: 3, temperature: 2.0, costs }, 0);
             assert_eq!(planes.values.len(), 5 * cells);
-            // A part alone is the same.
-            let mut part = Planes::default();
-            part.fill(&logits_, cells / 2..cells);
-            let (len, from) = (cells - cells / 2, cells / 2);
-            for plane in 0..5 {
-                let whole = &planes.values[plane * cells + from..][..len];
-                assert_eq!(part.values[plane * len..][..len], *whole);
-            }
-            assert_eq!(part.live, planes.live[from..]);
             for cell in 0..cells {
                 let exps: Vec<f64> =
                     (0..3).map(|c| (f64::from(logits[c * cells + cell]) / 2.0).exp()).collect();
@@ -186,8 +244,8 @@ mod tests {
         let mut planes = Planes::default();
         for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let values = &[odd, 1.0, odd, odd];
-            let logits = Logits { values, classes: 2, cells: 2, temperature: 1.0, costs: None };
-            planes.fill(&logits, 0..2);
+            let grid = Grid::new(values, Size::new(2, 1));
+            planes.fill(&Logits { grid, classes: 2, temperature: 1.0, costs: None }, 0);
             assert!(planes.values.iter().all(|p| (0.0..=1.0).contains(p)), "{:?}", planes.values);
         }
     }

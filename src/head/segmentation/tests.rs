@@ -36,7 +36,7 @@ fn certain(size: Size, of: impl Fn(u32, u32) -> usize) -> Vec<f32> {
 fn run(logits: &[f32], size: Size, placement: &Placement, settings: &MaskSettings) -> Maps {
     let spec = spec();
     let meanings = Meanings::new(&spec, settings);
-    let grid = Grid { logits, size };
+    let grid = Grid::new(logits, size);
     SegmentationHead::default().run(grid, placement, &spec, &meanings, settings, true)
 }
 
@@ -148,7 +148,7 @@ fn recycled_maps_keep_nothing_of_the_last_frame() {
         (&wall, &cropped, true),
         (&road, &larger, true),
     ] {
-        let grid = Grid { logits, size };
+        let grid = Grid::new(logits, size);
         let maps = head.run(grid, placement, &spec, &meanings, &settings, want_cost);
         let fresh = SegmentationHead::default()
             .run(grid, placement, &spec, &meanings, &settings, want_cost);

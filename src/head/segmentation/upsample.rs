@@ -193,8 +193,7 @@ impl WideRow {
     fn start(&mut self, row: usize, scene: &Scene<'_>) {
         self.row = Some(row);
         let count = scene.x.blocks.len();
-        let width = scene.logits.cells / scene.y.cells;
-        self.planes.fill(scene.logits, row * width..(row + 1) * width);
+        self.planes.fill(scene.logits, row);
         self.values.resize(count * scene.logits.planes() * BLOCK, 0.0);
         self.filled.clear();
         self.filled.resize(count, 0);
@@ -372,7 +371,7 @@ fn lanes(values: &[f32]) -> &Lanes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::axis;
+    use super::super::{Grid, axis};
     use super::*;
     use crate::geometry::{Fit, Size, place};
     use crate::settings::MaskSize;
@@ -384,8 +383,8 @@ mod tests {
         let logits: Vec<f32> =
             (0..5 * grid.area()).map(|i| (i * 7919 % 1013) as f32 / 200.0).collect();
         let costs = Some(&[0, 50, UNKNOWN, 200, 254][..]);
-        let cells = grid.area();
-        let logits = Logits { values: &logits, classes: 5, cells, temperature: 1.0, costs };
+        let grid_ = Grid::new(&logits, grid);
+        let logits = Logits { grid: grid_, classes: 5, temperature: 1.0, costs };
         let placement = place(image, Size::new(92, 68), Fit::Letterbox, 0);
         let [x, y] = axis::axes(&placement, MaskSize::Source, grid, image);
         let mut ids = [UNKNOWN; 256];
