@@ -185,6 +185,6 @@ fn facts(network: &Network) -> anyhow::Result<Facts> {
         ("threads", execution.threads.to_string()),
         ("runtime", session::runtime_info().context("the runtime has gone")?.to_owned()),
     ];
-    facts.extend(network.trouble().map(|trouble| ("provider trouble", trouble.to_owned())));
+    facts.extend(network.trouble().map(|trouble| ("trouble", trouble.to_owned())));
     Ok(facts)
 }

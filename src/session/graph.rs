@@ -5,7 +5,8 @@
 //! names that nodes read and write are looked at (`onnx.proto`: `ModelProto.graph` is field 7;
 //! `GraphProto.node` 1, `.initializer` 5, `.output` 12; `NodeProto.input` 1, `.output` 2, `.op_type`
 //! 4, `.attribute` 5; `AttributeProto.name` 1, `.i` 3, `.s` 4; `ValueInfoProto.name` 1, `.type` 2;
-//! `TypeProto.tensor_type` 1 with `.elem_type` 1; `TensorProto.name` 8).
+//! `TypeProto.tensor_type` 1 with `.elem_type` 1; `TensorProto.dims` 1, `.data_type` 2, `.name` 8,
+//! `.raw_data` 9).
 
 use std::collections::HashSet;
 
@@ -120,6 +121,39 @@ pub fn prune(model: &[u8], wanted: &[&str], inner: Option<&str>) -> Result<Vec<u
         }
     }
     Ok(pruned)
+}
+
+/// Whether weights of int8 take more than 7 bits.
+///
+/// # Errors
+/// [`GraphError::Malformed`].
+pub fn has_8_bit_weights(model: &[u8]) -> Result<bool, GraphError> {
+    for graph in Fields::new(model).filter(|field| !matches!(field, Ok(f) if f.number != 7)) {
+        for tensor in Fields::new(graph?.payload) {
+            let tensor = tensor?;
+            if tensor.number != 5 {
+                continue;
+            }
+            let (mut dimensions, mut is_int8, mut values) = (0, false, &[][..]);
+            for field in Fields::new(tensor.payload) {
+                let field = field?;
+                match field.number {
+                    // One a field, or many packed in one: each ends with a byte below 128.
+                    1 if field.payload.is_empty() => dimensions += 1,
+                    1 => dimensions += field.payload.iter().filter(|byte| **byte < 128).count(),
+                    2 => is_int8 = field.varint == 3,
+                    9 => values = field.payload,
+                    _ => (),
+                }
+            }
+            // What has fewer dimensions are zero points.
+            let is_wide = |value: &u8| value.cast_signed().unsigned_abs() > 64;
+            if is_int8 && dimensions > 1 && values.iter().any(is_wide) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// A `ValueInfoProto` of float32, whatever its shape.
@@ -328,6 +362,37 @@ mod tests {
         for length in 1..model.len() - 1 {
             // Whatever is cut off: an error or fewer fields, no panic.
             let _ = prune(&model[..length], &["logits"], None);
+        }
+    }
+
+    #[test]
+    fn weights_of_8_bits_are_told_from_those_of_7() {
+        let model = |kind: u64, dimensions: &[u64], is_packed: bool, values: &[i8]| {
+            let (mut tensor, mut packed) = (named(8, "w"), Vec::new());
+            for size in dimensions {
+                if !is_packed {
+                    put_varint(&mut tensor, 1 << 3);
+                }
+                put_varint(if is_packed { &mut packed } else { &mut tensor }, *size);
+            }
+            if is_packed {
+                put_message(&mut tensor, 1, &packed);
+            }
+            put_varint(&mut tensor, 2 << 3);
+            put_varint(&mut tensor, kind);
+            let bytes: Vec<u8> = values.iter().map(|value| value.cast_unsigned()).collect();
+            put_message(&mut tensor, 9, &bytes);
+            let (mut graph, mut model) = (Vec::new(), Vec::new());
+            put_message(&mut graph, 5, &tensor);
+            put_message(&mut model, 7, &graph);
+            has_8_bit_weights(&model).unwrap()
+        };
+        for is_packed in [false, true] {
+            assert!(model(3, &[300, 1], is_packed, &[1, -65]));
+            assert!(model(3, &[2, 1], is_packed, &[127, 0]));
+            assert!(!model(3, &[2, 1], is_packed, &[64, -64]));
+            assert!(!model(3, &[2], is_packed, &[-128, -128]));
+            assert!(!model(2, &[2, 1], is_packed, &[-1, 127]));
         }
     }
 

@@ -19,7 +19,7 @@ use crate::geometry::Size;
 use crate::head::segmentation::{Grid, PixelShuffle};
 use crate::manifest::{Card, ManifestError, SegmentationSpec};
 use crate::place::{DescriptorError, FeatureMap};
-use crate::settings::{ModelSettings, Provider};
+use crate::settings::{ModelSettings, Precision, Provider};
 use crate::threads::Threads;
 use crate::timing::Stopwatch;
 
@@ -159,7 +159,10 @@ impl Network {
             let known = tuning::recall(memory, &key).filter(|known| open.contains(known));
             let instead = instead.and_then(|instead| tuning::nearest(&open, instead));
             match known.or(instead).map(with) {
-                Some(Ok(network)) => return Ok(network),
+                Some(Ok(network)) => {
+                    network.tell_trouble();
+                    return Ok(network);
+                }
                 Some(Err(error)) => tracing::warn!("{error}"),
                 None => tracing::info!(
                     "measuring which of {} ways to run {} is the fastest here",
@@ -185,8 +188,10 @@ impl Network {
                 let trouble = format!("{} fails: {error}", settings.provider.name());
                 tracing::error!("{trouble}; the processor serves instead");
                 let settings = ModelSettings { provider: Provider::Cpu, ..settings.clone() };
-                let network = Self::load_tuned(card, &settings, memory, instead)?;
-                Ok(Self { trouble: Some(trouble), ..network })
+                let mut network = Self::load_tuned(card, &settings, memory, instead)?;
+                let both = [Some(trouble), network.trouble.take()];
+                network.trouble = Some(both.into_iter().flatten().collect::<Vec<_>>().join("; "));
+                Ok(network)
             }
             result => result,
         }
@@ -204,15 +209,18 @@ impl Network {
         let onnx = card.read_network(execution.precision)?;
         let is_own_pool = execution.provider == Provider::Cpu && pin_threads;
         let placement = is_own_pool.then(|| Placement::new(execution.threads)).flatten();
+        let malformed = |source| NetworkError::Graph { model: card.manifest.name.clone(), source };
         let segmentation = card.manifest.segmentation.as_ref();
         let shuffled = segmentation.map(|spec| graph::shuffled(&onnx, &spec.output)).transpose();
-        let shuffled = shuffled
-            .map_err(|source| NetworkError::Graph { model: card.manifest.name.clone(), source })?
-            .flatten();
+        let shuffled = shuffled.map_err(malformed)?.flatten();
+        let is_int8 = execution.precision == Precision::Int8 && execution.provider == Provider::Cpu;
+        let is_wrong = is_int8
+            && adds_products_in_16_bits()
+            && graph::has_8_bit_weights(&onnx).map_err(malformed)?;
+        let trouble = is_wrong.then(|| OVERFLOW.to_owned());
         let card = card.clone();
         let sessions = Vec::new();
-        let mut network =
-            Self { card, execution, trouble: None, placement, onnx, shuffled, sessions };
+        let mut network = Self { card, execution, trouble, placement, onnx, shuffled, sessions };
         network.warm_up()?;
         Ok(network)
     }
@@ -230,6 +238,12 @@ impl Network {
     /// Why it does not run as the settings ask, if it does not.
     pub fn trouble(&self) -> Option<&str> {
         self.trouble.as_deref()
+    }
+
+    fn tell_trouble(&self) {
+        if let Some(trouble) = &self.trouble {
+            tracing::warn!("model {}: {trouble}", self.card.manifest.name);
+        }
     }
 
     /// Keeps the calling thread on the processors that the pool's threads leave to it, where
@@ -377,6 +391,20 @@ impl Network {
         self.infer(needs, &tensor, size)?;
         Ok(watch.lap())
     }
+}
+
+/// What is wrong with an int8 file whose weights have 8 bits where [`adds_products_in_16_bits`].
+const OVERFLOW: &str = "the weights of its int8 file have 8 bits, with which sums overflow on processors without VNNI such as this: labels and masks may be wrong; quantise it again with 7 bits (`quantize` of models/training, or reduce_range of ONNX Runtime's tools), or set precision to fp32";
+
+/// Whether ONNX Runtime adds products of unsigned and signed bytes in pairs of 16 bits, as it does
+/// on x86 without VNNI.
+fn adds_products_in_16_bits() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has_vnni = std::arch::is_x86_feature_detected!("avx512vnni")
+        || std::arch::is_x86_feature_detected!("avxvnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    let has_vnni = true;
+    !has_vnni
 }
 
 /// Keeps the calling thread on its group, where threads are placed.

@@ -23,7 +23,7 @@ const RUNS: usize = 9;
 const WORTHWHILE: f64 = 0.95;
 /// More threads than this bring little for a net this small.
 const MOST_THREADS: usize = 4;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How a network is run; never `Auto`, never 0 threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,13 +118,21 @@ pub fn fastest(
                 continue;
             }
         };
+        let is_choice = candidates.iter().any(|other| other.precision != candidate.precision);
+        if let Some(trouble) = challenger.trouble.as_ref().filter(|_| is_choice) {
+            tracing::warn!("{candidate} is passed over: {trouble}");
+            continue;
+        }
         best = Some(match best {
             None => challenger,
             Some(champion) => faster(champion, challenger)?,
         });
     }
     match (best, failure) {
-        (Some(best), _) => Ok(best),
+        (Some(best), _) => {
+            best.tell_trouble();
+            Ok(best)
+        }
         (None, Some(error)) => Err(error),
         (None, None) => Err(NetworkError::Session {
             model: card.manifest.name.clone(),

@@ -29,5 +29,5 @@ def test_a_provider_that_the_runtime_lacks_gives_way_to_the_processor(start, pee
     node.wait_for("the processor serves instead")
     answer = peer.answer(images, image_message(photograph("coffee")), labels)
     assert answer.results[0].class_id == "espresso"
-    wait(lambda: "tensorrt fails" in (diagnostics.value("provider trouble") or ""), 10)
+    wait(lambda: "tensorrt fails" in (diagnostics.value("trouble") or ""), 10)
     assert diagnostics.value("provider") == "cpu"
