@@ -7,12 +7,10 @@ use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8, U8x3, U8x4};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeError, ResizeOptions, Resizer};
 
-use rayon::prelude::*;
-
 use crate::decode::{PixelLayout, Pixels};
 use crate::geometry::{Placement, Rect, Size};
 use crate::manifest::{ChannelOrder, InputSpec};
-use crate::threads::Threads;
+use crate::threads::{self, Threads};
 
 /// Makes input tensors; keeps its buffers from frame to frame.
 #[derive(Debug, Default)]
@@ -131,7 +129,7 @@ fn normalise(pixels: &Pixels<'_>, placement: &Placement, input: &InputSpec, tens
         }
     };
     // A row of a plane, counted through all planes.
-    let convert = |(index, out): (usize, &mut [f32])| {
+    let convert = |index: usize, out: &mut [f32]| {
         let (channel, y) = (index / size.height as usize, index % size.height as usize);
         if !(top..top + pixels.size.height as usize).contains(&y) {
             return;
@@ -148,12 +146,13 @@ fn normalise(pixels: &Pixels<'_>, placement: &Placement, input: &InputSpec, tens
             }
         }
     };
-    if rayon::current_num_threads() < 2 {
-        // Outside of a pool Rayon would hand even this to a thread of its own.
-        tensor.chunks_exact_mut(plane_width).enumerate().for_each(convert);
-    } else {
-        tensor.par_chunks_exact_mut(plane_width).enumerate().for_each(convert);
-    }
+    let share = (3 * size.height as usize).div_ceil(rayon::current_num_threads());
+    let parts = tensor.chunks_mut(share * plane_width).enumerate().collect();
+    threads::for_each(parts, |(part, rows): (usize, &mut [f32])| {
+        for (index, out) in rows.chunks_exact_mut(plane_width).enumerate() {
+            convert(part * share + index, out);
+        }
+    });
 }
 
 #[inline]

@@ -2,7 +2,18 @@
 
 use std::sync::{Arc, Once};
 
+use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// Does `work` on each part, side by side within [`Threads::run`] if there is more than one.
+pub fn for_each<T: Send>(parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
+    if parts.len() < 2 {
+        // Outside of a pool Rayon would hand even this to a thread of its own.
+        parts.into_iter().for_each(work);
+    } else {
+        parts.into_par_iter().for_each(work);
+    }
+}
 
 /// The calling thread alone, or a pool of threads that sleep between frames.
 #[derive(Debug, Clone)]

@@ -60,7 +60,7 @@ pub const UNKNOWN: u8 = 255;
 pub struct Grid<'a> {
     /// `[classes, height, width]`, row-major, before what `shuffle` says is done.
     pub logits: &'a [f32],
-    /// Cells.
+    /// Cells, multiples of the shuffle's block.
     pub size: Size,
     /// What has still to be done.
     pub shuffle: PixelShuffle,

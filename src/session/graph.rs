@@ -12,6 +12,10 @@ use std::collections::HashSet;
 
 use crate::head::segmentation::{PixelShuffle, ShuffleMode};
 
+/// `TensorProto.DataType`
+const FLOAT: u64 = 1;
+const INT8: u64 = 3;
+
 /// The bytes are no ONNX model, or lack an output.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
@@ -43,62 +47,47 @@ pub struct Shuffled {
 /// # Errors
 /// [`GraphError::Malformed`].
 pub fn shuffled(model: &[u8], output: &str) -> Result<Option<Shuffled>, GraphError> {
-    let mut found = None;
-    for graph in Fields::new(model).filter(|field| !matches!(field, Ok(f) if f.number != 7)) {
-        for field in Fields::new(graph?.payload) {
-            let field = field?;
-            if field.number == 12 && strings(field.payload, 1)? == [source_of(&found)] {
-                // It is an output itself, and has its own type.
-                return Ok(None);
-            }
-            if field.number != 1 {
-                continue;
-            }
-            let inputs = strings(field.payload, 1)?;
+    let mut found: Option<Shuffled> = None;
+    for graph in payloads(model, 7)? {
+        for node in payloads(graph, 1)? {
+            let inputs = strings(node, 1)?;
             if inputs.contains(&output) {
                 return Ok(None);
             }
-            let is_shuffle = strings(field.payload, 4)? == ["DepthToSpace"];
-            if let ([source], true) = (&inputs[..], is_shuffle)
-                && strings(field.payload, 2)? == [output]
-            {
-                found = shuffle(field.payload)?
-                    .map(|shuffle| Shuffled { source: (*source).to_owned(), shuffle });
+            let is_shuffle = strings(node, 4)? == ["DepthToSpace"];
+            if let ([source], true) = (&inputs[..], is_shuffle && strings(node, 2)? == [output]) {
+                let shuffle = shuffle(node)?;
+                found = shuffle.map(|shuffle| Shuffled { source: (*source).to_owned(), shuffle });
             }
+        }
+        for value in payloads(graph, 12)? {
+            // What is an output itself has a type of its own.
+            let name = strings(value, 1)?;
+            found = found.filter(|found| name != [&found.source[..]]);
         }
     }
     Ok(found)
 }
 
-fn source_of(found: &Option<Shuffled>) -> &str {
-    found.as_ref().map_or("", |shuffled| &shuffled.source)
-}
-
-/// The attributes of a `DepthToSpace`.
+/// The attributes of a `DepthToSpace`; nothing where they make no sense.
 fn shuffle(node: &[u8]) -> Result<Option<PixelShuffle>, GraphError> {
     let (mut block, mut mode) = (None, Some(ShuffleMode::DepthFirst));
-    for attribute in Fields::new(node) {
-        let attribute = attribute?;
-        if attribute.number != 5 {
-            continue;
-        }
-        let name = strings(attribute.payload, 1)?;
-        if name == ["blocksize"] {
-            for field in Fields::new(attribute.payload) {
-                let field = field?;
-                if field.number == 3 {
-                    block = u32::try_from(field.varint).ok().filter(|block| *block > 0);
-                }
+    for attribute in payloads(node, 5)? {
+        match strings(attribute, 1)?[..] {
+            ["blocksize"] => block = number(attribute, 3)?,
+            ["mode"] => {
+                mode = match strings(attribute, 4)?[..] {
+                    ["DCR"] => Some(ShuffleMode::DepthFirst),
+                    ["CRD"] => Some(ShuffleMode::ColumnsFirst),
+                    _ => None,
+                };
             }
-        } else if name == ["mode"] {
-            mode = match strings(attribute.payload, 4)?[..] {
-                ["DCR"] => Some(ShuffleMode::DepthFirst),
-                ["CRD"] => Some(ShuffleMode::ColumnsFirst),
-                _ => None,
-            };
+            _ => (),
         }
     }
-    Ok(block.zip(mode).map(|(block, mode)| PixelShuffle { block, mode }))
+    // Of more, the square would not fit.
+    let block = block.and_then(|block| u16::try_from(block).ok()).filter(|block| *block > 0);
+    Ok(block.zip(mode).map(|(block, mode)| PixelShuffle { block: block.into(), mode }))
 }
 
 /// The model with the outputs `wanted` and only the nodes and weights that they need; `inner`, of
@@ -128,27 +117,20 @@ pub fn prune(model: &[u8], wanted: &[&str], inner: Option<&str>) -> Result<Vec<u
 /// # Errors
 /// [`GraphError::Malformed`].
 pub fn has_8_bit_weights(model: &[u8]) -> Result<bool, GraphError> {
-    for graph in Fields::new(model).filter(|field| !matches!(field, Ok(f) if f.number != 7)) {
-        for tensor in Fields::new(graph?.payload) {
-            let tensor = tensor?;
-            if tensor.number != 5 {
-                continue;
-            }
-            let (mut dimensions, mut is_int8, mut values) = (0, false, &[][..]);
-            for field in Fields::new(tensor.payload) {
-                let field = field?;
-                match field.number {
-                    // One a field, or many packed in one: each ends with a byte below 128.
-                    1 if field.payload.is_empty() => dimensions += 1,
-                    1 => dimensions += field.payload.iter().filter(|byte| **byte < 128).count(),
-                    2 => is_int8 = field.varint == 3,
-                    9 => values = field.payload,
-                    _ => (),
+    for graph in payloads(model, 7)? {
+        for tensor in payloads(graph, 5)? {
+            // One a field, or many packed in one: each ends with a byte below 128.
+            let dimensions = payloads(tensor, 1)?.into_iter().map(|packed| {
+                if packed.is_empty() {
+                    1
+                } else {
+                    packed.iter().filter(|byte| **byte < 128).count()
                 }
-            }
+            });
             // What has fewer dimensions are zero points.
+            let is_weight = number(tensor, 2)? == Some(INT8) && dimensions.sum::<usize>() > 1;
             let is_wide = |value: &u8| value.cast_signed().unsigned_abs() > 64;
-            if is_int8 && dimensions > 1 && values.iter().any(is_wide) {
+            if is_weight && payloads(tensor, 9)?.into_iter().flatten().any(is_wide) {
                 return Ok(true);
             }
         }
@@ -160,7 +142,7 @@ pub fn has_8_bit_weights(model: &[u8]) -> Result<bool, GraphError> {
 fn float_value(name: &str) -> Vec<u8> {
     let (mut tensor, mut kind, mut value) = (Vec::new(), Vec::new(), Vec::new());
     put_varint(&mut tensor, 1 << 3);
-    put_varint(&mut tensor, 1); // TensorProto.FLOAT
+    put_varint(&mut tensor, FLOAT);
     put_message(&mut kind, 1, &tensor);
     put_message(&mut value, 1, name.as_bytes());
     put_message(&mut value, 2, &kind);
@@ -174,8 +156,8 @@ fn prune_graph(graph: &[u8], wanted: &[&str], inner: Option<&str>) -> Result<Vec
         name.ok_or(GraphError::Malformed("a value has no name"))
     };
     let mut known = Vec::new();
-    for field in fields.iter().filter(|field| field.number == 12) {
-        known.push(name_of(field.payload, 1)?);
+    for value in payloads(graph, 12)? {
+        known.push(name_of(value, 1)?);
     }
     if let Some(name) = wanted.iter().find(|name| !known.contains(name)) {
         return Err(GraphError::MissingOutput {
@@ -208,15 +190,27 @@ fn prune_graph(graph: &[u8], wanted: &[&str], inner: Option<&str>) -> Result<Vec
     Ok(pruned)
 }
 
+/// What every field `number` holds; nothing where that is a number.
+fn payloads(message: &[u8], number: u64) -> Result<Vec<&[u8]>, GraphError> {
+    let of_number =
+        Fields::new(message).filter(|f| f.as_ref().map_or(true, |f| f.number == number));
+    of_number.map(|field| Ok(field?.payload)).collect()
+}
+
 /// Every string of field `number`.
 fn strings(message: &[u8], number: u64) -> Result<Vec<&str>, GraphError> {
-    let mut found = Vec::new();
+    let text = |payload| {
+        std::str::from_utf8(payload).map_err(|_| GraphError::Malformed("a name is not UTF-8"))
+    };
+    payloads(message, number)?.into_iter().map(text).collect()
+}
+
+/// The last number of field `number`.
+fn number(message: &[u8], number: u64) -> Result<Option<u64>, GraphError> {
+    let mut found = None;
     for field in Fields::new(message) {
         let field = field?;
-        if field.number == number {
-            let text = std::str::from_utf8(field.payload);
-            found.push(text.map_err(|_| GraphError::Malformed("a name is not UTF-8"))?);
-        }
+        found = if field.number == number { Some(field.varint) } else { found };
     }
     Ok(found)
 }
@@ -429,6 +423,7 @@ mod tests {
         assert_eq!(mode_of(Some("CRD")), Some(("a".to_owned(), 2, ShuffleMode::ColumnsFirst)));
         assert_eq!(mode_of(Some("of another day")), None);
         assert_eq!(shuffled(&shuffling(0, None), "mask").unwrap(), None);
+        assert_eq!(shuffled(&shuffling(1 << 16, None), "mask").unwrap(), None);
         assert_eq!(shuffled(&two_heads(), "mask").unwrap(), None);
 
         let pruned = prune(&shuffling(2, None), &[], Some("a")).unwrap();

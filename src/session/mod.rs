@@ -2,6 +2,7 @@
 
 mod graph;
 mod placement;
+mod tensors;
 mod tuning;
 
 use std::path::{Path, PathBuf};
@@ -10,15 +11,14 @@ use std::time::Duration;
 
 use ort::environment::Environment;
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
+use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{Session, SessionOutputs};
 use ort::value::TensorRef;
 use thiserror::Error;
 
 use crate::geometry::Size;
-use crate::head::segmentation::{Grid, PixelShuffle};
-use crate::manifest::{Card, ManifestError, SegmentationSpec};
-use crate::place::{DescriptorError, FeatureMap};
+use crate::manifest::{Card, ManifestError};
+use crate::place::DescriptorError;
 use crate::settings::{ModelSettings, Precision, Provider};
 use crate::threads::Threads;
 use crate::timing::Stopwatch;
@@ -26,6 +26,7 @@ use crate::timing::Stopwatch;
 pub use graph::GraphError;
 use graph::Shuffled;
 use placement::Placement;
+pub use tensors::{TensorView, Tensors};
 pub use tuning::{Execution, default_threads};
 
 /// Why a network cannot be loaded or run.
@@ -189,8 +190,10 @@ impl Network {
                 tracing::error!("{trouble}; the processor serves instead");
                 let settings = ModelSettings { provider: Provider::Cpu, ..settings.clone() };
                 let mut network = Self::load_tuned(card, &settings, memory, instead)?;
-                let both = [Some(trouble), network.trouble.take()];
-                network.trouble = Some(both.into_iter().flatten().collect::<Vec<_>>().join("; "));
+                network.trouble = Some(match network.trouble {
+                    Some(more) => format!("{trouble}; {more}"),
+                    None => trouble,
+                });
                 Ok(network)
             }
             result => result,
@@ -449,84 +452,6 @@ pub fn providers() -> Result<Vec<Provider>, NetworkError> {
 /// Processors that this process may use.
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// What one run gave.
-#[derive(Debug)]
-pub struct Tensors<'a> {
-    model: String,
-    outputs: SessionOutputs<'a>,
-    shuffled: Option<&'a Shuffled>,
-}
-
-/// One output, row-major.
-#[derive(Debug, Clone)]
-pub struct TensorView<'a> {
-    /// Its dimensions.
-    pub shape: Vec<i64>,
-    /// Its values.
-    pub values: &'a [f32],
-}
-
-impl Tensors<'_> {
-    /// An output by name.
-    ///
-    /// # Errors
-    /// [`NetworkError::Session`] if the run did not give it, or not as float32.
-    pub fn get(&self, name: &str) -> Result<TensorView<'_>, NetworkError> {
-        let failed = |reason: String| NetworkError::Session { model: self.model.clone(), reason };
-        let value = self.outputs.get(name).ok_or_else(|| failed(format!("no output {name:?}")))?;
-        let (shape, values) =
-            value.try_extract_tensor::<f32>().map_err(|error| failed(error.to_string()))?;
-        Ok(TensorView { shape: shape.to_vec(), values })
-    }
-
-    /// A feature map `[1, channels, h, w]` by name.
-    ///
-    /// # Errors
-    /// As [`Tensors::get`], or that it has another shape.
-    pub fn feature_map(&self, name: &str) -> Result<FeatureMap<'_>, NetworkError> {
-        let tensor = self.get(name)?;
-        match tensor.shape[..] {
-            [1, channels, height, width] => Ok(FeatureMap {
-                channels: channels as usize,
-                height: height as usize,
-                width: width as usize,
-                values: tensor.values,
-            }),
-            _ => Err(self.wrong_shape(name, &tensor, "[1, channels, h, w]".to_owned())),
-        }
-    }
-
-    /// The logits of the segmentation head.
-    ///
-    /// # Errors
-    /// As [`Tensors::get`], or that they are not of the manifest's classes.
-    pub fn grid(&self, spec: &SegmentationSpec) -> Result<Grid<'_>, NetworkError> {
-        let (name, shuffle) = match self.shuffled {
-            Some(shuffled) => (&shuffled.source, shuffled.shuffle),
-            None => (&spec.output, PixelShuffle::default()),
-        };
-        let tensor = self.get(name)?;
-        let channels = spec.classes.len() * shuffle.channels();
-        match tensor.shape[..] {
-            [1, found, height, width] if found == channels as i64 => {
-                let cells = |length: i64| length as u32 * shuffle.block;
-                let size = Size::new(cells(width), cells(height));
-                Ok(Grid { logits: tensor.values, size, shuffle })
-            }
-            _ => Err(self.wrong_shape(name, &tensor, format!("[1, {channels}, h, w]"))),
-        }
-    }
-
-    fn wrong_shape(&self, name: &str, tensor: &TensorView<'_>, expected: String) -> NetworkError {
-        NetworkError::Shape {
-            model: self.model.clone(),
-            output: name.to_owned(),
-            actual: tensor.shape.clone(),
-            expected,
-        }
-    }
 }
 
 /// ONNX Runtime, loaded once a process from `ORT_DYLIB_PATH`, or by the loader's search.

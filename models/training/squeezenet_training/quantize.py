@@ -84,8 +84,8 @@ def quantize(prepared: Path, target: Path, reader: Pictures, method: str, kept: 
     )
 
 
-def align_concatenations(path: Path) -> int:
-    """Gives what goes into a concatenation the scale of what comes out of it, and counts the inputs.
+def align_concatenations(path: Path) -> None:
+    """Gives what goes into a concatenation the scale of what comes out of it.
 
     They are rounded to that scale by the concatenation anyway; rounded to it at once they lose less,
     and ONNX Runtime copies them instead of looking up each value in a table.
@@ -102,7 +102,6 @@ def align_concatenations(path: Path) -> int:
         found = readers.get(name, [])
         return found[0] if len(found) == 1 and found[0].op_type == kind else None
 
-    count = 0
     for concatenation in nodes:
         if concatenation.op_type != "Concat":
             continue
@@ -114,13 +113,11 @@ def align_concatenations(path: Path) -> int:
             if encode and only(name, "Concat") and only(encode.output[0], "DequantizeLinear"):
                 for node in (encode, decode):
                     node.input[1:] = after.input[1:]
-                count += 1
     used = {name for node in nodes for name in node.input}
     unused = [tensor for tensor in model.graph.initializer if tensor.name not in used]
     for tensor in unused:
         model.graph.initializer.remove(tensor)
     onnx.save(model, path)
-    return count
 
 
 def convolutions(path: Path) -> list[str]:

@@ -7,12 +7,11 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::UNKNOWN;
 use super::axis::{Axis, BLOCK, Span, WEIGHTS_PADDING};
 use super::probability::{Logits, Planes};
 use crate::result::Maps;
+use crate::threads;
 
 type Lanes = [f32; BLOCK];
 type Ids = [u32; BLOCK];
@@ -98,13 +97,8 @@ impl Upsampler {
         let count = rayon::current_num_threads().clamp(1, y.spans.len().max(1));
         self.renderers.resize_with(count, Renderer::default);
         let bands = bands(&scene, maps, count);
-        if let [renderer] = &mut self.renderers[..] {
-            // Outside of a pool Rayon would hand even this to a thread of its own.
-            bands.into_iter().for_each(|band| renderer.dispatch(&scene, band));
-        } else {
-            let shares = self.renderers.par_iter_mut().zip(bands);
-            shares.for_each(|(renderer, band)| renderer.dispatch(&scene, band));
-        }
+        let shares = self.renderers.iter_mut().zip(bands).collect();
+        threads::for_each(shares, |(renderer, band)| renderer.dispatch(&scene, band));
     }
 }
 
@@ -383,8 +377,7 @@ mod tests {
         let logits: Vec<f32> =
             (0..5 * grid.area()).map(|i| (i * 7919 % 1013) as f32 / 200.0).collect();
         let costs = Some(&[0, 50, UNKNOWN, 200, 254][..]);
-        let grid_ = Grid::new(&logits, grid);
-        let logits = Logits { grid: grid_, classes: 5, temperature: 1.0, costs };
+        let logits = Logits { grid: Grid::new(&logits, grid), classes: 5, temperature: 1.0, costs };
         let placement = place(image, Size::new(92, 68), Fit::Letterbox, 0);
         let [x, y] = axis::axes(&placement, MaskSize::Source, grid, image);
         let mut ids = [UNKNOWN; 256];
