@@ -5,7 +5,9 @@
 if [ -n "${BASH_SOURCE:-}" ]; then _sq_file="${BASH_SOURCE[0]}"; else _sq_file="$(eval 'printf %s "${(%):-%x}"')"; fi
 _sq_root="$(cd "$(dirname "$_sq_file")" && pwd)"
 _sq_deps="$_sq_root/.deps"
-_sq_venv="$_sq_deps/venv"
+# A checkout may share another's .deps by links: what is built against it then stays valid in both.
+_sq_venv="$(readlink -f "$_sq_deps/venv")"
+_sq_underlay="$(readlink -f "$_sq_deps/underlay")"
 
 if [ ! -x "$_sq_venv/bin/python" ]; then
     echo "env.sh: nothing is set up yet: run 'make setup' in $_sq_root first" >&2
@@ -32,11 +34,11 @@ if [ "$(cat "$_sq_deps/ros" 2>/dev/null)" = wheels ]; then
     for _sq_libs in "$_sq_site"/ros_*.libs; do _sq_front LD_LIBRARY_PATH "$_sq_libs"; done
     _sq_front LD_LIBRARY_PATH "$_sq_venv/lib"
 fi
-if [ -d "$_sq_deps/underlay/share/vision_msgs" ]; then
-    _sq_front AMENT_PREFIX_PATH "$_sq_deps/underlay"
-    _sq_front CMAKE_PREFIX_PATH "$_sq_deps/underlay"
-    _sq_front LD_LIBRARY_PATH "$_sq_deps/underlay/lib"
-    _sq_front PYTHONPATH "$(echo "$_sq_deps"/underlay/lib/python3.*/site-packages)"
+if [ -d "$_sq_underlay/share" ]; then
+    _sq_front AMENT_PREFIX_PATH "$_sq_underlay"
+    _sq_front CMAKE_PREFIX_PATH "$_sq_underlay"
+    _sq_front LD_LIBRARY_PATH "$_sq_underlay/lib"
+    _sq_front PYTHONPATH "$(echo "$_sq_underlay"/lib/python3.*/site-packages)"
 fi
 _sq_front PATH "$_sq_venv/bin"
 _sq_front PATH "$_sq_root/target/release"
@@ -46,7 +48,7 @@ if [ -e "$_sq_site/clang/native/libclang.so" ]; then
     export LIBCLANG_PATH="${LIBCLANG_PATH:-$_sq_site/clang/native}"
     export BINDGEN_EXTRA_CLANG_ARGS="${BINDGEN_EXTRA_CLANG_ARGS:--I$(cc -print-file-name=include)}"
 fi
-export IDL_PACKAGE_FILTER="builtin_interfaces;std_msgs;std_srvs;sensor_msgs;geometry_msgs;nav_msgs;diagnostic_msgs;rcl_interfaces;rosgraph_msgs;vision_msgs;action_msgs;unique_identifier_msgs;service_msgs;type_description_interfaces"
+export IDL_PACKAGE_FILTER="builtin_interfaces;std_msgs;std_srvs;sensor_msgs;geometry_msgs;nav_msgs;diagnostic_msgs;rcl_interfaces;rosgraph_msgs;vision_msgs;tf2_msgs;lifecycle_msgs;bond;action_msgs;unique_identifier_msgs;service_msgs;type_description_interfaces"
 
 # Running: ONNX Runtime, and room in shared memory for whole camera frames.
 if [ -z "${ORT_DYLIB_PATH:-}" ]; then
@@ -58,5 +60,5 @@ if [ -z "${FASTRTPS_DEFAULT_PROFILES_FILE:-}" ] && [ -z "${FASTDDS_DEFAULT_PROFI
     export FASTRTPS_DEFAULT_PROFILES_FILE="$_sq_root/config/fastdds_large_frames.xml"
 fi
 export SQUEEZENET_ENV="$_sq_root"
-unset _sq_file _sq_root _sq_deps _sq_venv _sq_site _sq_libs _sq_ort _sq_old
+unset _sq_file _sq_root _sq_deps _sq_venv _sq_underlay _sq_site _sq_libs _sq_ort _sq_old
 unset -f _sq_front

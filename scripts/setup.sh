@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes everything that building, testing and the demo need, in .deps/ of the checkout, without
-# root: ROS 2 Jazzy (unless one is sourced), a vision_msgs underlay (unless it is installed),
-# libclang, ONNX Runtime and the Python tools. What is done is not done again.
+# root: ROS 2 Jazzy (unless one is sourced), the messages that its wheels lack (unless they are
+# installed), libclang, ONNX Runtime and the Python tools. What is done is not done again.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -126,29 +126,40 @@ if [ "$ros" = wheels ]; then
     step mend-wheels "$(key_of "$root/scripts/mend_wheels.py" "$deps/stamp/python-packages")" mend_wheels
 fi
 
-# --- vision_msgs ------------------------------------------------------------------------------
-build_underlay() {
-    local source=$root/scripts/underlay/vision_msgs build=$deps/build/vision_msgs
-    rm -rf "$build" "$deps/underlay"
-    # shellcheck disable=SC1091
-    set +u && . "$root/env.sh" && set -u
-    cmake -S "$source" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF \
-        -DCMAKE_INSTALL_PREFIX="$deps/underlay" -DPython3_EXECUTABLE="$venv/bin/python" \
-        -DPYTHON_EXECUTABLE="$venv/bin/python"
-    cmake --build "$build" --target install
-    "$venv/bin/python" "$root/scripts/check_underlay.py" "$deps/underlay"
-}
-has_vision_msgs() {
+# --- Messages that no wheel has ---------------------------------------------------------------
+# vision_msgs, tf2_msgs and bond come from apt on a robot; elsewhere the same definitions are built.
+has_package() {
     local prefix
     local IFS=:
     for prefix in ${AMENT_PREFIX_PATH:-}; do
         case $prefix in "$deps"/*) continue ;; esac
-        [ -d "$prefix/share/vision_msgs/msg" ] && return 0
+        [ -d "$prefix/share/$1/msg" ] && return 0
     done
     return 1
 }
-if [ "$ros" = wheels ] || ! has_vision_msgs; then
-    hint="or install the real one: sudo apt install ros-jazzy-vision-msgs"
-    step vision_msgs-underlay "$(find "$root/scripts/underlay" -type f -print0 | sort -z | xargs -0 cat | cat - "$deps/stamp/python-packages" | sha256sum | cut -c1-16)" build_underlay
+missing=()
+for source in "$root"/scripts/underlay/*/; do
+    package=$(basename "$source")
+    if [ "$ros" = wheels ] || ! has_package "$package"; then missing+=("$package"); fi
+done
+build_underlay() {
+    local package
+    rm -rf "$deps/underlay"
+    # shellcheck disable=SC1091
+    set +u && . "$root/env.sh" && set -u
+    for package in "$@"; do
+        local build=$deps/build/$package
+        rm -rf "$build"
+        cmake -S "$root/scripts/underlay/$package" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF \
+            -DCMAKE_INSTALL_PREFIX="$deps/underlay" -DPython3_EXECUTABLE="$venv/bin/python" \
+            -DPYTHON_EXECUTABLE="$venv/bin/python"
+        cmake --build "$build" --target install
+    done
+    "$venv/bin/python" "$root/scripts/check_underlay.py" "$deps/underlay"
+}
+if [ ${#missing[@]} -gt 0 ]; then
+    hint="or install the real ones: sudo apt install ${missing[*]/#/ros-jazzy-}"
+    hint=${hint//_/-}
+    step messages-underlay "${missing[*]} $(find "$root/scripts/underlay" -type f -print0 | sort -z | xargs -0 cat | cat - "$deps/stamp/python-packages" | sha256sum | cut -c1-16)" build_underlay "${missing[@]}"
     unset hint
 fi
