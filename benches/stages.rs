@@ -13,10 +13,10 @@ use image::imageops::{self, FilterType};
 use image::{ExtendedColorType, ImageBuffer, ImageFormat, Rgb};
 use squeezenet_node::decode::Decoder;
 use squeezenet_node::frame::{Frame, RawImage};
-use squeezenet_node::geometry::{Fit, Size, place};
+use squeezenet_node::geometry::{Fit, Size, input_transform};
 use squeezenet_node::head::classification::softmax;
 use squeezenet_node::head::obstacle;
-use squeezenet_node::head::segmentation::{Grid, Meanings, SegmentationHead};
+use squeezenet_node::head::segmentation::{ClassMapping, Grid, SegmentationHead};
 use squeezenet_node::manifest::{Manifest, SegmentationSpec};
 use squeezenet_node::pipeline::test_picture;
 use squeezenet_node::place::{Descriptors, FeatureMap, Gallery, Kind, Motion, Recognition, View};
@@ -103,14 +103,14 @@ fn preprocess(criterion: &mut Criterion) {
     for (width, height) in SIZES {
         let picture = picture(width, height);
         let image = RawImage::new("bgr8", width, height, 0, false, &picture.rgb).unwrap();
-        let placement = place(picture.size, network, Fit::Stretch, 0);
+        let transform = input_transform(picture.size, network, Fit::Stretch, 0);
         let mut group = criterion.benchmark_group(format!("preprocess {width}x{height}"));
         group.throughput(Throughput::Elements(network.area() as u64));
         let mut decoder = Decoder::default();
         let mut preprocessor = Preprocessor::default();
         group.bench_function("resize, normalise", |bencher| {
             let pixels = decoder.decode(Frame::Raw(image)).unwrap();
-            bencher.iter(|| black_box(preprocessor.run(&pixels, &placement, &input).len()));
+            bencher.iter(|| black_box(preprocessor.run(&pixels, &transform, &input).len()));
         });
         group.bench_function("image crate, loop", |bencher| {
             let buffer =
@@ -187,10 +187,10 @@ fn naive_mask(logits: &[f32], classes: usize, grid: Size, target: Size) -> Vec<u
 fn postprocess(criterion: &mut Criterion) {
     let spec = manifest().segmentation.unwrap();
     let settings = MaskSettings::default();
-    let meanings = Meanings::new(&spec, &settings);
+    let mapping = ClassMapping::new(&spec, &settings);
     for (width, height) in SIZES {
         let size = Size::new(width, height);
-        let placement = place(size, Size::new(480, 360), Fit::Stretch, 0);
+        let transform = input_transform(size, Size::new(480, 360), Fit::Stretch, 0);
         let grid_size = Size::new(240, 180);
         let logits = logits(&spec, grid_size);
         let grid = Grid::new(&logits, grid_size);
@@ -200,7 +200,7 @@ fn postprocess(criterion: &mut Criterion) {
         for (name, want_cost) in [("mask, confidence", false), ("mask, confidence, cost", true)] {
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
-                    let maps = head.run(grid, &placement, &spec, &meanings, &settings, want_cost);
+                    let maps = head.run(grid, &transform, &spec, &mapping, &settings, want_cost);
                     let first = black_box(maps.semantic[0]);
                     head.recycle(maps);
                     first
@@ -210,12 +210,12 @@ fn postprocess(criterion: &mut Criterion) {
         group.bench_function("mask, pixel by pixel", |bencher| {
             bencher.iter(|| black_box(naive_mask(&logits, spec.classes.len(), grid_size, size)));
         });
-        let maps = head.run(grid, &placement, &spec, &meanings, &settings, false);
+        let maps = head.run(grid, &transform, &spec, &mapping, &settings, false);
         group.bench_function("obstacles", |bencher| {
             let limits = ObstacleSettings::default();
             bencher.iter(|| {
                 let found =
-                    obstacle::find(&maps, settings.size, &placement, &spec, &meanings, &limits);
+                    obstacle::find(&maps, settings.size, &transform, &spec, &mapping, &limits);
                 black_box(found.len())
             });
         });

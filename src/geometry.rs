@@ -61,7 +61,7 @@ pub struct Rect {
 /// Where the network's input comes from: `source` of the picture is resampled to `target` of the
 /// tensor, the rest of the tensor is filled with the mean.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Placement {
+pub struct InputTransform {
     /// The picture's size.
     pub image_size: Size,
     /// The tensor's size.
@@ -74,7 +74,7 @@ pub struct Placement {
     pub target_size: Size,
 }
 
-impl Placement {
+impl InputTransform {
     /// `image_from_tensor`: picture = scale * tensor + offset, for x and y, in edge coordinates
     /// (pixel `i` covers `i..i+1`).
     pub fn image_from_tensor(&self) -> [(f64, f64); 2] {
@@ -100,10 +100,15 @@ impl Placement {
 /// [`Fit::Aspect`] gives sides of whole multiples of 8, at least 64, with at most about the area
 /// of `input`: enlarging a picture adds no detail, and objects that fill it then are larger than
 /// any that the networks were trained on.
-pub fn place(image: Size, input: Size, fit: Fit, resize_short_side: u32) -> Placement {
+pub fn input_transform(
+    image: Size,
+    input: Size,
+    fit: Fit,
+    resize_short_side: u32,
+) -> InputTransform {
     let (w, h) = (f64::from(image.width), f64::from(image.height));
     let whole = Rect { left: 0.0, top: 0.0, width: w, height: h };
-    let filled = |input_size: Size, source: Rect| Placement {
+    let filled = |input_size: Size, source: Rect| InputTransform {
         image_size: image,
         input_size,
         source,
@@ -121,7 +126,7 @@ pub fn place(image: Size, input: Size, fit: Fit, resize_short_side: u32) -> Plac
             let scale = (f64::from(input.width) / w).min(f64::from(input.height) / h);
             let side = |length: f64, most: u32| ((length * scale).round() as u32).clamp(1, most);
             let target_size = Size::new(side(w, input.width), side(h, input.height));
-            Placement {
+            InputTransform {
                 image_size: image,
                 input_size: input,
                 source: whole,

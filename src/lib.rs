@@ -11,6 +11,7 @@
 //! `ros` (feature `ros`, on by default) turns topics into frames and results into messages;
 //! `cli` does the same for picture files and bags. Both drive [`pipeline::Pipeline`].
 
+mod atomic_file;
 pub mod bag;
 pub mod cli;
 pub mod decode;
@@ -31,4 +32,3 @@ pub mod session;
 pub mod settings;
 pub mod threads;
 pub mod timing;
-mod whole_file;

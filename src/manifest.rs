@@ -248,7 +248,7 @@ pub enum ManifestError {
 
 /// A manifest with what it refers to.
 #[derive(Debug, Clone)]
-pub struct Card {
+pub struct Model {
     /// The manifest.
     pub manifest: Manifest,
     /// Where it stands.
@@ -259,7 +259,7 @@ pub struct Card {
     pub descriptors: Option<Arc<Descriptors>>,
 }
 
-impl Card {
+impl Model {
     /// Finds a model by name in `models_dir`, or by the path of its manifest.
     ///
     /// # Errors

@@ -4,15 +4,15 @@ use thiserror::Error;
 
 use crate::decode::Decoder;
 use crate::frame::{Frame, FrameError, RawImage};
-use crate::geometry::{self, Placement, Size};
+use crate::geometry::{self, InputTransform, Size};
 use crate::head::classification::ClassificationHead;
 use crate::head::obstacle;
-use crate::head::segmentation::{Meanings, SegmentationHead};
+use crate::head::segmentation::{ClassMapping, SegmentationHead};
 use crate::manifest::Manifest;
 use crate::place::Descriptor;
 use crate::preprocess::Preprocessor;
-use crate::result::{FrameResult, Picture, Wanted};
-use crate::session::{Needs, Network, NetworkError};
+use crate::result::{FrameResult, Outputs, Picture};
+use crate::session::{Network, NetworkError, NetworkOutputs};
 use crate::settings::{CameraSettings, Precision};
 use crate::timing::{StageTimes, Stopwatch};
 
@@ -59,17 +59,17 @@ impl Pipeline {
     }
 
     /// What of `wanted` the model has a head for.
-    pub fn possible(&self, wanted: Wanted) -> Wanted {
-        let manifest = &self.network.card().manifest;
+    pub fn possible(&self, wanted: Outputs) -> Outputs {
+        let manifest = &self.network.model().manifest;
         let has_mask = manifest.segmentation.is_some();
-        Wanted {
+        Outputs {
             labels: wanted.labels && manifest.classification.is_some(),
             mask: wanted.mask && has_mask,
             cost: wanted.cost && has_mask,
             obstacles: wanted.obstacles && has_mask,
-            embedding: wanted.embedding && self.network.card().descriptors.is_some(),
-            taught: wanted.taught && self.network.card().descriptors.is_some(),
-            places: wanted.places && self.network.card().descriptors.is_some(),
+            embedding: wanted.embedding && self.network.model().descriptors.is_some(),
+            taught: wanted.taught && self.network.model().descriptors.is_some(),
+            places: wanted.places && self.network.model().descriptors.is_some(),
             picture: wanted.picture,
         }
     }
@@ -82,25 +82,25 @@ impl Pipeline {
     pub fn process(
         &mut self,
         frame: Frame<'_>,
-        wanted: Wanted,
+        wanted: Outputs,
         camera: &CameraSettings,
     ) -> Result<FrameResult, PipelineError> {
         let wanted = self.possible(wanted);
         let mut watch = Stopwatch::new();
         let mut times = StageTimes::default();
-        let card = self.network.card().clone();
-        let manifest = &card.manifest;
+        let model = self.network.model().clone();
+        let manifest = &model.manifest;
 
         let pixels = self.decoder.decode(frame)?;
         times.decode = watch.lap();
 
-        let needs = Needs {
+        let needs = NetworkOutputs {
             classification: wanted.labels,
             segmentation: wanted.segmentation(),
             place: wanted.embedding,
             taught: wanted.taught,
         };
-        if needs == Needs::default() {
+        if needs == NetworkOutputs::default() {
             return Ok(FrameResult {
                 image_size: pixels.size,
                 labels: None,
@@ -114,42 +114,42 @@ impl Pipeline {
             });
         }
 
-        let placement = place(pixels.size, manifest, camera);
-        let tensor = self.preprocessor.run(&pixels, &placement, &manifest.input);
+        let transform = input_transform(pixels.size, manifest, camera);
+        let tensor = self.preprocessor.run(&pixels, &transform, &manifest.input);
         times.preprocess = watch.lap();
 
-        let tensors = self.network.infer(needs, tensor, placement.input_size)?;
+        let tensors = self.network.infer(needs, tensor, transform.input_size)?;
         times.inference = watch.lap();
 
         let labels = match &manifest.classification {
             Some(spec) if wanted.labels => {
                 let logits = tensors.get(&spec.output)?;
-                Some(self.classification.run(logits.values, spec, &card, &camera.labels))
+                Some(self.classification.run(logits.values, spec, &model, &camera.labels))
             }
             _ => None,
         };
         let (maps, obstacles) = match &manifest.segmentation {
             Some(spec) if wanted.segmentation() => {
                 let grid = tensors.grid(spec)?;
-                let meanings = Meanings::new(spec, &camera.mask);
+                let mapping = ClassMapping::new(spec, &camera.mask);
                 let maps = self.segmentation.run(
                     grid,
-                    &placement,
+                    &transform,
                     spec,
-                    &meanings,
+                    &mapping,
                     &camera.mask,
                     wanted.cost,
                 );
                 let obstacles = wanted.obstacles.then(|| {
                     let size = camera.mask.size;
-                    obstacle::find(&maps, size, &placement, spec, &meanings, &camera.obstacles)
+                    obstacle::find(&maps, size, &transform, spec, &mapping, &camera.obstacles)
                 });
                 (Some(maps), obstacles)
             }
             _ => (None, None),
         };
         let describe = |descriptor: &Descriptor| descriptor.run(|map| tensors.feature_map(map));
-        let descriptors = card.descriptors.as_deref();
+        let descriptors = model.descriptors.as_deref();
         let place = descriptors.filter(|_| wanted.embedding).map(|all| describe(&all.place));
         let taught = descriptors.filter(|_| wanted.taught).map(|all| describe(&all.label));
         let (embedding, taught_embedding) = (place.transpose()?, taught.transpose()?);
@@ -173,7 +173,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// As [`Pipeline::process`].
-    pub fn warm_up(&mut self, wanted: Wanted) -> Result<(), PipelineError> {
+    pub fn warm_up(&mut self, wanted: Outputs) -> Result<(), PipelineError> {
         let picture = test_picture();
         let (width, height) = (picture.size.width, picture.size.height);
         let image = RawImage::new("rgb8", width, height, 0, false, &picture.rgb)?;
@@ -187,8 +187,8 @@ impl Pipeline {
     /// [`NetworkError::SelfTest`] with both answers. Int8 may give a neighbouring class: its
     /// logit has to come within 20 % of the known one, fp32's within 2 % and of the same class.
     pub fn self_test(&mut self) -> Result<(), PipelineError> {
-        let card = self.network.card().clone();
-        let manifest = &card.manifest;
+        let model = self.network.model().clone();
+        let manifest = &model.manifest;
         let is_int8 = self.network.execution().precision == Precision::Int8;
         let (Some(expected), Some(spec)) = (manifest.self_test, &manifest.classification) else {
             return Ok(());
@@ -197,10 +197,10 @@ impl Pipeline {
         let (width, height) = (picture.size.width, picture.size.height);
         let image = RawImage::new("rgb8", width, height, 0, false, &picture.rgb)?;
         let pixels = self.decoder.decode(Frame::Raw(image))?;
-        let placement = place(pixels.size, manifest, &CameraSettings::default());
-        let tensor = self.preprocessor.run(&pixels, &placement, &manifest.input);
-        let needs = Needs { classification: true, ..Needs::default() };
-        let tensors = self.network.infer(needs, tensor, placement.input_size)?;
+        let transform = input_transform(pixels.size, manifest, &CameraSettings::default());
+        let tensor = self.preprocessor.run(&pixels, &transform, &manifest.input);
+        let needs = NetworkOutputs { classification: true, ..NetworkOutputs::default() };
+        let tensors = self.network.infer(needs, tensor, transform.input_size)?;
         let logits = tensors.get(&spec.output)?;
         let best = logits.values.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
         let (argmax, max) = best.unwrap_or((0, f32::NAN));
@@ -225,7 +225,11 @@ impl Pipeline {
 }
 
 /// Where a picture of `image` pixels goes in the network's input, by manifest and settings.
-pub fn place(image: Size, manifest: &Manifest, camera: &CameraSettings) -> Placement {
+pub fn input_transform(
+    image: Size,
+    manifest: &Manifest,
+    camera: &CameraSettings,
+) -> InputTransform {
     let multiple = manifest.input.multiple.max(1);
     let or = |setting: u32, nominal: u32| {
         let side = if setting == 0 { nominal } else { setting };
@@ -243,7 +247,7 @@ pub fn place(image: Size, manifest: &Manifest, camera: &CameraSettings) -> Place
         0 => longest * 8 / 7,
         short_side => short_side.max(longest),
     };
-    geometry::place(image, input, fit, short_side)
+    geometry::input_transform(image, input, fit, short_side)
 }
 
 /// The picture of the self test, 320x240, made by rule: red grows to the right, green downwards,

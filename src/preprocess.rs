@@ -8,7 +8,7 @@ use fast_image_resize::pixels::{U8, U8x3, U8x4};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeError, ResizeOptions, Resizer};
 
 use crate::decode::{PixelLayout, Pixels};
-use crate::geometry::{Placement, Rect, Size};
+use crate::geometry::{InputTransform, Rect, Size};
 use crate::manifest::{ChannelOrder, InputSpec};
 use crate::threads::{self, Threads};
 
@@ -28,18 +28,23 @@ impl Preprocessor {
         Self { threads, ..Self::default() }
     }
 
-    /// The input tensor `[1, 3, H, W]`, row-major, H and W being `placement.input_size`.
-    pub fn run(&mut self, pixels: &Pixels<'_>, placement: &Placement, input: &InputSpec) -> &[f32] {
+    /// The input tensor `[1, 3, H, W]`, row-major, H and W being `transform.input_size`.
+    pub fn run(
+        &mut self,
+        pixels: &Pixels<'_>,
+        transform: &InputTransform,
+        input: &InputSpec,
+    ) -> &[f32] {
         let Self { threads, resizer, unpadded, resized, tensor } = self;
-        let size = placement.input_size;
+        let size = transform.input_size;
         // Bars hold the mean, which is 0 once normalised.
-        if placement.target_size != size {
+        if transform.target_size != size {
             tensor.clear();
         }
         tensor.resize(3 * size.area(), 0.0);
         threads.run(|| {
-            let resized = resize(pixels, placement, resizer, unpadded, resized);
-            normalise(&resized, placement, input, tensor);
+            let resized = resize(pixels, transform, resizer, unpadded, resized);
+            normalise(&resized, transform, input, tensor);
         });
         &self.tensor
     }
@@ -48,19 +53,19 @@ impl Preprocessor {
 /// The part of the picture that the network sees, at the size in which it sees it.
 fn resize<'a>(
     pixels: &Pixels<'a>,
-    placement: &Placement,
+    transform: &InputTransform,
     resizer: &mut Resizer,
     unpadded: &'a mut Vec<u8>,
     resized: &'a mut Vec<u8>,
 ) -> Pixels<'a> {
-    let target = placement.target_size;
+    let target = transform.target_size;
     let whole = Rect {
         left: 0.0,
         top: 0.0,
         width: f64::from(pixels.size.width),
         height: f64::from(pixels.size.height),
     };
-    if placement.source == whole && target == pixels.size {
+    if transform.source == whole && target == pixels.size {
         return *pixels;
     }
     let bytes_per_pixel = pixels.layout.bytes_per_pixel();
@@ -79,9 +84,9 @@ fn resize<'a>(
     };
     resized.resize(target.area() * bytes_per_pixel, 0);
     let done = match bytes_per_pixel {
-        1 => resize_typed::<U8>(&source, placement.source, target, resizer, resized),
-        3 => resize_typed::<U8x3>(&source, placement.source, target, resizer, resized),
-        _ => resize_typed::<U8x4>(&source, placement.source, target, resizer, resized),
+        1 => resize_typed::<U8>(&source, transform.source, target, resizer, resized),
+        3 => resize_typed::<U8x3>(&source, transform.source, target, resizer, resized),
+        _ => resize_typed::<U8x4>(&source, transform.source, target, resizer, resized),
     };
     // Sizes are over 0 and the source lies within the picture: nothing is left to go wrong.
     debug_assert!(done.is_ok(), "{done:?}");
@@ -117,9 +122,14 @@ fn resize_typed<P: PixelTrait>(
 }
 
 /// Interleaved bytes to planes of `(pixel - mean) * scale`.
-fn normalise(pixels: &Pixels<'_>, placement: &Placement, input: &InputSpec, tensor: &mut [f32]) {
-    let size = placement.input_size;
-    let (left, top) = (placement.target_origin.0 as usize, placement.target_origin.1 as usize);
+fn normalise(
+    pixels: &Pixels<'_>,
+    transform: &InputTransform,
+    input: &InputSpec,
+    tensor: &mut [f32],
+) {
+    let size = transform.input_size;
+    let (left, top) = (transform.target_origin.0 as usize, transform.target_origin.1 as usize);
     let (width, plane_width) = (pixels.size.width as usize, size.width as usize);
     let offsets = {
         let [r, g, b] = pixels.layout.rgb_offsets();

@@ -5,7 +5,7 @@ use crate::timing::StageTimes;
 
 /// What is wanted of a frame; the rest is not computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Wanted {
+pub struct Outputs {
     /// Image classification.
     pub labels: bool,
     /// The mask, its confidence, or both.
@@ -24,7 +24,7 @@ pub struct Wanted {
     pub picture: bool,
 }
 
-impl Wanted {
+impl Outputs {
     /// Everything.
     pub const ALL: Self = Self {
         labels: true,

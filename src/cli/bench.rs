@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use super::{Outcome, models_dir, precisions, print_line, providers};
 use crate::frame::{Frame, RawImage};
-use crate::manifest::Card;
+use crate::manifest::Model;
 use crate::pipeline::Pipeline;
-use crate::result::Wanted;
+use crate::result::Outputs;
 use crate::session::{Execution, Network, default_threads};
 use crate::settings::{CameraSettings, ModelSettings, Precision, Provider};
 use crate::timing::{Percentiles, StageStatistics};
@@ -77,7 +77,7 @@ struct Contender {
 
 struct Asked {
     outputs: &'static str,
-    wanted: Wanted,
+    wanted: Outputs,
     statistics: StageStatistics,
 }
 
@@ -124,16 +124,16 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
 
 /// Every combination of what was asked for that the model can give, loaded.
 fn contenders(args: &BenchArgs) -> anyhow::Result<Vec<Contender>> {
-    let card = Arc::new(Card::load(&args.model, &models_dir())?);
-    let manifest = &card.manifest;
-    let labels = Wanted { labels: true, ..Wanted::default() };
-    let masks = Wanted { mask: true, cost: true, obstacles: true, ..Wanted::default() };
+    let model = Arc::new(Model::load(&args.model, &models_dir())?);
+    let manifest = &model.manifest;
+    let labels = Outputs { labels: true, ..Outputs::default() };
+    let masks = Outputs { mask: true, cost: true, obstacles: true, ..Outputs::default() };
     let (has_labels, has_masks) =
         (manifest.classification.is_some(), manifest.segmentation.is_some());
     let kinds = [
         ("labels", labels, has_labels),
         ("masks", masks, has_masks),
-        ("labels and masks", Wanted { labels: true, ..masks }, has_labels && has_masks),
+        ("labels and masks", Outputs { labels: true, ..masks }, has_labels && has_masks),
     ];
     let asked = || -> Vec<Asked> {
         let possible = kinds.iter().filter(|(.., is_possible)| *is_possible);
@@ -168,7 +168,7 @@ fn contenders(args: &BenchArgs) -> anyhow::Result<Vec<Contender>> {
                     threads,
                     pin_threads: false,
                 };
-                let network = Network::load(&card, &settings)
+                let network = Network::load(&model, &settings)
                     .with_context(|| Execution { provider, precision, threads }.to_string())?;
                 contenders.push(Contender { pipeline: Pipeline::new(network), asked: asked() });
             }
@@ -182,7 +182,7 @@ fn record(pipeline: &Pipeline, asked: &Asked, args: &BenchArgs) -> serde_json::R
     let total = percentiles.iter().find(|(name, _)| *name == "total").map_or(0.0, |(_, p)| p.p50);
     let network = pipeline.network();
     Ok(Record {
-        model: network.card().manifest.name.clone(),
+        model: network.model().manifest.name.clone(),
         execution: network.execution(),
         outputs: asked.outputs,
         width: args.width,

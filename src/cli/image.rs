@@ -13,8 +13,8 @@ use crate::frame::Frame;
 use crate::geometry::Size;
 use crate::overlay::{self, Overlay};
 use crate::pipeline::Pipeline;
-use crate::place::Keeper;
-use crate::result::{FrameResult, Label, Wanted};
+use crate::place::PlaceRecognizer;
+use crate::result::{FrameResult, Label, Outputs};
 use crate::settings::{CameraSettings, MaskKind};
 use crate::timing::milliseconds;
 
@@ -66,10 +66,10 @@ pub(super) fn run(args: &ImageArgs) -> anyhow::Result<Outcome> {
     if args.semantic {
         camera.mask.kind = MaskKind::Semantic;
     }
-    let mut keeper = args.gallery.keeper(&pipeline)?;
+    let mut recognizer = args.gallery.recognizer(&pipeline)?;
     let mut outcome = Outcome::Done;
     for file in &args.files {
-        if let Err(error) = label(file, &mut pipeline, keeper.as_mut(), &camera, args) {
+        if let Err(error) = label(file, &mut pipeline, recognizer.as_mut(), &camera, args) {
             eprintln!("{}: {error:#}", file.display());
             outcome = Outcome::SomeFailed;
         }
@@ -80,26 +80,26 @@ pub(super) fn run(args: &ImageArgs) -> anyhow::Result<Outcome> {
 fn label(
     file: &Path,
     pipeline: &mut Pipeline,
-    keeper: Option<&mut Keeper>,
+    recognizer: Option<&mut PlaceRecognizer>,
     camera: &CameraSettings,
     args: &ImageArgs,
 ) -> anyhow::Result<()> {
     let bytes = std::fs::read(file)?;
     let maps = args.out.is_some();
-    let (embedding, taught) = (keeper.is_some(), keeper.is_some());
-    let wanted = Wanted {
+    let (embedding, taught) = (recognizer.is_some(), recognizer.is_some());
+    let wanted = Outputs {
         labels: true,
         mask: maps,
         obstacles: maps,
         embedding,
         taught,
         picture: maps,
-        ..Wanted::default()
+        ..Outputs::default()
     };
     let mut result = pipeline.process(Frame::Compressed(&bytes), wanted, camera)?;
-    if let Some(keeper) = keeper {
-        let class_count = pipeline.network().card().class_names.len();
-        keeper.add_to(&mut result, 0, 0.0, &camera.labels, class_count);
+    if let Some(recognizer) = recognizer {
+        let class_count = pipeline.network().model().class_names.len();
+        recognizer.add_to(&mut result, 0, 0.0, &camera.labels, class_count);
     }
     let written = match &args.out {
         Some(folder) => write_maps(file, folder, &mut result, pipeline, camera)?,
@@ -149,9 +149,9 @@ fn write_maps(
 ) -> anyhow::Result<Written> {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let path = |kind: &str| folder.join(format!("{stem}_{kind}.png"));
-    let card = pipeline.network().card();
+    let model = pipeline.network().model();
     if let Some(mut picture) = result.picture.take() {
-        let drawn = Overlay::of(result, &card.manifest, camera.mask.kind, 0.5);
+        let drawn = Overlay::of(result, &model.manifest, camera.mask.kind, 0.5);
         overlay::draw(&mut picture, &drawn);
         write_png(&path("overlay"), &picture.rgb, picture.size, ExtendedColorType::Rgb8)?;
     }

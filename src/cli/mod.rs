@@ -17,7 +17,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::install;
-use crate::manifest::Card;
+use crate::manifest::Model;
 use crate::pipeline::Pipeline;
 use crate::session::Network;
 use crate::settings::{ModelSettings, Precision, Provider};
@@ -102,8 +102,8 @@ impl ModelOptions {
     /// The model's, or ONNX Runtime's.
     pub fn pipeline(&self) -> anyhow::Result<Pipeline> {
         let settings = self.settings();
-        let card = Arc::new(Card::load(&settings.model, &models_dir())?);
-        Ok(Pipeline::new(Network::load(&card, &settings)?))
+        let model = Arc::new(Model::load(&settings.model, &models_dir())?);
+        Ok(Pipeline::new(Network::load(&model, &settings)?))
     }
 }
 

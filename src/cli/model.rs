@@ -1,9 +1,9 @@
-//! `squeezenet_node model [NAME]`: what models there are; one model's card.
+//! `squeezenet_node model [NAME]`: what models there are; one model's model.
 
 use clap::Args;
 
 use super::{Outcome, models_dir, print_line};
-use crate::manifest::{self, Card};
+use crate::manifest::{self, Model};
 
 /// Arguments of `model`.
 #[derive(Debug, Args)]
@@ -24,8 +24,8 @@ pub(super) fn run(args: &ModelArgs) -> anyhow::Result<Outcome> {
     anyhow::ensure!(!names.is_empty(), "no models in {}", folder.display());
     let mut outcome = Outcome::Done;
     for name in &names {
-        let card = match Card::load(name, &folder) {
-            Ok(card) => card,
+        let model = match Model::load(name, &folder) {
+            Ok(model) => model,
             Err(error) if args.name.is_none() => {
                 eprintln!("{error}");
                 outcome = Outcome::SomeFailed;
@@ -34,21 +34,21 @@ pub(super) fn run(args: &ModelArgs) -> anyhow::Result<Outcome> {
             Err(error) => return Err(error.into()),
         };
         if args.json {
-            print_line(&serde_json::to_string(&card.manifest)?)?;
+            print_line(&serde_json::to_string(&model.manifest)?)?;
         } else if args.name.is_none() {
-            print_line(&format!("{:<28} {}", card.manifest.name, card.manifest.description))?;
+            print_line(&format!("{:<28} {}", model.manifest.name, model.manifest.description))?;
         } else {
-            print_card(&card)?;
+            print_model(&model)?;
         }
     }
     Ok(outcome)
 }
 
-fn print_card(card: &Card) -> anyhow::Result<()> {
-    let manifest = &card.manifest;
+fn print_model(model: &Model) -> anyhow::Result<()> {
+    let manifest = &model.manifest;
     print_line(&format!("{}: {}", manifest.name, manifest.description))?;
     print_line(&format!("  licence    {}", manifest.licence))?;
-    print_line(&format!("  manifest   {}", card.path.display()))?;
+    print_line(&format!("  manifest   {}", model.path.display()))?;
     for file in &manifest.files {
         let precision = serde_json::to_value(file.precision)?;
         let precision = precision.as_str().unwrap_or_default();
@@ -64,7 +64,7 @@ fn print_card(card: &Card) -> anyhow::Result<()> {
         manifest.input.scale
     ))?;
     if manifest.classification.is_some() {
-        print_line(&format!("  labels     {} classes", card.class_names.len()))?;
+        print_line(&format!("  labels     {} classes", model.class_names.len()))?;
     }
     if let Some(spec) = &manifest.segmentation {
         print_line("  mask       class        traversability  cost")?;
@@ -87,7 +87,7 @@ fn print_card(card: &Card) -> anyhow::Result<()> {
             print_line(&format!("  score      {name}: {value}"))?;
         }
     }
-    let text = card.path.with_extension("md");
+    let text = model.path.with_extension("md");
     if text.is_file() {
         print_line(&format!("  card       {}", text.display()))?;
     }

@@ -15,8 +15,8 @@ use crate::frame::Frame;
 use crate::install;
 use crate::overlay;
 use crate::pipeline::Pipeline;
-use crate::place::{self, Gallery, Keeper, Kind, Memory, Motion, View};
-use crate::result::{FrameResult, Wanted};
+use crate::place::{self, Gallery, Kind, Memory, Motion, PlaceRecognizer, View};
+use crate::result::{FrameResult, Outputs};
 use crate::settings::{CameraSettings, PlaceSettings};
 
 /// Arguments of `places`.
@@ -86,14 +86,17 @@ impl GalleryOptions {
 
     /// What was taught to the pipeline's model; `None` if nothing was. Where the file is only that
     /// by default, one that cannot be taken is told and passed over.
-    pub(super) fn keeper(&self, pipeline: &Pipeline) -> anyhow::Result<Option<Keeper>> {
+    pub(super) fn recognizer(
+        &self,
+        pipeline: &Pipeline,
+    ) -> anyhow::Result<Option<PlaceRecognizer>> {
         let path = self.path();
         let is_chosen = self.gallery.is_some();
-        if !is_chosen && (!path.exists() || pipeline.network().card().descriptors.is_none()) {
+        if !is_chosen && (!path.exists() || pipeline.network().model().descriptors.is_none()) {
             return Ok(None);
         }
         match load(&path, pipeline) {
-            Ok(keeper) => Ok(Some(keeper)),
+            Ok(recognizer) => Ok(Some(recognizer)),
             Err(error) if is_chosen => Err(error),
             Err(error) => {
                 eprintln!("{error:#}; places and taught labels are left out");
@@ -123,11 +126,11 @@ pub(super) fn run(args: &PlacesArgs) -> anyhow::Result<Outcome> {
 /// # Errors
 /// The model has no descriptors.
 fn empty_memory(pipeline: &Pipeline) -> anyhow::Result<Memory> {
-    let card = pipeline.network().card();
-    Memory::for_model(card).with_context(|| {
+    let model = pipeline.network().model();
+    Memory::for_model(model).with_context(|| {
         format!(
             "model {} has no descriptors, so it knows no places: make them with `descriptors` of models/training",
-            card.manifest.name
+            model.manifest.name
         )
     })
 }
@@ -145,9 +148,9 @@ fn load_memory(path: &Path, pipeline: &Pipeline) -> anyhow::Result<Memory> {
 ///
 /// # Errors
 /// As [`load_memory`], or that there is no such file.
-pub(super) fn load(path: &Path, pipeline: &Pipeline) -> anyhow::Result<Keeper> {
+pub(super) fn load(path: &Path, pipeline: &Pipeline) -> anyhow::Result<PlaceRecognizer> {
     anyhow::ensure!(path.exists(), "{}: there is no such file", path.display());
-    Ok(Keeper::new(load_memory(path, pipeline)?, Motion::Anywhere))
+    Ok(PlaceRecognizer::new(load_memory(path, pipeline)?, Motion::Anywhere))
 }
 
 /// Gives the descriptors of each picture file to `take`; those that fail are named and the others
@@ -158,7 +161,7 @@ pub(super) fn load(path: &Path, pipeline: &Pipeline) -> anyhow::Result<Keeper> {
 fn describe_each(
     files: &[PathBuf],
     pipeline: &mut Pipeline,
-    wanted: Wanted,
+    wanted: Outputs,
     mut take: impl FnMut(&Path, FrameResult) -> anyhow::Result<()>,
 ) -> anyhow::Result<Outcome> {
     let mut describe = |file: &Path| -> anyhow::Result<FrameResult> {
@@ -192,21 +195,21 @@ fn learn(
     let mut pipeline = model.pipeline()?;
     let memory = load_memory(path, &pipeline)?;
     let most_views = PlaceSettings::default().max_views;
-    let mut keeper = Keeper::new(memory, Motion::Anywhere);
+    let mut recognizer = PlaceRecognizer::new(memory, Motion::Anywhere);
     let kind = if is_label { Kind::Label } else { Kind::Place };
     let wanted =
-        Wanted { embedding: !is_label, taught: is_label, picture: true, ..Wanted::default() };
+        Outputs { embedding: !is_label, taught: is_label, picture: true, ..Outputs::default() };
     let outcome = describe_each(files, &mut pipeline, wanted, |file, result| {
         let thumbnail = result.picture.as_ref().map(overlay::thumbnail).transpose()?;
         let view =
             View { taught_s: now_s(), thumbnail: thumbnail.unwrap_or_default(), ..View::default() };
         let vector = if is_label { &result.taught_embedding } else { &result.embedding };
         let Some(vector) = vector else { return Ok(()) };
-        let lesson = keeper.teach(kind, name, vector, view, most_views);
-        print_line(&format!("{}: {lesson}", file.display()))
+        let outcome = recognizer.teach(kind, name, vector, view, most_views);
+        print_line(&format!("{}: {outcome}", file.display()))
     })?;
-    place::write(path, &keeper.memory().to_bytes()?)?;
-    let gallery = keeper.memory().gallery(kind);
+    place::write(path, &recognizer.memory().to_bytes()?)?;
+    let gallery = recognizer.memory().gallery(kind);
     print_line(&format!("{name}: {} views in {}", gallery.count(name), path.display()))?;
     Ok(outcome)
 }
@@ -247,17 +250,17 @@ fn query(
     if memory.places.is_empty() {
         eprintln!("{}: nothing was taught yet", path.display());
     }
-    let mut keeper = Keeper::new(memory, Motion::Anywhere);
-    let wanted = Wanted { embedding: true, ..Wanted::default() };
+    let mut recognizer = PlaceRecognizer::new(memory, Motion::Anywhere);
+    let wanted = Outputs { embedding: true, ..Outputs::default() };
     describe_each(files, &mut pipeline, wanted, |file, result| {
         let Some(vector) = result.embedding else { return Ok(()) };
-        let matches = keeper.place(0, &vector, 0.0);
+        let matches = recognizer.place(0, &vector, 0.0);
         let nearest = matches.iter().max_by(|a, b| a.similarity.total_cmp(&b.similarity));
-        let names = keeper.memory().places.names();
+        let names = recognizer.memory().places.names();
         let nearest =
             nearest.map(|m| NearestRecord { name: &names[m.name], similarity: m.similarity });
         let place: Vec<NameRecord> =
-            keeper.names(&matches).into_iter().map(NameRecord::from).collect();
+            recognizer.names(&matches).into_iter().map(NameRecord::from).collect();
         if is_json {
             return print_line(&serde_json::to_string(&QueryRecord { file, place, nearest })?);
         }

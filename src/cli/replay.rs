@@ -2,11 +2,11 @@
 //! as fast as it goes, with the same answers each time.
 
 mod budget;
-mod exhibit;
 mod golden;
 mod output;
 mod page;
 pub(super) mod record;
+mod sample_frames;
 mod source;
 pub(super) mod summary;
 mod truth;
@@ -21,10 +21,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::budget::Budget;
-use self::exhibit::Exhibits;
 use self::golden::{Golden, GoldenFrame, GoldenWriter, Tolerance};
 use self::output::Output;
 use self::record::{Recorder, Report};
+use self::sample_frames::SampleFrames;
 use self::source::{Camera, Choice, FrameFailure, QueuedFrame};
 use self::summary::{tell, write_report};
 use self::truth::Truth;
@@ -32,8 +32,8 @@ use self::workers::{Answered, Asked, Event, Processed};
 use super::{ModelOptions, Outcome, places, print_line};
 use crate::bag::{Bag, Message, seconds};
 use crate::pipeline::{Pipeline, PipelineError};
-use crate::place::Keeper;
-use crate::result::{FrameResult, Wanted};
+use crate::place::PlaceRecognizer;
+use crate::result::{FrameResult, Outputs};
 use crate::session::{Network, default_threads};
 use crate::settings::{Provider, Settings};
 use crate::timing::{Stopwatch, milliseconds};
@@ -156,7 +156,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
 
 /// A replay under way.
 struct Replay {
-    keeper: Option<Keeper>,
+    recognizer: Option<PlaceRecognizer>,
     classes: usize,
     asked: Asked,
     smoothing: f64,
@@ -164,7 +164,7 @@ struct Replay {
     golden: Option<Golden>,
     golden_writer: Option<GoldenWriter>,
     truth: Option<Truth>,
-    exhibits: Option<Exhibits>,
+    samples: Option<SampleFrames>,
     recorder: Recorder,
     report: Report,
     is_json: bool,
@@ -181,9 +181,9 @@ impl Replay {
     ) -> anyhow::Result<Self> {
         let settings = Settings::default();
         let pipeline = &pipelines[0];
-        let (card, execution) = (pipeline.network().card(), pipeline.network().execution());
-        let (card, manifest) = (card.clone(), &card.manifest);
-        let model = format!("{} ({})", manifest.name, execution.precision.name());
+        let (model, execution) = (pipeline.network().model(), pipeline.network().execution());
+        let (model, manifest) = (model.clone(), &model.manifest);
+        let method = format!("{} ({})", manifest.name, execution.precision.name());
         let copied: Vec<String> = match args.copy {
             true => bag.topics().iter().map(|topic| topic.name.clone()).collect(),
             false => Vec::new(),
@@ -198,12 +198,12 @@ impl Replay {
             if args.gallery.is_some() && !outputs.iter().any(|name| name == "place") {
                 outputs.push("place".to_owned());
             }
-            Output::create(path, cameras, &outputs, bag, &copied, &settings, (&card, &model))
+            Output::create(path, cameras, &outputs, bag, &copied, &settings, (&model, &method))
         });
         let output = output.transpose()?;
         let tolerance = Tolerance { score: args.score_tolerance, iou: args.min_iou };
-        let golden = args.golden.as_ref().map(|path| Golden::open(path, &model, tolerance));
-        let golden_writer = args.write_golden.as_ref().map(|p| GoldenWriter::create(p, &model));
+        let golden = args.golden.as_ref().map(|path| Golden::open(path, &method, tolerance));
+        let golden_writer = args.write_golden.as_ref().map(|p| GoldenWriter::create(p, &method));
         let is_truth_known = args.labels_topic.is_some() || args.masks_topic.is_some();
         let classes = manifest.segmentation.iter().flat_map(|spec| &spec.classes);
         let classes: Vec<String> = classes.map(|class| class.name.clone()).collect();
@@ -211,20 +211,21 @@ impl Replay {
             let (labels, masks) = (args.labels_topic.as_deref(), args.masks_topic.as_deref());
             Truth::open(bag, labels, masks, classes)
         });
-        let by_output = output.as_ref().map_or(Wanted::default(), Output::wanted);
-        let keeper = args.gallery.as_ref().map(|path| places::load(path, pipeline)).transpose()?;
-        let wanted = Wanted {
+        let by_output = output.as_ref().map_or(Outputs::default(), Output::wanted);
+        let recognizer =
+            args.gallery.as_ref().map(|path| places::load(path, pipeline)).transpose()?;
+        let wanted = Outputs {
             labels: manifest.classification.is_some(),
             mask: manifest.segmentation.is_some(),
-            embedding: by_output.embedding || keeper.is_some(),
-            taught: keeper.is_some(),
+            embedding: by_output.embedding || recognizer.is_some(),
+            taught: recognizer.is_some(),
             ..by_output
         };
         let report = Report {
             schema: 1,
             bags: vec![args.bag.display().to_string()],
             topics: cameras.iter().map(|camera| camera.topic.clone()).collect(),
-            model,
+            model: method,
             jobs: pipelines.len() as u64,
             threads: execution.threads as u64,
             ..Report::default()
@@ -235,8 +236,8 @@ impl Replay {
             cameras: cameras.to_vec(),
         };
         Ok(Self {
-            keeper,
-            classes: card.class_names.len(),
+            recognizer,
+            classes: model.class_names.len(),
             asked,
             smoothing: settings.places.smoothing,
             output,
@@ -247,7 +248,7 @@ impl Replay {
                 && args.to.is_infinite()
                 && args.every == 1
                 && args.limit == u64::MAX,
-            exhibits: args.report.is_some().then(Exhibits::default),
+            samples: args.report.is_some().then(SampleFrames::default),
             recorder: Recorder::default(),
             report,
             is_json: args.json,
@@ -311,16 +312,16 @@ impl Replay {
     }
 
     fn use_result(&mut self, queued: &QueuedFrame, mut result: FrameResult) -> anyhow::Result<()> {
-        if let Some(keeper) = &mut self.keeper {
+        if let Some(recognizer) = &mut self.recognizer {
             let labels = &self.asked.settings.labels;
-            keeper.add_to(&mut result, queued.camera, self.smoothing, labels, self.classes);
+            recognizer.add_to(&mut result, queued.camera, self.smoothing, labels, self.classes);
         }
         let is_compressed = self.asked.cameras[queued.camera].is_compressed;
         let header = queued.header(is_compressed)?;
         let message = &queued.message;
         let certainty = self.recorder.record(message.log_time, &result);
-        if let (Some(exhibits), Some(certainty)) = (&mut self.exhibits, certainty) {
-            exhibits.offer(queued, is_compressed, certainty, &result);
+        if let (Some(samples), Some(certainty)) = (&mut self.samples, certainty) {
+            samples.offer(queued, is_compressed, certainty, &result);
         }
         if let Some(truth) = &mut self.truth {
             let stamp = source::key(header.stamp);
@@ -374,8 +375,8 @@ impl Replay {
         self.report.over_budget =
             args.budgets.iter().filter_map(|budget| budget.check(&self.report)).collect();
         if let Some(path) = &args.report {
-            let exhibits = self.exhibits.take().unwrap_or_default();
-            write_report(path, &self.report, &exhibits.groups())?;
+            let samples = self.samples.take().unwrap_or_default();
+            write_report(path, &self.report, &samples.groups())?;
         }
         tell(&self.report, compared, args.json)?;
         Ok(if self.report.is_bad() { Outcome::SomeFailed } else { Outcome::Done })
@@ -392,10 +393,10 @@ fn pipelines(args: &ReplayArgs) -> anyhow::Result<Vec<Pipeline>> {
     let jobs = args.jobs.map_or(if is_one { 1 } else { threads }, usize::from);
     let options = ModelOptions { threads: (threads / jobs).max(1), ..args.model.clone() };
     let first = options.pipeline()?;
-    let (card, execution) = (first.network().card().clone(), first.network().execution());
+    let (model, execution) = (first.network().model().clone(), first.network().execution());
     let mut all = vec![first];
     while all.len() < jobs {
-        all.push(Pipeline::new(Network::with(&card, execution, false)?));
+        all.push(Pipeline::new(Network::with(&model, execution, false)?));
     }
     Ok(all)
 }

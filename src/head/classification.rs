@@ -1,6 +1,6 @@
 //! Logits to labels.
 
-use crate::manifest::{Card, ClassificationSpec};
+use crate::manifest::{ClassificationSpec, Model};
 use crate::result::Label;
 use crate::settings::LabelSettings;
 
@@ -47,16 +47,16 @@ pub struct ClassificationHead {
 }
 
 impl ClassificationHead {
-    /// Labels of `logits`, one a class of `card`, best first.
+    /// Labels of `logits`, one a class of `model`, best first.
     pub fn run(
         &mut self,
         logits: &[f32],
         spec: &ClassificationSpec,
-        card: &Card,
+        model: &Model,
         settings: &LabelSettings,
     ) -> Vec<Label> {
         softmax(logits, spec.temperature, &mut self.probabilities);
-        top_k(&self.probabilities, &card.class_names, settings)
+        top_k(&self.probabilities, &model.class_names, settings)
     }
 }
 

@@ -3,8 +3,8 @@
 //! Each row of the mask is cut into runs of one class; a run joins the regions that touch it
 //! from the row above (union-find). That looks at each pixel once and keeps no picture of labels.
 
-use crate::geometry::{Placement, Rect};
-use crate::head::segmentation::{Meanings, UNKNOWN};
+use crate::geometry::{InputTransform, Rect};
+use crate::head::segmentation::{ClassMapping, UNKNOWN};
 use crate::manifest::SegmentationSpec;
 use crate::result::{Maps, Obstacle};
 use crate::settings::{MaskSize, ObstacleSettings};
@@ -91,10 +91,10 @@ impl Regions {
 
 /// All regions (8-connected, of one class each) on every `stride`-th pixel of every `stride`-th
 /// row.
-fn regions(maps: &Maps, meanings: &Meanings, stride: u32) -> Regions {
+fn regions(maps: &Maps, mapping: &ClassMapping, stride: u32) -> Regions {
     let mut is_obstacle = [false; 256];
     for class in 0..UNKNOWN {
-        is_obstacle[class as usize] = meanings.is_obstacle(class);
+        is_obstacle[class as usize] = mapping.is_obstacle(class);
     }
     let mut regions = Regions::default();
     let (mut above, mut runs): (Vec<Run>, Vec<Run>) = (Vec::new(), Vec::new());
@@ -151,14 +151,14 @@ fn regions(maps: &Maps, meanings: &Meanings, stride: u32) -> Regions {
 /// equals. Smaller ones than `settings.min_area` of the picture are left out, and all after the
 /// first `settings.max_count`.
 ///
-/// `size_is` says of what size the maps are; `placement` takes those of the network's size back
+/// `size_is` says of what size the maps are; `transform` takes those of the network's size back
 /// to source pixels.
 pub fn find(
     maps: &Maps,
     size_is: MaskSize,
-    placement: &Placement,
+    transform: &InputTransform,
     spec: &SegmentationSpec,
-    meanings: &Meanings,
+    mapping: &ClassMapping,
     settings: &ObstacleSettings,
 ) -> Vec<Obstacle> {
     let stride = maps.size.width.div_ceil(SEARCH_WIDTH).max(1);
@@ -167,21 +167,21 @@ pub fn find(
     }
     let [x_map, y_map] = match size_is {
         MaskSize::Source => [(1.0, 0.0); 2],
-        MaskSize::Network => placement.image_from_tensor(),
+        MaskSize::Network => transform.image_from_tensor(),
     };
     let cell_area = f64::from(stride * stride) * x_map.0 * y_map.0;
-    let least = f64::from(settings.min_area) * placement.image_size.area() as f64;
+    let least = f64::from(settings.min_area) * transform.image_size.area() as f64;
     let span = |from: u32, to: u32, most: u32, (scale, offset): (f64, f64), side: u32| {
         let start = f64::from(from * stride) * scale + offset;
         let end = f64::from(((to + 1) * stride).min(most)) * scale + offset;
         let (start, end) = (start.max(0.0), end.min(f64::from(side)));
         (start, end - start)
     };
-    let mut obstacles: Vec<Obstacle> = regions(maps, meanings, stride)
+    let mut obstacles: Vec<Obstacle> = regions(maps, mapping, stride)
         .into_roots()
         .filter(|region| f64::from(region.cells) * cell_area >= least)
         .map(|region| {
-            let image = placement.image_size;
+            let image = transform.image_size;
             let (left, width) =
                 span(region.left, region.right, maps.size.width, x_map, image.width);
             let (top, height) =
@@ -205,7 +205,7 @@ pub fn find(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::{Fit, Size, place};
+    use crate::geometry::{Fit, Size, input_transform};
     use crate::manifest::{SegmentationClass, Traversability};
 
     fn spec() -> SegmentationSpec {
@@ -243,10 +243,10 @@ mod tests {
 
     fn find_in(maps: &Maps, size_is: MaskSize, image: Size) -> Vec<Obstacle> {
         let spec = spec();
-        let meanings = Meanings::new(&spec, &crate::settings::MaskSettings::default());
-        let placement = place(image, maps.size, Fit::Stretch, 0);
+        let mapping = ClassMapping::new(&spec, &crate::settings::MaskSettings::default());
+        let transform = input_transform(image, maps.size, Fit::Stretch, 0);
         let settings = ObstacleSettings { min_area: 0.001, max_count: 3 };
-        find(maps, size_is, &placement, &spec, &meanings, &settings)
+        find(maps, size_is, &transform, &spec, &mapping, &settings)
     }
 
     #[test]
@@ -347,10 +347,10 @@ mod tests {
             let maps =
                 Maps { size, traversability: Vec::new(), semantic, confidence, cost: Vec::new() };
             let spec = spec();
-            let meanings = Meanings::new(&spec, &crate::settings::MaskSettings::default());
-            let placement = place(size, size, Fit::Stretch, 0);
+            let mapping = ClassMapping::new(&spec, &crate::settings::MaskSettings::default());
+            let transform = input_transform(size, size, Fit::Stretch, 0);
             let settings = ObstacleSettings { min_area: 0.0, max_count: usize::MAX };
-            let found = find(&maps, MaskSize::Source, &placement, &spec, &meanings, &settings);
+            let found = find(&maps, MaskSize::Source, &transform, &spec, &mapping, &settings);
             let mut found: Vec<_> = found
                 .iter()
                 .map(|o| {

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use squeezenet_node::geometry::{Fit, Size, place};
-//! use squeezenet_node::head::segmentation::{Grid, Meanings, SegmentationHead};
+//! use squeezenet_node::head::segmentation::{Grid, ClassMapping, SegmentationHead};
 //! use squeezenet_node::manifest::{SegmentationClass, SegmentationSpec, Traversability};
 //! use squeezenet_node::settings::MaskSettings;
 //!
@@ -25,13 +25,13 @@
 //!     ],
 //! };
 //! let settings = MaskSettings::default();
-//! let meanings = Meanings::new(&spec, &settings);
-//! let placement = place(Size::new(8, 4), Size::new(64, 64), Fit::Stretch, 0);
+//! let mapping = ClassMapping::new(&spec, &settings);
+//! let transform = input_transform(Size::new(8, 4), Size::new(64, 64), Fit::Stretch, 0);
 //! // Two classes on a grid of 2x1 cells: road on the left, wall on the right.
 //! let grid = Grid::new(&[9.0, 0.0, 0.0, 9.0], Size::new(2, 1));
 //!
 //! let mut head = SegmentationHead::default();
-//! let maps = head.run(grid, &placement, &spec, &meanings, &settings, true);
+//! let maps = head.run(grid, &transform, &spec, &mapping, &settings, true);
 //! assert_eq!(maps.semantic[..8], [0, 0, 0, 0, 1, 1, 1, 1]);
 //! assert_eq!(maps.traversability[..8], [0, 0, 0, 0, 2, 2, 2, 2]);
 //! assert_eq!((maps.cost[0], maps.cost[7]), (0, 254));
@@ -42,7 +42,7 @@ mod axis;
 mod probability;
 mod upsample;
 
-use crate::geometry::{Placement, Size};
+use crate::geometry::{InputTransform, Size};
 use crate::manifest::{SegmentationSpec, Traversability};
 use crate::result::Maps;
 use crate::settings::{MaskSettings, MaskSize};
@@ -127,18 +127,18 @@ pub struct SegmentationHead {
     recycled: Option<Maps>,
 }
 
-type AxesKey = (Placement, MaskSize, Size);
+type AxesKey = (InputTransform, MaskSize, Size);
 
 /// What each class means under the settings in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Meanings {
+pub struct ClassMapping {
     /// Traversability id by class.
     pub traversability: Vec<u8>,
     /// Cost by class, 0 to 254, or 255 for unknown.
     pub cost: Vec<u8>,
 }
 
-impl Meanings {
+impl ClassMapping {
     /// The manifest's, overridden by the settings.
     pub fn new(spec: &SegmentationSpec, settings: &MaskSettings) -> Self {
         let traversability = spec.classes.iter().map(|class| {
@@ -175,21 +175,21 @@ impl SegmentationHead {
     pub fn run(
         &mut self,
         grid: Grid<'_>,
-        placement: &Placement,
+        transform: &InputTransform,
         spec: &SegmentationSpec,
-        meanings: &Meanings,
+        mapping: &ClassMapping,
         settings: &MaskSettings,
         want_cost: bool,
     ) -> Maps {
         let size = match settings.size {
-            MaskSize::Source => placement.image_size,
-            MaskSize::Network => placement.input_size,
+            MaskSize::Source => transform.image_size,
+            MaskSize::Network => transform.input_size,
         };
-        let key = (*placement, settings.size, grid.size);
+        let key = (*transform, settings.size, grid.size);
         if self.axes.as_ref().is_none_or(|(made_for, _)| *made_for != key) {
-            self.axes = Some((key, axis::axes(placement, settings.size, grid.size, size)));
+            self.axes = Some((key, axis::axes(transform, settings.size, grid.size, size)));
         }
-        let classes = meanings.cost.len();
+        let classes = mapping.cost.len();
         let cells = grid.size.area();
         let is_usable = classes > 0 && cells > 0 && grid.logits.len() >= classes * cells;
         let seen = match &self.axes {
@@ -205,10 +205,10 @@ impl SegmentationHead {
                 grid,
                 classes,
                 temperature: spec.temperature,
-                costs: want_cost.then_some(&meanings.cost[..]),
+                costs: want_cost.then_some(&mapping.cost[..]),
             };
             let rules = Rules {
-                traversability: &meanings.traversability,
+                traversability: &mapping.traversability,
                 min_confidence: settings.min_confidence,
             };
             let (upsampler, maps) = (&mut self.upsampler, &mut maps);

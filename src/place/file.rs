@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::gallery::Gallery;
 use super::recognition::Kind;
-use crate::manifest::Card;
-use crate::whole_file;
+use crate::atomic_file;
+use crate::manifest::Model;
 
 const MAGIC: &[u8; 8] = b"SQNPLACE";
 const VERSION: u32 = 1;
@@ -35,8 +35,8 @@ pub struct Owner {
 
 impl Owner {
     /// Of a model; `None` if it has no descriptors.
-    pub fn of(card: &Card) -> Option<Self> {
-        let manifest = &card.manifest;
+    pub fn of(model: &Model) -> Option<Self> {
+        let manifest = &model.manifest;
         Some(Self {
             model: manifest.name.clone(),
             weights: manifest.files.first()?.sha256.to_ascii_lowercase(),
@@ -104,8 +104,8 @@ impl Memory {
     }
 
     /// Nothing yet, for what a model's descriptors tell apart; `None` if it has none.
-    pub fn for_model(card: &Card) -> Option<Self> {
-        let (owner, descriptors) = (Owner::of(card)?, card.descriptors.as_ref()?);
+    pub fn for_model(model: &Model) -> Option<Self> {
+        let (owner, descriptors) = (Owner::of(model)?, model.descriptors.as_ref()?);
         let (place, label) = (&descriptors.place, &descriptors.label);
         Some(Self::new(owner, place.dimensions(), label.dimensions()))
     }
@@ -245,7 +245,8 @@ impl Memory {
 /// # Errors
 /// [`FileError::Io`].
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    whole_file::write(path, bytes).map_err(|reason| FileError::Io { path: path.to_owned(), reason })
+    atomic_file::write(path, bytes)
+        .map_err(|reason| FileError::Io { path: path.to_owned(), reason })
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -21,7 +21,7 @@ pub struct View {
 
 /// What came of teaching a view.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Lesson {
+pub enum TeachOutcome {
     /// It is stored.
     Added,
     /// It is stored, and the least informative of the name's views is not any more.
@@ -33,7 +33,7 @@ pub enum Lesson {
     },
 }
 
-impl std::fmt::Display for Lesson {
+impl std::fmt::Display for TeachOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Added => f.write_str("a new view"),
@@ -119,7 +119,13 @@ impl Gallery {
     }
 
     /// Teaches a view of `name`. `view.name` is set here. A name has at most `most_views`.
-    pub fn teach(&mut self, name: &str, vector: &[f32], view: View, most_views: usize) -> Lesson {
+    pub fn teach(
+        &mut self,
+        name: &str,
+        vector: &[f32],
+        view: View,
+        most_views: usize,
+    ) -> TeachOutcome {
         debug_assert_eq!(vector.len(), self.dimensions);
         let index = match self.names.iter().position(|known| known == name) {
             Some(index) => index,
@@ -137,16 +143,16 @@ impl Gallery {
             views.iter().map(|view| product(self.code(*view), &code) * self.scales[*view] * scale);
         let similarity = alike.fold(-1.0, f32::max);
         if similarity > DUPLICATE {
-            return Lesson::Known { similarity };
+            return TeachOutcome::Known { similarity };
         }
         self.codes.push(&code);
         self.scales.push(scale);
         views.push(self.views.len());
         self.views.push(View { name: index, ..view });
-        let mut lesson = Lesson::Added;
+        let mut outcome = TeachOutcome::Added;
         loop {
             if views.len() <= most_views.max(1) {
-                return lesson;
+                return outcome;
             }
             // Of the two that are most alike the one goes that the others tell more about.
             let nearest = |view: &usize| {
@@ -160,10 +166,10 @@ impl Gallery {
                 .iter()
                 .map(|view| (nearest(view), *view))
                 .max_by(|(a, _), (b, _)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
-            let Some((_, least)) = least else { return lesson };
+            let Some((_, least)) = least else { return outcome };
             self.remove(|view| view == least);
             views = own(self);
-            lesson = Lesson::Replaced;
+            outcome = TeachOutcome::Replaced;
         }
     }
 
@@ -267,11 +273,14 @@ pub(super) mod tests {
     #[test]
     fn duplicates_are_not_stored_twice() {
         let mut gallery = Gallery::new(16);
-        assert_eq!(gallery.teach("kitchen", &vector(0, 0.0), view(), 10), Lesson::Added);
+        assert_eq!(gallery.teach("kitchen", &vector(0, 0.0), view(), 10), TeachOutcome::Added);
         let again = gallery.teach("kitchen", &vector(0, 5.0), view(), 10);
-        assert!(matches!(again, Lesson::Known { similarity } if similarity > 0.99), "{again:?}");
+        assert!(
+            matches!(again, TeachOutcome::Known { similarity } if similarity > 0.99),
+            "{again:?}"
+        );
         // The same view may belong to two names.
-        assert_eq!(gallery.teach("pantry", &vector(0, 5.0), view(), 10), Lesson::Added);
+        assert_eq!(gallery.teach("pantry", &vector(0, 5.0), view(), 10), TeachOutcome::Added);
         assert_eq!(gallery.views().len(), 2);
     }
 

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const LARGEST: u64 = 1 << 20;
 
 /// What is wrong with the file now, for `/diagnostics`.
-pub type Trouble = Arc<Mutex<Option<String>>>;
+pub type Warning = Arc<Mutex<Option<String>>>;
 
 /// What a parameter file says to this node, with its text; or file, line and what is wrong.
 type Content = Result<(String, Vec<Entry>), String>;
@@ -129,12 +129,12 @@ pub async fn watch(
     file: Watched,
     node: String,
     parameters: Arc<Parameters>,
-    trouble: Trouble,
+    warning: Warning,
     shutdown: CancellationToken,
 ) {
     let Watched { path, mut taken } = file;
-    let set_trouble = |text: Option<String>| {
-        *trouble.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    let set_warning = |text: Option<String>| {
+        *warning.lock().unwrap_or_else(PoisonError::into_inner) = text;
     };
     let mut done = taken.as_ref().and_then(|_| look(&path));
     let mut before = done;
@@ -167,6 +167,6 @@ pub async fn watch(
         if let Err(reason) = &result {
             tracing::error!("{reason}; nothing of the file was taken");
         }
-        set_trouble(result.err());
+        set_warning(result.err());
     }
 }

@@ -156,13 +156,13 @@ impl CameraState {
         )
     }
 
-    /// The last second, for `/diagnostics`. `facts` says what runs, key by key, `troubles` what else
+    /// The last second, for `/diagnostics`. `facts` says what runs, key by key, `warnings` what else
     /// of the node a user has to mend. None of a camera that is to go.
     pub fn report(
         &self,
         node: &str,
         facts: &[(&str, String)],
-        troubles: &[(&str, String)],
+        warnings: &[(&str, String)],
     ) -> Option<DiagnosticStatus> {
         let settings = self.settings()?;
         let late_ms = self.settings.load().late_ms;
@@ -187,7 +187,7 @@ impl CameraState {
             last_error: rest.last_error.as_deref(),
             late_ms: (late_ms > 0.0 && age_p95 > late_ms).then_some(age_p95),
             topic: &settings.image_topic,
-            trouble: troubles.first().map(|(_, text)| text.as_str()),
+            warning: warnings.first().map(|(_, text)| text.as_str()),
         };
         let (level, message) = judge(&state);
         let names = ["received", "processed", "replaced", "too_old", "rejected"];
@@ -206,7 +206,7 @@ impl CameraState {
         }
         values.push(key_value("image topic", settings.image_topic));
         values.extend(facts.iter().map(|(key, value)| key_value(key, value.clone())));
-        values.extend(troubles.iter().map(|(key, text)| key_value(key, text.clone())));
+        values.extend(warnings.iter().map(|(key, text)| key_value(key, text.clone())));
         if let Some(error) = &rest.last_error {
             values.push(key_value("last rejected frame", error.clone()));
         }
@@ -231,7 +231,7 @@ struct Observed<'a> {
     last_error: Option<&'a str>,
     late_ms: Option<f64>,
     topic: &'a str,
-    trouble: Option<&'a str>,
+    warning: Option<&'a str>,
 }
 
 /// Level and message: the gravest first, with what to do.
@@ -256,8 +256,8 @@ fn judge(state: &Observed<'_>) -> (u8, String) {
             format!("{} of {} frames cannot be used: {reason}", state.rejected, state.received),
         );
     }
-    if let Some(trouble) = state.trouble {
-        return (WARN, trouble.to_owned());
+    if let Some(warning) = state.warning {
+        return (WARN, warning.to_owned());
     }
     if state.too_old > 0 {
         let text = format!(
@@ -300,7 +300,7 @@ mod tests {
             last_error: Some("step of 5 bytes"),
             late_ms: None,
             topic: "/image",
-            trouble: None,
+            warning: None,
         };
         let check = |state: Observed<'_>, level: i8, words: &str| {
             let (actual, message) = judge(&state);
@@ -323,8 +323,8 @@ mod tests {
             DiagnosticStatus::STALE as i8,
             "no frames on /image",
         );
-        let trouble = Some("a.yaml, line 3: labels.top_k");
-        check(Observed { trouble, ..base() }, DiagnosticStatus::WARN as i8, "line 3");
+        let warning = Some("a.yaml, line 3: labels.top_k");
+        check(Observed { warning, ..base() }, DiagnosticStatus::WARN as i8, "line 3");
         let failing = Health::Failing("offers best effort".to_owned());
         check(
             Observed { health: &failing, ..base() },

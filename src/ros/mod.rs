@@ -42,7 +42,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::install;
 use crate::parameter::{MOST_CAMERAS, Store, Value};
-use crate::result::Wanted;
+use crate::result::Outputs;
 use crate::settings::{LogLevel, Reliability, Settings};
 use cameras::Cameras;
 use mailbox::Mailboxes;
@@ -160,19 +160,19 @@ pub fn run() -> anyhow::Result<()> {
             _ => "reliable",
         }
     );
-    let trouble = config_file::Trouble::default();
+    let warning = config_file::Warning::default();
     runtime.spawn(report(
         arrays,
         qualified_name.clone(),
         cameras_now.clone(),
         models.clone(),
-        trouble.clone(),
+        warning.clone(),
         place_report,
         clock.clone(),
     ));
     if let Some(file) = config {
         let node = qualified_name;
-        runtime.spawn(config_file::watch(file, node, parameters, trouble, shutdown.clone()));
+        runtime.spawn(config_file::watch(file, node, parameters, warning, shutdown.clone()));
     }
     if first != current.load().model {
         swap_when_ready(&models, &current, &mailboxes)?;
@@ -185,7 +185,7 @@ pub fn run() -> anyhow::Result<()> {
         mailboxes: mailboxes.clone(),
         models,
         places,
-        asked_in_vain: Wanted::default(),
+        missing_head_warned: Outputs::default(),
         version: 1,
         settings: current,
         clock,
@@ -242,7 +242,7 @@ async fn report(
     node: String,
     cameras: cameras::Now,
     models: Arc<ModelSlot>,
-    config: config_file::Trouble,
+    config: config_file::Warning,
     places: Arc<ArcSwap<PlaceReport>>,
     clock: Arc<Mutex<r2r::Clock>>,
 ) {
@@ -258,10 +258,10 @@ async fn report(
         let config = config.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let config =
             config.map(|why| ("parameter file", format!("the parameter file is not taken: {why}")));
-        let places_trouble = places.trouble.clone().map(|text| ("places trouble", text));
-        let troubles: Vec<_> = config.into_iter().chain(places_trouble).collect();
+        let places_warning = places.warning.clone().map(|text| ("places trouble", text));
+        let warnings: Vec<_> = config.into_iter().chain(places_warning).collect();
         let cameras = cameras.load();
-        let reports = cameras.iter().filter_map(|camera| camera.report(&name, &facts, &troubles));
+        let reports = cameras.iter().filter_map(|camera| camera.report(&name, &facts, &warnings));
         let array = DiagnosticArray {
             header: Header { stamp, frame_id: String::new() },
             status: reports.collect(),

@@ -7,10 +7,10 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 
 use crate::install;
-use crate::manifest::Card;
+use crate::manifest::Model;
 use crate::parameter::Refusal;
 use crate::pipeline::Pipeline;
-use crate::result::Wanted;
+use crate::result::Outputs;
 use crate::session::{self, Execution, Network};
 use crate::settings::{ModelSettings, Provider, Settings};
 
@@ -25,7 +25,7 @@ pub struct ModelSlot {
     /// Of the settings in force, until the inference thread has it. Its lock is held while
     /// settings are put in force, so that nobody sees them without their model.
     next: Mutex<Option<Pipeline>>,
-    wanted: Mutex<Wanted>,
+    wanted: Mutex<Outputs>,
     /// How the model in force runs.
     execution: Mutex<Execution>,
     facts: ArcSwap<Facts>,
@@ -55,8 +55,8 @@ impl ModelSlot {
         }
         // To measure takes seconds of a processor that frames need: only for who asks for it.
         let is_other_model = before.model != after.model;
-        let instead = is_other_model.then(|| *lock(&self.execution));
-        let pipeline = self.prepare(after, instead).map_err(|error| {
+        let fallback = is_other_model.then(|| *lock(&self.execution));
+        let pipeline = self.prepare(after, fallback).map_err(|error| {
             let name = first_difference(before, after);
             let reason = format!("{error:#}; {} goes on", before.model);
             Refusal { name: name.to_owned(), reason }
@@ -72,9 +72,9 @@ impl ModelSlot {
     pub fn prepare(
         &self,
         settings: &ModelSettings,
-        instead: Option<Execution>,
+        fallback: Option<Execution>,
     ) -> anyhow::Result<Pipeline> {
-        let mut pipeline = load(settings, instead)?;
+        let mut pipeline = load(settings, fallback)?;
         pipeline.warm_up(*lock(&self.wanted))?;
         Ok(pipeline)
     }
@@ -112,7 +112,7 @@ impl ModelSlot {
     }
 
     /// Remembers what the last frame was answered with.
-    pub fn note_wanted(&self, wanted: Wanted) {
+    pub fn note_wanted(&self, wanted: Outputs) {
         *lock(&self.wanted) = wanted;
     }
 
@@ -153,28 +153,28 @@ pub fn to_start_with(settings: &ModelSettings) -> ModelSettings {
 ///
 /// # Errors
 /// What is wrong with its files, the runtime or the answer.
-pub fn load(settings: &ModelSettings, instead: Option<Execution>) -> anyhow::Result<Pipeline> {
+pub fn load(settings: &ModelSettings, fallback: Option<Execution>) -> anyhow::Result<Pipeline> {
     let models_dir = install::models_dir();
     let started = Instant::now();
     tracing::info!("runtime: {}", session::runtime_info()?);
     tracing::info!("loading model {} from {}", settings.model, models_dir.display());
-    let card = Arc::new(Card::load(&settings.model, &models_dir)?);
+    let model = Arc::new(Model::load(&settings.model, &models_dir)?);
     let mut pipeline =
-        Pipeline::new(Network::load_tuned(&card, settings, &install::tuning_file(), instead)?);
+        Pipeline::new(Network::load_tuned(&model, settings, &install::tuning_file(), fallback)?);
     pipeline.self_test()?;
     let network = pipeline.network();
     tracing::info!(
         "model {} loaded, checked and warm in {:.0?}, ready: {}, input {}",
-        card.manifest.name,
+        model.manifest.name,
         started.elapsed(),
         network.execution(),
-        card.manifest.input_size()
+        model.manifest.input_size()
     );
     Ok(pipeline)
 }
 
 fn facts(network: &Network) -> anyhow::Result<Facts> {
-    let manifest = &network.card().manifest;
+    let manifest = &network.model().manifest;
     let execution = network.execution();
     let file = manifest.file(execution.precision);
     let mut facts = vec![
@@ -185,6 +185,6 @@ fn facts(network: &Network) -> anyhow::Result<Facts> {
         ("threads", execution.threads.to_string()),
         ("runtime", session::runtime_info().context("the runtime has gone")?.to_owned()),
     ];
-    facts.extend(network.trouble().map(|trouble| ("trouble", trouble.to_owned())));
+    facts.extend(network.warning().map(|warning| ("trouble", warning.to_owned())));
     Ok(facts)
 }

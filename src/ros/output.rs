@@ -18,7 +18,7 @@ use crate::bag::message::{self, CompressedImage, Image, RosMessage, Stamp};
 use crate::geometry::Size;
 use crate::manifest::{Manifest, Traversability};
 use crate::place::PoseEstimate;
-use crate::result::{FrameResult, Label, Obstacle, Wanted};
+use crate::result::{FrameResult, Label, Obstacle, Outputs};
 use crate::settings::{ClassIdFormat, MaskKind, MaskSettings, Reliability};
 use crate::timing::{StageTimes, milliseconds};
 
@@ -193,9 +193,9 @@ impl CameraOutputs {
     }
 
     /// What somebody listens to.
-    pub fn wanted(&self) -> Wanted {
+    pub fn wanted(&self) -> Outputs {
         let overlay = self.overlay_wanted();
-        Wanted {
+        Outputs {
             labels: overlay || self.labels.has_listener(),
             mask: overlay || self.mask.has_listener() || self.confidence.has_listener(),
             cost: self.traversability.has_listener(),

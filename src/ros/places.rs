@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! requests --Request--> Places --Task--> file
-//!        bounded queue  owns the keeper
+//!        bounded queue  owns the recognizer
 //! ```
 //! [`Places`] lives on the inference thread, which asks it once a turn for what came in and once a
 //! frame for what to learn and to recognise.
@@ -18,10 +18,10 @@ use super::diagnostics::CameraState;
 use super::place_file::{Event, PlaceFile};
 use super::place_requests::{MOST_WAITING, PATIENCE, Request};
 use super::pose::PoseSlot;
-use crate::manifest::Card;
+use crate::manifest::Model;
 use crate::overlay;
-use crate::place::{Keeper, Kind, Lesson, Memory, Motion, PoseEstimate, View};
-use crate::result::{FrameResult, Wanted};
+use crate::place::{Kind, Memory, Motion, PlaceRecognizer, PoseEstimate, TeachOutcome, View};
+use crate::result::{FrameResult, Outputs};
 use crate::settings::{LabelSettings, PlaceSettings, Settings};
 
 /// A pose older than this is said to be old.
@@ -33,7 +33,7 @@ pub struct PlaceReport {
     /// Key by key.
     pub facts: Vec<(&'static str, String)>,
     /// What a user has to do something about.
-    pub trouble: Option<String>,
+    pub warning: Option<String>,
 }
 
 /// A view that is to be taught as soon as each of these cameras has a frame.
@@ -55,7 +55,7 @@ struct Watching {
 /// Everything that is taught and recognised, on the inference thread.
 pub struct Places {
     /// None while the file is read, or where the model has no descriptors.
-    keeper: Option<Keeper>,
+    recognizer: Option<PlaceRecognizer>,
     has_descriptors: bool,
     model: String,
     class_count: usize,
@@ -67,7 +67,7 @@ pub struct Places {
     is_writing: bool,
     /// Whether the last writing failed: it is tried again with the next lesson, and at the end.
     has_failed: bool,
-    trouble: Option<String>,
+    warning: Option<String>,
     /// Whether the file must not be written over.
     is_unusable: bool,
     pose: PoseSlot,
@@ -84,7 +84,7 @@ impl Places {
         report: Arc<ArcSwap<PlaceReport>>,
     ) -> Self {
         Self {
-            keeper: None,
+            recognizer: None,
             has_descriptors: false,
             model: String::new(),
             class_count: 0,
@@ -95,7 +95,7 @@ impl Places {
             is_dirty: false,
             is_writing: false,
             has_failed: false,
-            trouble: None,
+            warning: None,
             is_unusable: false,
             pose,
             last_lesson: None,
@@ -111,8 +111,8 @@ impl Places {
     /// No frames of this camera come any more.
     pub fn remove_camera(&mut self, camera: usize) {
         self.cameras.remove(&camera);
-        if let Some(keeper) = &mut self.keeper {
-            keeper.remove_camera(camera);
+        if let Some(recognizer) = &mut self.recognizer {
+            recognizer.remove_camera(camera);
         }
         for lesson in &mut self.pending {
             lesson.cameras.remove(&camera);
@@ -121,22 +121,22 @@ impl Places {
     }
 
     /// Takes up what was taught to a model. What was taught to the one before is saved.
-    pub fn follow(&mut self, card: &Card) {
-        let empty = Memory::for_model(card);
-        let owner = self.keeper.as_ref().map(|keeper| &keeper.memory().owner);
+    pub fn follow(&mut self, model: &Model) {
+        let empty = Memory::for_model(model);
+        let owner = self.recognizer.as_ref().map(|recognizer| &recognizer.memory().owner);
         if owner.is_some() && owner == empty.as_ref().map(|empty| &empty.owner) {
             // The same network, run in another way.
             return;
         }
         self.save_the_rest();
-        self.keeper = None;
+        self.recognizer = None;
         self.is_dirty = false;
         self.has_failed = false;
         self.is_unusable = false;
-        self.trouble = None;
+        self.warning = None;
         self.cameras.values_mut().for_each(|camera| camera.announced = None);
-        self.model.clone_from(&card.manifest.name);
-        self.class_count = card.class_names.len();
+        self.model.clone_from(&model.manifest.name);
+        self.class_count = model.class_names.len();
         self.has_descriptors = empty.is_some();
         match empty {
             Some(empty) => self.file.open(empty),
@@ -170,12 +170,12 @@ impl Places {
                     tracing::warn!("{told}");
                 }
                 tracing::info!("{}: {}", self.file.path().display(), memory.summary());
-                self.trouble = told;
+                self.warning = told;
                 self.keep(*memory);
             }
             Event::Unusable(memory, reason) => {
                 tracing::error!("{reason}: what is taught from now on is not saved");
-                self.trouble = Some(format!("{reason}: what is taught is not saved"));
+                self.warning = Some(format!("{reason}: what is taught is not saved"));
                 self.is_unusable = true;
                 self.keep(*memory);
             }
@@ -183,10 +183,10 @@ impl Places {
                 self.is_writing = false;
                 self.has_failed = result.is_err();
                 match result {
-                    Ok(()) => self.trouble = None,
+                    Ok(()) => self.warning = None,
                     Err(reason) => {
                         self.is_dirty = false;
-                        self.trouble = Some(format!("what was taught is not saved: {reason}"));
+                        self.warning = Some(format!("what was taught is not saved: {reason}"));
                     }
                 }
             }
@@ -194,17 +194,17 @@ impl Places {
     }
 
     fn keep(&mut self, memory: Memory) {
-        self.keeper = Some(Keeper::new(memory, Motion::Anywhere));
+        self.recognizer = Some(PlaceRecognizer::new(memory, Motion::Anywhere));
     }
 
     fn take_request(&mut self, request: Request) {
         match request {
             Request::Learn(kind, name) => self.ask_lesson(kind, name),
             Request::Forget(kind, name) => {
-                let Some(keeper) = &mut self.keeper else {
+                let Some(recognizer) = &mut self.recognizer else {
                     return tracing::warn!("{kind} {name} is not forgotten: {}", self.why_not());
                 };
-                match keeper.change(kind, |gallery| gallery.forget(&name)) {
+                match recognizer.change(kind, |gallery| gallery.forget(&name)) {
                     0 => tracing::warn!("there is no {kind} {name} to forget"),
                     views => {
                         tracing::info!("{kind} {name} is forgotten, {views} views");
@@ -213,9 +213,9 @@ impl Places {
                 }
             }
             Request::Clear(kind, reply) => {
-                let result = match &mut self.keeper {
-                    Some(keeper) => {
-                        let views = keeper.change(kind, |gallery| {
+                let result = match &mut self.recognizer {
+                    Some(recognizer) => {
+                        let views = recognizer.change(kind, |gallery| {
                             let views = gallery.views().len();
                             gallery.clear();
                             views
@@ -229,9 +229,9 @@ impl Places {
                 // Who asked may have gone.
                 let _ = reply.send(result);
             }
-            Request::Save(reply) => match &self.keeper {
-                Some(keeper) if !self.is_unusable => {
-                    if self.file.write_and_tell(keeper.memory().clone(), reply) {
+            Request::Save(reply) => match &self.recognizer {
+                Some(recognizer) if !self.is_unusable => {
+                    if self.file.write_and_tell(recognizer.memory().clone(), reply) {
                         self.is_dirty = false;
                         self.is_writing = true;
                     }
@@ -242,8 +242,8 @@ impl Places {
     }
 
     fn why_not(&self) -> String {
-        match &self.trouble {
-            Some(trouble) if self.is_unusable => trouble.clone(),
+        match &self.warning {
+            Some(warning) if self.is_unusable => warning.clone(),
             _ if self.has_descriptors => "the file is being read, try again".to_owned(),
             _ => format!("model {} has no descriptors, so it knows no places", self.model),
         }
@@ -281,10 +281,10 @@ impl Places {
 
     /// Has changes written as soon as those before are.
     fn save_changes(&mut self) {
-        if let (Some(keeper), true) = (&self.keeper, self.is_dirty)
+        if let (Some(recognizer), true) = (&self.recognizer, self.is_dirty)
             && !self.is_writing
             && !self.is_unusable
-            && self.file.write(keeper.memory().clone())
+            && self.file.write(recognizer.memory().clone())
         {
             self.is_dirty = false;
             self.is_writing = true;
@@ -292,9 +292,9 @@ impl Places {
     }
 
     /// Adds what a camera's next frame is needed for here to what its subscribers want.
-    pub fn add_wanted(&self, camera: usize, wanted: &mut Wanted, settings: &PlaceSettings) {
-        let Some(keeper) = &self.keeper else { return };
-        let memory = keeper.memory();
+    pub fn add_wanted(&self, camera: usize, wanted: &mut Outputs, settings: &PlaceSettings) {
+        let Some(recognizer) = &self.recognizer else { return };
+        let memory = recognizer.memory();
         wanted.embedding |= wanted.places && !memory.places.is_empty();
         wanted.taught |= wanted.labels && !memory.labels.is_empty();
         for lesson in self.pending.iter().filter(|lesson| lesson.cameras.contains(&camera)) {
@@ -311,16 +311,16 @@ impl Places {
         camera: usize,
         stamp_s: u64,
         result: &mut FrameResult,
-        wanted: Wanted,
+        wanted: Outputs,
         settings: &Settings,
         labels: &LabelSettings,
     ) -> Option<PoseEstimate> {
         if self.pending.iter().any(|lesson| lesson.cameras.contains(&camera)) {
             self.learn(camera, stamp_s, result, &settings.places);
         }
-        let keeper = self.keeper.as_mut()?;
+        let recognizer = self.recognizer.as_mut()?;
         if let (Some(own), Some(vector)) = (&mut result.labels, &result.taught_embedding) {
-            keeper.add_labels(own, vector, self.class_count, labels);
+            recognizer.add_labels(own, vector, self.class_count, labels);
         }
         if !wanted.places {
             return None;
@@ -330,9 +330,9 @@ impl Places {
             result.places = Some(Vec::new());
             return None;
         };
-        let matches = keeper.place(camera, vector, settings.places.smoothing);
-        let places = keeper.names(&matches);
-        let pose = keeper.pose(&matches, vector);
+        let matches = recognizer.place(camera, vector, settings.places.smoothing);
+        let places = recognizer.names(&matches);
+        let pose = recognizer.pose(&matches, vector);
         let best = places.first().map(|place| place.name.as_str());
         if let Some(watching) = self.cameras.get_mut(&camera)
             && watching.announced.as_deref() != best
@@ -357,7 +357,7 @@ impl Places {
         result: &FrameResult,
         settings: &PlaceSettings,
     ) {
-        let Some(keeper) = &mut self.keeper else { return };
+        let Some(recognizer) = &mut self.recognizer else { return };
         let thumbnail = match &result.picture {
             Some(picture) if settings.thumbnails => overlay::thumbnail(picture)
                 .inspect_err(|error| tracing::warn!("a thumbnail is not kept: {error}"))
@@ -386,12 +386,12 @@ impl Places {
             };
             let pose = pose.map(|(pose, _)| pose);
             let view = View { taught_s: stamp_s, pose, thumbnail: thumbnail.clone(), name: 0 };
-            let came = keeper.teach(kind, name, vector, view, settings.max_views);
-            let views = keeper.memory().gallery(kind).count(name);
+            let came = recognizer.teach(kind, name, vector, view, settings.max_views);
+            let views = recognizer.memory().gallery(kind).count(name);
             let said = format!("{prefix}{kind} {name}{at}: {came} ({views} views)");
             tracing::info!("{said}");
             self.last_lesson = Some(said);
-            self.is_dirty |= !matches!(came, Lesson::Known { .. });
+            self.is_dirty |= !matches!(came, TeachOutcome::Known { .. });
         }
         self.pending.retain(|lesson| !lesson.cameras.is_empty());
         self.save_changes();
@@ -400,8 +400,8 @@ impl Places {
 
     fn tell(&self) {
         let mut facts = Vec::new();
-        if let Some(keeper) = &self.keeper {
-            let memory = keeper.memory();
+        if let Some(recognizer) = &self.recognizer {
+            let memory = recognizer.memory();
             let count = |gallery: &crate::place::Gallery| {
                 format!("{}, {} views", gallery.names().len(), gallery.views().len())
             };
@@ -410,7 +410,7 @@ impl Places {
             facts.push(("places file", self.file.path().display().to_string()));
         }
         facts.extend(self.last_lesson.iter().map(|lesson| ("last lesson", lesson.clone())));
-        self.report.store(Arc::new(PlaceReport { facts, trouble: self.trouble.clone() }));
+        self.report.store(Arc::new(PlaceReport { facts, warning: self.warning.clone() }));
     }
 
     /// Saves what is not saved yet.
@@ -420,10 +420,10 @@ impl Places {
     }
 
     fn save_the_rest(&self) {
-        if let (Some(keeper), true) = (&self.keeper, self.is_dirty || self.has_failed)
+        if let (Some(recognizer), true) = (&self.recognizer, self.is_dirty || self.has_failed)
             && !self.is_unusable
         {
-            self.file.write_surely(keeper.memory().clone());
+            self.file.write_surely(recognizer.memory().clone());
         }
     }
 }

@@ -90,7 +90,7 @@ pub async fn follow(
     loop {
         let asked = resolved.clone();
         let Some(found) = node.with(move |node| offer(node, &asked)).await else { return };
-        let trouble = match found {
+        let warning = match found {
             Ok(Some(offer)) => match subscribe(&node, &topic, &offer, &slot).await {
                 Ok(()) => {
                     tracing::info!("poses come from {resolved} ({})", offer.topic_type);
@@ -101,9 +101,9 @@ pub async fn follow(
             Ok(None) => format!("places.pose_topic: nobody publishes on {resolved}"),
             Err(reason) => reason,
         };
-        if trouble != said {
-            tracing::warn!("{trouble}; places are taught without a pose meanwhile");
-            said = trouble;
+        if warning != said {
+            tracing::warn!("{warning}; places are taught without a pose meanwhile");
+            said = warning;
         }
         tokio::select! {
             () = shutdown.cancelled() => return,

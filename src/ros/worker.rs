@@ -19,7 +19,7 @@ use super::output::CameraOutputs;
 use super::places::Places;
 use crate::overlay::{self, Overlay};
 use crate::pipeline::{Pipeline, PipelineError};
-use crate::result::Wanted;
+use crate::result::Outputs;
 use crate::settings::{CameraSettings, MaskSettings, Settings};
 use crate::timing::Stopwatch;
 
@@ -28,7 +28,7 @@ pub struct Worker {
     /// The network and its stages.
     pub pipeline: Pipeline,
     /// The cameras that are answered, by number; none before the first [`Change`].
-    pub cameras: BTreeMap<usize, Served>,
+    pub cameras: BTreeMap<usize, ActiveCamera>,
     /// Cameras that come and go.
     pub changes: Receiver<Change>,
     /// Where the publishers of a camera that has gone are destroyed.
@@ -40,7 +40,7 @@ pub struct Worker {
     /// What is taught and recognised.
     pub places: Places,
     /// What was wanted when a head was missing, said already.
-    pub asked_in_vain: Wanted,
+    pub missing_head_warned: Outputs,
     /// How many models have run, this one included.
     pub version: i32,
     /// The settings in force.
@@ -50,7 +50,7 @@ pub struct Worker {
 }
 
 /// A camera that is answered.
-pub struct Served {
+pub struct ActiveCamera {
     state: Arc<CameraState>,
     outputs: CameraOutputs,
     /// What subscribers were told of the mask last.
@@ -61,15 +61,15 @@ pub struct Served {
 impl Worker {
     /// Answers frames until the mailboxes are closed.
     pub fn run(mut self) {
-        self.pipeline.network().place_caller();
-        self.places.follow(self.pipeline.network().card());
+        self.pipeline.network().pin_caller();
+        self.places.follow(self.pipeline.network().model());
         loop {
             let turn = self.mailboxes.take();
             self.take_changes();
             let (settings, next) = self.models.take(&self.settings);
             if let Some(next) = next {
                 self.swap(next);
-                self.cameras.values_mut().for_each(|served| served.announced = None);
+                self.cameras.values_mut().for_each(|active| active.announced = None);
                 self.announce();
             }
             self.places.turn();
@@ -82,11 +82,11 @@ impl Worker {
                 Turn::End => break,
             };
             // The camera of a frame that was under way may have gone.
-            let Some(served) = self.cameras.get(&index) else { continue };
-            let camera = served.state.clone();
+            let Some(active) = self.cameras.get(&index) else { continue };
+            let camera = active.state.clone();
             let Some(camera_settings) = settings.cameras.get(&camera.name) else { continue };
             let now = Instant::now();
-            if let Some(last) = served.last_start
+            if let Some(last) = active.last_start
                 && camera_settings.max_hz > 0.0
                 && (now - last).as_secs_f64() < 0.98 / camera_settings.max_hz
             {
@@ -94,9 +94,9 @@ impl Worker {
                 continue;
             }
             if self.answer(index, &camera, &arrival, &settings, camera_settings)
-                && let Some(served) = self.cameras.get_mut(&index)
+                && let Some(active) = self.cameras.get_mut(&index)
             {
-                served.last_start = Some(now);
+                active.last_start = Some(now);
             }
             self.mailboxes.charge(index, now.elapsed().as_secs_f64(), camera_settings.weight);
         }
@@ -111,12 +111,12 @@ impl Worker {
                     self.places.add_camera(state.clone());
                     let id = state.id;
                     let (announced, last_start) = (None, None);
-                    let served = Served { state, outputs: *outputs, announced, last_start };
-                    self.cameras.insert(id, served);
+                    let active = ActiveCamera { state, outputs: *outputs, announced, last_start };
+                    self.cameras.insert(id, active);
                 }
                 Change::Remove(id) => {
                     self.places.remove_camera(id);
-                    if let Some(Served { outputs, .. }) = self.cameras.remove(&id) {
+                    if let Some(ActiveCamera { outputs, .. }) = self.cameras.remove(&id) {
                         self.node.post(move |node| outputs.destroy(node));
                     }
                 }
@@ -127,13 +127,13 @@ impl Worker {
     /// From now on frames go through another pipeline.
     fn swap(&mut self, next: Pipeline) {
         let old = std::mem::replace(&mut self.pipeline, next);
-        self.pipeline.network().place_caller();
+        self.pipeline.network().pin_caller();
         self.version += 1;
-        self.asked_in_vain = Wanted::default();
-        self.places.follow(self.pipeline.network().card());
+        self.missing_head_warned = Outputs::default();
+        self.places.follow(self.pipeline.network().model());
         let name = |pipeline: &Pipeline| {
             let network = pipeline.network();
-            format!("{} ({})", network.card().manifest.name, network.execution())
+            format!("{} ({})", network.model().manifest.name, network.execution())
         };
         tracing::info!("model {} gives way to {}", name(&old), name(&self.pipeline));
         // Its memory is given back while the next frame is answered already.
@@ -148,10 +148,10 @@ impl Worker {
         let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
         let stamp = Clock::to_builtin_time(&now.unwrap_or_default());
         let network = self.pipeline.network();
-        let card = network.card();
-        let location = card.path.display().to_string();
-        let method = format!("{} ({})", card.manifest.name, network.execution().precision.name());
-        for Served { state, outputs, announced, .. } in self.cameras.values_mut() {
+        let model = network.model();
+        let location = model.path.display().to_string();
+        let method = format!("{} ({})", model.manifest.name, network.execution().precision.name());
+        for ActiveCamera { state, outputs, announced, .. } in self.cameras.values_mut() {
             let Some(CameraSettings { mask, .. }) = state.settings() else { continue };
             let is_news = announced.as_ref().is_none_or(|before| {
                 before.kind != mask.kind || before.min_confidence != mask.min_confidence
@@ -159,7 +159,7 @@ impl Worker {
             if is_news {
                 outputs.publish_model(
                     stamp.clone(),
-                    &card.manifest,
+                    &model.manifest,
                     &location,
                     &method,
                     self.version,
@@ -188,20 +188,20 @@ impl Worker {
             camera.count_too_old();
             return false;
         }
-        let Some(Served { outputs, .. }) = self.cameras.get(&index) else { return false };
+        let Some(ActiveCamera { outputs, .. }) = self.cameras.get(&index) else { return false };
         let mut asked = outputs.wanted();
         self.places.add_wanted(index, &mut asked, &settings.places);
         let wanted = self.pipeline.possible(asked);
-        if asked != wanted && !asked.picture && self.asked_in_vain != asked {
+        if asked != wanted && !asked.picture && self.missing_head_warned != asked {
             tracing::warn!(
                 "{}model {} has no head for all that subscribers want: labels {}, mask {}, places {}; choose another model",
                 camera.prefix(),
-                self.pipeline.network().card().manifest.name,
+                self.pipeline.network().model().manifest.name,
                 if wanted.labels || !asked.labels { "yes" } else { "no" },
                 if wanted.segmentation() || !asked.segmentation() { "yes" } else { "no" },
                 if wanted.places || !asked.places { "yes" } else { "no" },
             );
-            self.asked_in_vain = asked;
+            self.missing_head_warned = asked;
         }
         if !wanted.any() {
             camera.count_unheard();
@@ -236,7 +236,7 @@ impl Worker {
             camera_settings.mask.kind,
         );
         if let Some(mut picture) = result.picture.take_if(|_| outputs.overlay_wanted()) {
-            let manifest = &self.pipeline.network().card().manifest;
+            let manifest = &self.pipeline.network().model().manifest;
             let (kind, alpha) = (camera_settings.mask.kind, settings.outputs.overlay_alpha);
             let overlay = Overlay {
                 frames_per_s: camera.rate(),

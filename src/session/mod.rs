@@ -1,7 +1,7 @@
 //! The network: the only module that names ONNX Runtime.
 
+mod affinity;
 mod graph;
-mod placement;
 mod tensors;
 mod tuning;
 
@@ -17,15 +17,15 @@ use ort::value::TensorRef;
 use thiserror::Error;
 
 use crate::geometry::Size;
-use crate::manifest::{Card, ManifestError};
+use crate::manifest::{ManifestError, Model};
 use crate::place::DescriptorError;
 use crate::settings::{ModelSettings, Precision, Provider};
 use crate::threads::Threads;
 use crate::timing::Stopwatch;
 
+use affinity::ThreadAffinity;
 pub use graph::GraphError;
 use graph::Shuffled;
-use placement::Placement;
 pub use tensors::{TensorView, Tensors};
 pub use tuning::{Execution, default_threads};
 
@@ -96,7 +96,7 @@ pub enum NetworkError {
 
 /// Outputs that a run has to give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Needs {
+pub struct NetworkOutputs {
     /// The classification logits.
     pub classification: bool,
     /// The segmentation logits.
@@ -111,15 +111,15 @@ pub struct Needs {
 /// runs. Each combination of outputs that is asked for has a session over a graph cut down to it.
 #[derive(Debug)]
 pub struct Network {
-    card: Arc<Card>,
+    model: Arc<Model>,
     execution: Execution,
     /// Why it does not run as the settings ask.
-    trouble: Option<String>,
-    placement: Option<Placement>,
+    warning: Option<String>,
+    affinity: Option<ThreadAffinity>,
     onnx: Vec<u8>,
     /// The segmentation output before it is laid out as a grid, where that is all it still lacks.
     shuffled: Option<Shuffled>,
-    sessions: Vec<(Needs, Session)>,
+    sessions: Vec<(NetworkOutputs, Session)>,
 }
 
 impl Network {
@@ -129,49 +129,49 @@ impl Network {
     ///
     /// # Errors
     /// [`NetworkError`] that says which file, what was found and what is expected.
-    pub fn load(card: &Arc<Card>, settings: &ModelSettings) -> Result<Self, NetworkError> {
+    pub fn load(model: &Arc<Model>, settings: &ModelSettings) -> Result<Self, NetworkError> {
         let threads = [default_threads()];
-        let open = tuning::candidates(&card.manifest, settings, &[Provider::Cpu], &threads);
-        tuning::fastest(card, &open, settings.pin_threads)
+        let open = tuning::candidates(&model.manifest, settings, &[Provider::Cpu], &threads);
+        tuning::fastest(model, &open, settings.pin_threads)
     }
 
     /// The same, but all that the settings leave open is measured: arithmetic, number of threads,
     /// providers of the loaded runtime. The answer is remembered in `memory`, for this processor,
     /// runtime and model, and taken from there the next time. Where nothing is remembered and there
-    /// is an `instead`, nothing is measured and that is taken. A provider that fails gives way to
-    /// the processor, see [`Network::trouble`].
+    /// is an `fallback`, nothing is measured and that is taken. A provider that fails gives way to
+    /// the processor, see [`Network::warning`].
     ///
     /// # Errors
     /// As [`Network::load`].
     pub fn load_tuned(
-        card: &Arc<Card>,
+        model: &Arc<Model>,
         settings: &ModelSettings,
         memory: &Path,
-        instead: Option<Execution>,
+        fallback: Option<Execution>,
     ) -> Result<Self, NetworkError> {
         let most = default_threads();
         let threads: Vec<usize> = [1, 2, 4].into_iter().filter(|count| *count <= most).collect();
-        let open = tuning::candidates(&card.manifest, settings, &providers()?, &threads);
-        let with = |execution| Self::with(card, execution, settings.pin_threads);
+        let open = tuning::candidates(&model.manifest, settings, &providers()?, &threads);
+        let with = |execution| Self::with(model, execution, settings.pin_threads);
         let result = if open.len() < 2 {
-            tuning::fastest(card, &open, settings.pin_threads)
+            tuning::fastest(model, &open, settings.pin_threads)
         } else {
-            let key = tuning::key(&card.manifest, &open, runtime_info()?);
+            let key = tuning::key(&model.manifest, &open, runtime_info()?);
             let known = tuning::recall(memory, &key).filter(|known| open.contains(known));
-            let instead = instead.and_then(|instead| tuning::nearest(&open, instead));
-            match known.or(instead).map(with) {
+            let fallback = fallback.and_then(|fallback| tuning::nearest(&open, fallback));
+            match known.or(fallback).map(with) {
                 Some(Ok(network)) => {
-                    network.tell_trouble();
+                    network.log_warning();
                     return Ok(network);
                 }
                 Some(Err(error)) => tracing::warn!("{error}"),
                 None => tracing::info!(
                     "measuring which of {} ways to run {} is the fastest here",
                     open.len(),
-                    card.manifest.name
+                    model.manifest.name
                 ),
             }
-            let fastest = tuning::fastest(card, &open, settings.pin_threads);
+            let fastest = tuning::fastest(model, &open, settings.pin_threads);
             if let Ok(network) = &fastest {
                 let path = memory.display();
                 match tuning::remember(memory, &key, network.execution) {
@@ -186,13 +186,13 @@ impl Network {
         };
         match result {
             Err(error) if !matches!(settings.provider, Provider::Auto | Provider::Cpu) => {
-                let trouble = format!("{} fails: {error}", settings.provider.name());
-                tracing::error!("{trouble}; the processor serves instead");
+                let warning = format!("{} fails: {error}", settings.provider.name());
+                tracing::error!("{warning}; the processor serves instead");
                 let settings = ModelSettings { provider: Provider::Cpu, ..settings.clone() };
-                let mut network = Self::load_tuned(card, &settings, memory, instead)?;
-                network.trouble = Some(match network.trouble {
-                    Some(more) => format!("{trouble}; {more}"),
-                    None => trouble,
+                let mut network = Self::load_tuned(model, &settings, memory, fallback)?;
+                network.warning = Some(match network.warning {
+                    Some(more) => format!("{warning}; {more}"),
+                    None => warning,
                 });
                 Ok(network)
             }
@@ -205,32 +205,32 @@ impl Network {
     /// # Errors
     /// As [`Network::load`], or that the provider does not take it.
     pub fn with(
-        card: &Arc<Card>,
+        model: &Arc<Model>,
         execution: Execution,
         pin_threads: bool,
     ) -> Result<Self, NetworkError> {
-        let onnx = card.read_network(execution.precision)?;
+        let onnx = model.read_network(execution.precision)?;
         let is_own_pool = execution.provider == Provider::Cpu && pin_threads;
-        let placement = is_own_pool.then(|| Placement::new(execution.threads)).flatten();
-        let malformed = |source| NetworkError::Graph { model: card.manifest.name.clone(), source };
-        let segmentation = card.manifest.segmentation.as_ref();
+        let affinity = is_own_pool.then(|| ThreadAffinity::new(execution.threads)).flatten();
+        let malformed = |source| NetworkError::Graph { model: model.manifest.name.clone(), source };
+        let segmentation = model.manifest.segmentation.as_ref();
         let shuffled = segmentation.map(|spec| graph::shuffled(&onnx, &spec.output)).transpose();
         let shuffled = shuffled.map_err(malformed)?.flatten();
         let is_int8 = execution.precision == Precision::Int8 && execution.provider == Provider::Cpu;
         let is_wrong = is_int8
             && adds_products_in_16_bits()
             && graph::has_8_bit_weights(&onnx).map_err(malformed)?;
-        let trouble = is_wrong.then(|| OVERFLOW.to_owned());
-        let card = card.clone();
+        let warning = is_wrong.then(|| OVERFLOW.to_owned());
+        let model = model.clone();
         let sessions = Vec::new();
-        let mut network = Self { card, execution, trouble, placement, onnx, shuffled, sessions };
+        let mut network = Self { model, execution, warning, affinity, onnx, shuffled, sessions };
         network.warm_up()?;
         Ok(network)
     }
 
     /// The model's manifest and class names.
-    pub fn card(&self) -> &Arc<Card> {
-        &self.card
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
     }
 
     /// How it runs.
@@ -239,36 +239,36 @@ impl Network {
     }
 
     /// Why it does not run as the settings ask, if it does not.
-    pub fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
-    fn tell_trouble(&self) {
-        if let Some(trouble) = &self.trouble {
-            tracing::warn!("model {}: {trouble}", self.card.manifest.name);
+    fn log_warning(&self) {
+        if let Some(warning) = &self.warning {
+            tracing::warn!("model {}: {warning}", self.model.manifest.name);
         }
     }
 
     /// Keeps the calling thread on the processors that the pool's threads leave to it, where
     /// [`ModelSettings::pin_threads`] asks for that. Threads that it starts later inherit this.
-    pub fn place_caller(&self) {
-        place_caller(self.placement.as_ref(), 0);
+    pub fn pin_caller(&self) {
+        pin_caller(self.affinity.as_ref(), 0);
     }
 
     /// As many threads as the network runs on, for the work around it, placed as the network's are.
     pub fn pixel_threads(&self) -> Threads {
-        let placement = self.placement.clone();
-        Threads::new(self.execution.threads, move |index| place_caller(placement.as_ref(), index))
+        let affinity = self.affinity.clone();
+        Threads::new(self.execution.threads, move |index| pin_caller(affinity.as_ref(), index))
     }
 
     /// What of `needs` the model can give.
-    pub fn possible(&self, needs: Needs) -> Needs {
-        let manifest = &self.card.manifest;
-        Needs {
+    pub fn possible(&self, needs: NetworkOutputs) -> NetworkOutputs {
+        let manifest = &self.model.manifest;
+        NetworkOutputs {
             classification: needs.classification && manifest.classification.is_some(),
             segmentation: needs.segmentation && manifest.segmentation.is_some(),
-            place: needs.place && self.card.descriptors.is_some(),
-            taught: needs.taught && self.card.descriptors.is_some(),
+            place: needs.place && self.model.descriptors.is_some(),
+            taught: needs.taught && self.model.descriptors.is_some(),
         }
     }
 
@@ -281,27 +281,27 @@ impl Network {
     /// [`NetworkError::Session`] with ONNX Runtime's reason.
     pub fn infer(
         &mut self,
-        needs: Needs,
+        needs: NetworkOutputs,
         tensor: &[f32],
         size: Size,
     ) -> Result<Tensors<'_>, NetworkError> {
-        let model = self.card.manifest.name.clone();
+        let name = self.model.manifest.name.clone();
         let index = self.prepare(needs)?;
         let failed = |error: ort::Error| NetworkError::Session {
-            model: model.clone(),
+            model: name.clone(),
             reason: error.to_string(),
         };
         let shape = [1, 3, size.height as usize, size.width as usize];
         let input = TensorRef::from_array_view((shape, tensor)).map_err(failed)?;
         let outputs = self.sessions[index].1.run(ort::inputs![input]).map_err(failed)?;
-        Ok(Tensors { model, outputs, shuffled: self.shuffled.as_ref() })
+        Ok(Tensors { model: name, outputs, shuffled: self.shuffled.as_ref() })
     }
 
     /// Makes the session for `needs` unless it is there; gives its index.
     ///
     /// # Errors
     /// As [`Network::infer`].
-    pub fn prepare(&mut self, needs: Needs) -> Result<usize, NetworkError> {
+    pub fn prepare(&mut self, needs: NetworkOutputs) -> Result<usize, NetworkError> {
         let needs = self.possible(needs);
         if let Some(index) = self.sessions.iter().position(|(has, _)| *has == needs) {
             return Ok(index);
@@ -311,9 +311,9 @@ impl Network {
         Ok(self.sessions.len() - 1)
     }
 
-    fn session(&self, needs: Needs) -> Result<Session, NetworkError> {
-        let manifest = &self.card.manifest;
-        let model = || manifest.name.clone();
+    fn session(&self, needs: NetworkOutputs) -> Result<Session, NetworkError> {
+        let manifest = &self.model.manifest;
+        let name = || manifest.name.clone();
         let mut outputs: Vec<&str> = Vec::new();
         let mut inner = None;
         if let (true, Some(spec)) = (needs.classification, &manifest.classification) {
@@ -325,7 +325,7 @@ impl Network {
                 None => outputs.push(&spec.output),
             }
         }
-        if let Some(descriptors) = &self.card.descriptors {
+        if let Some(descriptors) = &self.model.descriptors {
             let place = descriptors.place.maps().filter(|_| needs.place);
             for map in place.chain(descriptors.label.maps().filter(|_| needs.taught)) {
                 if !outputs.contains(&map) {
@@ -334,7 +334,7 @@ impl Network {
             }
         }
         let onnx = graph::prune(&self.onnx, &outputs, inner)
-            .map_err(|source| NetworkError::Graph { model: model(), source })?;
+            .map_err(|source| NetworkError::Graph { model: name(), source })?;
         let environment = environment()?;
         let Execution { provider, threads, .. } = self.execution;
         // Other providers have threads of their own.
@@ -349,37 +349,41 @@ impl Network {
                 .with_intra_op_spinning(true)?
                 .with_config_entry("session.force_spinning_stop", "1")?
                 .with_flush_to_zero()?;
-            if let Some(placement) = &self.placement {
+            if let Some(affinity) = &self.affinity {
                 builder = builder
-                    .with_config_entry("session.intra_op_thread_affinities", placement.pool())?;
+                    .with_config_entry("session.intra_op_thread_affinities", affinity.pool())?;
             }
             if let Some(provider) = dispatch(provider, threads) {
                 builder = builder.with_execution_providers([provider.error_on_failure()])?;
             }
             builder.commit_from_memory(&onnx)
         };
-        build().map_err(|error| NetworkError::Session { model: model(), reason: error.to_string() })
+        build().map_err(|error| NetworkError::Session { model: name(), reason: error.to_string() })
     }
 
     fn warm_up(&mut self) -> Result<(), NetworkError> {
-        let size = self.card.manifest.input_size();
+        let size = self.model.manifest.input_size();
         let tensor = vec![0.0; 3 * size.area()];
-        let needs = Needs { classification: true, segmentation: true, ..Needs::default() };
-        let model = self.card.manifest.name.clone();
-        let card = self.card.clone();
+        let needs = NetworkOutputs {
+            classification: true,
+            segmentation: true,
+            ..NetworkOutputs::default()
+        };
+        let name = self.model.manifest.name.clone();
+        let model = self.model.clone();
         let outputs = self.infer(needs, &tensor, size)?;
-        if let Some(spec) = &card.manifest.classification {
+        if let Some(spec) = &model.manifest.classification {
             let logits = outputs.get(&spec.output)?;
-            if logits.values.len() != card.class_names.len() {
+            if logits.values.len() != model.class_names.len() {
                 return Err(NetworkError::Shape {
-                    model,
+                    model: name,
                     output: spec.output.clone(),
                     actual: logits.shape.clone(),
-                    expected: format!("[1, {}], a name a class", card.class_names.len()),
+                    expected: format!("[1, {}], a name a class", model.class_names.len()),
                 });
             }
         }
-        if let Some(spec) = &card.manifest.segmentation {
+        if let Some(spec) = &model.manifest.segmentation {
             outputs.grid(spec)?;
         }
         Ok(())
@@ -387,9 +391,13 @@ impl Network {
 
     /// Median time of a run with both heads at the nominal size.
     fn measure(&mut self) -> Result<Duration, NetworkError> {
-        let size = self.card.manifest.input_size();
+        let size = self.model.manifest.input_size();
         let tensor = vec![0.0; 3 * size.area()];
-        let needs = Needs { classification: true, segmentation: true, ..Needs::default() };
+        let needs = NetworkOutputs {
+            classification: true,
+            segmentation: true,
+            ..NetworkOutputs::default()
+        };
         let mut watch = Stopwatch::new();
         self.infer(needs, &tensor, size)?;
         Ok(watch.lap())
@@ -411,8 +419,8 @@ fn adds_products_in_16_bits() -> bool {
 }
 
 /// Keeps the calling thread on its group, where threads are placed.
-fn place_caller(placement: Option<&Placement>, group: usize) {
-    if let Some(Err(error)) = placement.map(|placement| placement.place_caller(group)) {
+fn pin_caller(affinity: Option<&ThreadAffinity>, group: usize) {
+    if let Some(Err(error)) = affinity.map(|affinity| affinity.pin_caller(group)) {
         let thread = std::thread::current();
         tracing::warn!("thread {} cannot be pinned: {error}", thread.name().unwrap_or("?"));
     }

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Network, NetworkError, processors};
-use crate::manifest::{Card, Manifest, hexadecimal};
+use crate::atomic_file;
+use crate::manifest::{Manifest, Model, hexadecimal};
 use crate::settings::{ModelSettings, Precision, Provider};
-use crate::whole_file;
 
 /// Runs of each contender in a comparison; they take turns, and medians are compared.
 const RUNS: usize = 9;
@@ -101,14 +101,14 @@ pub fn nearest(candidates: &[Execution], like: Execution) -> Option<Execution> {
 /// # Errors
 /// Why none of them can run.
 pub fn fastest(
-    card: &Arc<Card>,
+    model: &Arc<Model>,
     candidates: &[Execution],
     pin_threads: bool,
 ) -> Result<Network, NetworkError> {
     let mut best: Option<Network> = None;
     let mut failure = None;
     for candidate in candidates {
-        let challenger = match Network::with(card, *candidate, pin_threads) {
+        let challenger = match Network::with(model, *candidate, pin_threads) {
             Ok(network) => network,
             Err(error) => {
                 if candidates.len() > 1 {
@@ -119,8 +119,8 @@ pub fn fastest(
             }
         };
         let is_choice = candidates.iter().any(|other| other.precision != candidate.precision);
-        if let Some(trouble) = challenger.trouble.as_ref().filter(|_| is_choice) {
-            tracing::warn!("{candidate} is passed over: {trouble}");
+        if let Some(warning) = challenger.warning.as_ref().filter(|_| is_choice) {
+            tracing::warn!("{candidate} is passed over: {warning}");
             continue;
         }
         best = Some(match best {
@@ -130,12 +130,12 @@ pub fn fastest(
     }
     match (best, failure) {
         (Some(best), _) => {
-            best.tell_trouble();
+            best.log_warning();
             Ok(best)
         }
         (None, Some(error)) => Err(error),
         (None, None) => Err(NetworkError::Session {
-            model: card.manifest.name.clone(),
+            model: model.manifest.name.clone(),
             reason: "it has no file of the precision that is asked for".to_owned(),
         }),
     }
@@ -222,7 +222,7 @@ pub fn remember(path: &Path, key: &str, fastest: Execution) -> std::io::Result<(
     memory.fastest.insert(key.to_owned(), fastest);
     let mut text = serde_json::to_string_pretty(&memory)?;
     text.push('\n');
-    whole_file::write(path, text.as_bytes())
+    atomic_file::write(path, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use super::empty_memory;
 use crate::decode::Decoder;
 use crate::frame::{Frame, RawImage};
 use crate::pipeline::Pipeline;
-use crate::place::{Keeper, Match, Motion, View};
-use crate::result::{Picture, Wanted};
+use crate::place::{Match, Motion, PlaceRecognizer, View};
+use crate::result::{Outputs, Picture};
 use crate::settings::{CameraSettings, PlaceSettings};
 
 mod change;
@@ -114,13 +114,13 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
                     .with_context(|| file.display().to_string())
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let mut single_keeper = Keeper::new(memory.clone(), Motion::Along);
-        let mut filtered_keeper = single_keeper.clone();
+        let mut single_recognizer = PlaceRecognizer::new(memory.clone(), Motion::Along);
+        let mut filtered_recognizer = single_recognizer.clone();
         let (mut single, mut filtered) = (Vec::new(), Vec::new());
         for (truth, vector) in vectors.iter().enumerate() {
-            let matches = single_keeper.place(0, vector, 0.0);
+            let matches = single_recognizer.place(0, vector, 0.0);
             single.push(answer(&matches, truth, args.tolerance));
-            let after = filtered_keeper.place(0, vector, args.smoothing);
+            let after = filtered_recognizer.place(0, vector, args.smoothing);
             filtered.push(answer(&after, truth, args.tolerance));
             if args.json && *name == "none" {
                 let row = Row {
@@ -198,7 +198,7 @@ fn load(file: &Path) -> anyhow::Result<Picture> {
 fn embedding(picture: &Picture, pipeline: &mut Pipeline) -> anyhow::Result<Vec<f32>> {
     let (width, height) = (picture.size.width, picture.size.height);
     let image = RawImage::new("rgb8", width, height, 0, false, &picture.rgb)?;
-    let wanted = Wanted { embedding: true, ..Wanted::default() };
+    let wanted = Outputs { embedding: true, ..Outputs::default() };
     let result = pipeline.process(Frame::Raw(image), wanted, &CameraSettings::default())?;
     result.embedding.context("the model gives no descriptor")
 }

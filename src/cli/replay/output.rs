@@ -13,9 +13,9 @@ use crate::bag::message::{
 use crate::bag::writer::{BagWriter, TopicId};
 use crate::bag::{Bag, Message};
 use crate::geometry::Size;
-use crate::manifest::{Card, Traversability};
+use crate::manifest::{Model, Traversability};
 use crate::overlay::{self, Overlay};
-use crate::result::{FrameResult, Picture, Wanted};
+use crate::result::{FrameResult, Outputs, Picture};
 use crate::settings::{ClassIdFormat, MaskKind, Settings};
 use crate::timing::milliseconds;
 
@@ -46,8 +46,8 @@ pub struct Output {
     cameras: Vec<CameraTopics>,
     copies: Vec<(String, TopicId)>,
     settings: Settings,
-    card: Arc<Card>,
-    model: String,
+    model: Arc<Model>,
+    method: String,
 }
 
 struct CameraTopics {
@@ -64,7 +64,7 @@ impl CameraTopics {
 
 impl Output {
     /// Creates the bag with the chosen outputs of each camera; `copied` topics of `bag` go along.
-    /// `model` is the card's name with the precision that it runs in.
+    /// `method` is the model's name with the precision that it runs in.
     ///
     /// # Errors
     /// An output that is not known; what the file says.
@@ -75,7 +75,7 @@ impl Output {
         bag: &Bag,
         copied: &[String],
         settings: &Settings,
-        (card, model): (&Arc<Card>, &str),
+        (model, method): (&Arc<Model>, &str),
     ) -> anyhow::Result<Self> {
         let known = known();
         if let Some(name) = outputs.iter().find(|name| !known.contains(&name.as_str())) {
@@ -118,16 +118,16 @@ impl Output {
             cameras: made,
             copies,
             settings: settings.clone(),
-            card: card.clone(),
-            model: model.to_owned(),
+            model: model.clone(),
+            method: method.to_owned(),
         })
     }
 
     /// What the pipeline has to compute for the chosen outputs.
-    pub fn wanted(&self) -> Wanted {
+    pub fn wanted(&self) -> Outputs {
         let has = |name: &str| self.cameras.iter().any(|camera| !camera.ids(name).is_empty());
         let is_drawn = has("overlay") || has("overlay/compressed");
-        Wanted {
+        Outputs {
             labels: has("labels") || is_drawn,
             mask: has("mask") || has("confidence") || is_drawn,
             cost: has("traversability"),
@@ -255,7 +255,7 @@ impl Output {
         kind: MaskKind,
     ) -> anyhow::Result<()> {
         let alpha = self.settings.outputs.overlay_alpha;
-        let drawn = Overlay::of(result, &self.card.manifest, kind, alpha);
+        let drawn = Overlay::of(result, &self.model.manifest, kind, alpha);
         overlay::draw(&mut picture, &drawn);
         let size = picture.size;
         let image =
@@ -279,10 +279,10 @@ impl Output {
         settings: &crate::settings::CameraSettings,
     ) -> anyhow::Result<()> {
         let header = Header { frame_id: "", ..header };
-        let (card, method) = (self.card.clone(), self.model.clone());
-        let manifest = &card.manifest;
+        let (model, method) = (self.model.clone(), self.method.clone());
+        let manifest = &model.manifest;
         // The manifest's name alone: where it stands on this machine would differ on the next.
-        let location = card.path.file_name().unwrap_or_default().to_string_lossy();
+        let location = model.path.file_name().unwrap_or_default().to_string_lossy();
         let info = VisionInfo {
             header,
             method: &method,

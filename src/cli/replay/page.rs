@@ -17,15 +17,15 @@ const COLORS: [&str; 8] =
     ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8a8a00", "#000000"];
 
 /// A picture with a caption.
-pub struct Exhibit {
+pub struct SampleFrame {
     /// Under the picture.
     pub caption: String,
     /// JPEG file.
     pub jpeg: Vec<u8>,
 }
 
-/// The page. `exhibits` are groups of pictures with their titles.
-pub fn page(report: &Report, exhibits: &[(&str, Vec<&Exhibit>)]) -> String {
+/// The page. `samples` are groups of pictures with their titles.
+pub fn page(report: &Report, samples: &[(&str, Vec<&SampleFrame>)]) -> String {
     let title = match report.bags.as_slice() {
         [bag] => format!("Replay of {bag}"),
         bags => format!("{} replays", bags.len()),
@@ -44,7 +44,7 @@ pub fn page(report: &Report, exhibits: &[(&str, Vec<&Exhibit>)]) -> String {
     timeline(&mut html, "Places over time", &report.series, |column| column.place.as_deref());
     traversable(&mut html, &report.series);
     truth(&mut html, report);
-    for (title, pictures) in exhibits.iter().filter(|(_, pictures)| !pictures.is_empty()) {
+    for (title, pictures) in samples.iter().filter(|(_, pictures)| !pictures.is_empty()) {
         put(&mut html, &format!("<h2>{}</h2><div class=\"pictures\">", escape(title)));
         for picture in pictures {
             let (data, caption) = (base64(&picture.jpeg), escape(&picture.caption));
@@ -350,7 +350,7 @@ mod tests {
             failed: 1,
             ..Report::default()
         };
-        let picture = Exhibit { caption: "<i>".to_owned(), jpeg: vec![1, 2, 3] };
+        let picture = SampleFrame { caption: "<i>".to_owned(), jpeg: vec![1, 2, 3] };
         let html = page(&report, &[("Least certain", vec![&picture])]);
         for wrong in ["<script", "<i>", "<b>\"", "http", "NaN"] {
             assert!(!html.contains(wrong), "{wrong}");

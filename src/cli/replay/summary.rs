@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::page::{self, Exhibit};
+use super::page::{self, SampleFrame};
 use super::record::{Report, STAGES};
 use crate::cli::print_line;
 
@@ -12,7 +12,7 @@ use crate::cli::print_line;
 pub fn write_report(
     path: &Path,
     report: &Report,
-    exhibits: &[(&str, Vec<&Exhibit>)],
+    samples: &[(&str, Vec<&SampleFrame>)],
 ) -> anyhow::Result<()> {
     let is_page = path.extension().is_some_and(|extension| extension == "html");
     let (page_path, json_path) = match is_page {
@@ -22,7 +22,7 @@ pub fn write_report(
     if let Some(folder) = page_path.parent() {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
-    std::fs::write(&page_path, page::page(report, exhibits))
+    std::fs::write(&page_path, page::page(report, samples))
         .with_context(|| page_path.display().to_string())?;
     std::fs::write(&json_path, serde_json::to_string(report)?)
         .with_context(|| json_path.display().to_string())

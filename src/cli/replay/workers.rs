@@ -10,7 +10,7 @@ use anyhow::Context;
 use super::source::{Camera, FrameFailure, Item, QueuedFrame};
 use crate::bag::{BagError, Message};
 use crate::pipeline::Pipeline;
-use crate::result::{FrameResult, Wanted};
+use crate::result::{FrameResult, Outputs};
 use crate::settings::CameraSettings;
 
 /// What other topics' messages may take in memory while they wait for the frames before them.
@@ -43,7 +43,7 @@ struct Task {
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// Outputs.
-    pub wanted: Wanted,
+    pub wanted: Outputs,
     /// Settings of all cameras.
     pub settings: CameraSettings,
     /// The cameras.

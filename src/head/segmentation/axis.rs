@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::geometry::{Placement, Size};
+use crate::geometry::{InputTransform, Size};
 use crate::settings::MaskSize;
 
 /// How many weights may be read past the last one.
@@ -89,9 +89,9 @@ impl Axis {
 }
 
 /// The axes x and y of an output of `out` pixels.
-pub(super) fn axes(placement: &Placement, kind: MaskSize, grid: Size, out: Size) -> [Axis; 2] {
+pub(super) fn axes(transform: &InputTransform, kind: MaskSize, grid: Size, out: Size) -> [Axis; 2] {
     let image_from_tensor = match kind {
-        MaskSize::Source => placement.image_from_tensor(),
+        MaskSize::Source => transform.image_from_tensor(),
         MaskSize::Network => [(1.0, 0.0); 2],
     };
     let make = |axis: usize, origin: u32, target: u32, input: u32, cells: u32, pixels: u32| {
@@ -101,8 +101,8 @@ pub(super) fn axes(placement: &Placement, kind: MaskSize, grid: Size, out: Size)
         let in_tensor = |pixel: u32| (f64::from(pixel) + 0.5 - offset) / scale;
         Axis::new(pixels, in_tensor, filled, input, cells)
     };
-    let (origin, target) = (placement.target_origin, placement.target_size);
-    let input = placement.input_size;
+    let (origin, target) = (transform.target_origin, transform.target_size);
+    let input = transform.input_size;
     [
         make(0, origin.0, target.width, input.width, grid.width, out.width),
         make(1, origin.1, target.height, input.height, grid.height, out.height),

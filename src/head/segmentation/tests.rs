@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::geometry::{Fit, place};
+use crate::geometry::{Fit, input_transform};
 use crate::manifest::SegmentationClass;
 
 fn class(name: &str, traversability: Traversability, cost: u8) -> SegmentationClass {
@@ -33,20 +33,20 @@ fn certain(size: Size, of: impl Fn(u32, u32) -> usize) -> Vec<f32> {
     logits
 }
 
-fn run(logits: &[f32], size: Size, placement: &Placement, settings: &MaskSettings) -> Maps {
+fn run(logits: &[f32], size: Size, transform: &InputTransform, settings: &MaskSettings) -> Maps {
     let spec = spec();
-    let meanings = Meanings::new(&spec, settings);
+    let mapping = ClassMapping::new(&spec, settings);
     let grid = Grid::new(logits, size);
-    SegmentationHead::default().run(grid, placement, &spec, &meanings, settings, true)
+    SegmentationHead::default().run(grid, transform, &spec, &mapping, settings, true)
 }
 
 /// Cells up to `border` are road, those from there on wall; gives the first wall pixel.
-fn first_wall(placement: &Placement, cell_px: u32, border: u32, is_vertical: bool) -> usize {
-    let input = placement.input_size;
+fn first_wall(transform: &InputTransform, cell_px: u32, border: u32, is_vertical: bool) -> usize {
+    let input = transform.input_size;
     let grid = Size::new(input.width / cell_px, input.height / cell_px);
     let logits = certain(grid, |x, y| usize::from(if is_vertical { y } else { x } >= border));
-    let maps = run(&logits, grid, placement, &MaskSettings::default());
-    let image = placement.image_size;
+    let maps = run(&logits, grid, transform, &MaskSettings::default());
+    let image = transform.image_size;
     assert_eq!(maps.size, image);
     let (start, step) = if is_vertical {
         (image.width / 2, image.width)
@@ -62,8 +62,8 @@ fn first_wall(placement: &Placement, cell_px: u32, border: u32, is_vertical: boo
 #[test]
 fn borders_stand_on_the_pixel_where_they_belong() {
     let check = |image, input, fit, border, is_vertical, expected| {
-        let placement = place(image, input, fit, 80);
-        let actual = first_wall(&placement, 4, border, is_vertical);
+        let transform = input_transform(image, input, fit, 80);
+        let actual = first_wall(&transform, 4, border, is_vertical);
         assert_eq!(actual, expected, "{fit:?} {image} in {input}, vertical {is_vertical}");
     };
     // 16 * 201 / 64 = 50.25
@@ -87,9 +87,9 @@ fn borders_stand_on_the_pixel_where_they_belong() {
 
 #[test]
 fn what_the_network_did_not_see_is_unknown() {
-    let placement = place(Size::new(200, 100), Size::new(64, 64), Fit::Crop, 64);
+    let transform = input_transform(Size::new(200, 100), Size::new(64, 64), Fit::Crop, 64);
     let grid = Size::new(16, 16);
-    let maps = run(&certain(grid, |_, _| 0), grid, &placement, &MaskSettings::default());
+    let maps = run(&certain(grid, |_, _| 0), grid, &transform, &MaskSettings::default());
     assert_eq!(maps.semantic[49], UNKNOWN);
     assert_eq!((maps.semantic[51], maps.confidence[51], maps.cost[51]), (0, 255, 0));
     assert_eq!((maps.traversability[149], maps.traversability[151]), (0, UNKNOWN));
@@ -98,10 +98,10 @@ fn what_the_network_did_not_see_is_unknown() {
 
 #[test]
 fn costs_are_expected_values_over_known_classes() {
-    let placement = place(Size::new(64, 64), Size::new(64, 64), Fit::Stretch, 0);
+    let transform = input_transform(Size::new(64, 64), Size::new(64, 64), Fit::Stretch, 0);
     let grid = Size::new(1, 1);
     let check = |logits: [f32; 3], cost: u8| {
-        let maps = run(&logits, grid, &placement, &MaskSettings::default());
+        let maps = run(&logits, grid, &transform, &MaskSettings::default());
         assert!(maps.cost.iter().all(|&c| c == cost), "{} where {cost} belongs", maps.cost[0]);
     };
     check([40.0, 0.0, 0.0], 0);
@@ -114,20 +114,20 @@ fn costs_are_expected_values_over_known_classes() {
 
 #[test]
 fn settings_override_meanings_and_confidence() {
-    let placement = place(Size::new(64, 64), Size::new(64, 64), Fit::Stretch, 0);
+    let transform = input_transform(Size::new(64, 64), Size::new(64, 64), Fit::Stretch, 0);
     let grid = Size::new(1, 1);
     let mut settings = MaskSettings::default();
     settings.traversability.insert("road".to_owned(), Traversability::Caution);
     settings.cost.insert("road".to_owned(), 100);
-    let maps = run(&[40.0, 0.0, 0.0], grid, &placement, &settings);
+    let maps = run(&[40.0, 0.0, 0.0], grid, &transform, &settings);
     assert_eq!((maps.traversability[0], maps.cost[0], maps.semantic[0]), (1, 100, 0));
     settings.min_confidence = 0.6;
-    let maps = run(&[0.1, 0.0, 0.0], grid, &placement, &settings);
+    let maps = run(&[0.1, 0.0, 0.0], grid, &transform, &settings);
     assert_eq!((maps.traversability[0], maps.cost[0], maps.semantic[0]), (255, 255, 255));
     assert_eq!(maps.confidence[0], 91, "the confidence itself stays");
     settings.size = MaskSize::Network;
-    let placement = place(Size::new(640, 480), Size::new(64, 64), Fit::Stretch, 0);
-    let maps = run(&[40.0, 0.0, 0.0], grid, &placement, &settings);
+    let transform = input_transform(Size::new(640, 480), Size::new(64, 64), Fit::Stretch, 0);
+    let maps = run(&[40.0, 0.0, 0.0], grid, &transform, &settings);
     assert_eq!(maps.size, Size::new(64, 64));
 }
 
@@ -135,13 +135,13 @@ fn settings_override_meanings_and_confidence() {
 fn recycled_maps_keep_nothing_of_the_last_frame() {
     let spec = spec();
     let settings = MaskSettings::default();
-    let meanings = Meanings::new(&spec, &settings);
+    let mapping = ClassMapping::new(&spec, &settings);
     let size = Size::new(16, 16);
     let (road, wall) = (certain(size, |_, _| 0), certain(size, |_, _| 1));
-    let cropped = place(Size::new(200, 100), Size::new(64, 64), Fit::Crop, 64);
-    let larger = place(Size::new(300, 101), Size::new(64, 64), Fit::Stretch, 0);
+    let cropped = input_transform(Size::new(200, 100), Size::new(64, 64), Fit::Crop, 64);
+    let larger = input_transform(Size::new(300, 101), Size::new(64, 64), Fit::Stretch, 0);
     let mut head = SegmentationHead::default();
-    for (logits, placement, want_cost) in [
+    for (logits, transform, want_cost) in [
         (&wall, &larger, true),
         (&road, &cropped, true),
         (&wall, &larger, false),
@@ -149,9 +149,9 @@ fn recycled_maps_keep_nothing_of_the_last_frame() {
         (&road, &larger, true),
     ] {
         let grid = Grid::new(logits, size);
-        let maps = head.run(grid, placement, &spec, &meanings, &settings, want_cost);
-        let fresh = SegmentationHead::default()
-            .run(grid, placement, &spec, &meanings, &settings, want_cost);
+        let maps = head.run(grid, transform, &spec, &mapping, &settings, want_cost);
+        let fresh =
+            SegmentationHead::default().run(grid, transform, &spec, &mapping, &settings, want_cost);
         assert_eq!(maps, fresh);
         head.recycle(maps);
     }
@@ -159,11 +159,11 @@ fn recycled_maps_keep_nothing_of_the_last_frame() {
 
 #[test]
 fn a_grid_without_enough_logits_gives_unknown() {
-    let placement = place(Size::new(30, 20), Size::new(64, 64), Fit::Stretch, 0);
+    let transform = input_transform(Size::new(30, 20), Size::new(64, 64), Fit::Stretch, 0);
     for (count, size) in [(3 * 16 - 1, Size::new(4, 4)), (0, Size::new(0, 0)), (9, Size::new(0, 3))]
     {
-        let maps = run(&vec![1.0; count], size, &placement, &MaskSettings::default());
-        assert_eq!(maps.size, placement.image_size);
+        let maps = run(&vec![1.0; count], size, &transform, &MaskSettings::default());
+        assert_eq!(maps.size, transform.image_size);
         assert!(maps.semantic.iter().chain(&maps.cost).all(|&id| id == UNKNOWN));
         assert!(maps.confidence.iter().all(|&confidence| confidence == 0));
     }
@@ -184,13 +184,13 @@ proptest! {
         seed in 0_u32..1000,
     ) {
         let grid = Size::new(grid_width, grid_height);
-        let placement = place(Size::new(width, height), Size::new(input_width, 64), fit, 110);
+        let transform = input_transform(Size::new(width, height), Size::new(input_width, 64), fit, 110);
         let logits: Vec<f32> = (0..3 * grid.area() as u32)
             .map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed * 7919)) >> 16 & 0xff) as f32 / 40.0)
             .collect();
         let size = if is_network { MaskSize::Network } else { MaskSize::Source };
         let settings = MaskSettings { size, min_confidence: 0.4, ..MaskSettings::default() };
-        let maps = run(&logits, grid, &placement, &settings);
+        let maps = run(&logits, grid, &transform, &settings);
         let probability = |class: usize, x: u32, y: u32| {
             let cell = (y * grid_width + x) as usize;
             let exps: Vec<f64> = (0..3).map(|c| f64::from(logits[c * grid.area() + cell]).exp()).collect();
@@ -209,7 +209,7 @@ proptest! {
             let clamped = position.clamp(0.0, f64::from(cells - 1));
             (clamped as u32, (clamped as u32 + 1).min(cells - 1), clamped.fract(), edge)
         };
-        let p = &placement;
+        let p = &transform;
         for y in 0..maps.size.height {
             let from = (p.source.top, p.source.height);
             let to = (p.target_origin.1, p.target_size.height);

@@ -367,7 +367,7 @@ fn lanes(values: &[f32]) -> &Lanes {
 mod tests {
     use super::super::{Grid, axis};
     use super::*;
-    use crate::geometry::{Fit, Size, place};
+    use crate::geometry::{Fit, Size, input_transform};
     use crate::settings::MaskSize;
     use crate::threads::Threads;
 
@@ -378,8 +378,8 @@ mod tests {
             (0..5 * grid.area()).map(|i| (i * 7919 % 1013) as f32 / 200.0).collect();
         let costs = Some(&[0, 50, UNKNOWN, 200, 254][..]);
         let logits = Logits { grid: Grid::new(&logits, grid), classes: 5, temperature: 1.0, costs };
-        let placement = place(image, Size::new(92, 68), Fit::Letterbox, 0);
-        let [x, y] = axis::axes(&placement, MaskSize::Source, grid, image);
+        let transform = input_transform(image, Size::new(92, 68), Fit::Letterbox, 0);
+        let [x, y] = axis::axes(&transform, MaskSize::Source, grid, image);
         let mut ids = [UNKNOWN; 256];
         ids[..5].copy_from_slice(&[0, 1, 2, 3, 2]);
         let scene = Scene { logits: &logits, x: &x, y: &y, ids, min_confidence: 0.3 };

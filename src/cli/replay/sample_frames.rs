@@ -1,6 +1,6 @@
 //! The most and the least certain frames, as small pictures for the page.
 
-use super::page::Exhibit;
+use super::page::SampleFrame;
 use super::source::QueuedFrame;
 use crate::bag::seconds;
 use crate::decode::Decoder;
@@ -19,13 +19,13 @@ const QUALITY: u8 = 75;
 
 /// The frames at both ends, found as the replay goes.
 #[derive(Default)]
-pub struct Exhibits {
-    least: Vec<(f32, Exhibit)>,
-    most: Vec<(f32, Exhibit)>,
+pub struct SampleFrames {
+    least: Vec<(f32, SampleFrame)>,
+    most: Vec<(f32, SampleFrame)>,
     decoder: Decoder,
 }
 
-impl Exhibits {
+impl SampleFrames {
     /// Keeps a frame if it is among the most or least certain ones so far.
     pub fn offer(
         &mut self,
@@ -34,7 +34,7 @@ impl Exhibits {
         certainty: f32,
         result: &FrameResult,
     ) {
-        let belongs = |kept: &[(f32, Exhibit)], is_before: &dyn Fn(f32) -> bool| {
+        let belongs = |kept: &[(f32, SampleFrame)], is_before: &dyn Fn(f32) -> bool| {
             kept.len() < COUNT || kept.last().is_some_and(|(last, _)| is_before(*last))
         };
         let is_least = belongs(&self.least, &|last| certainty < last);
@@ -54,30 +54,32 @@ impl Exhibits {
         let time = seconds(message.log_time);
         let caption = format!("{:.1} %{name}, {} at {time}", 100.0 * certainty, message.topic);
         if is_least {
-            let exhibit = Exhibit { caption: caption.clone(), jpeg: jpeg.clone() };
-            insert(&mut self.least, certainty, exhibit, |a, b| a.total_cmp(&b));
+            let sample = SampleFrame { caption: caption.clone(), jpeg: jpeg.clone() };
+            insert(&mut self.least, certainty, sample, |a, b| a.total_cmp(&b));
         }
         if is_most {
-            insert(&mut self.most, certainty, Exhibit { caption, jpeg }, |a, b| b.total_cmp(&a));
+            insert(&mut self.most, certainty, SampleFrame { caption, jpeg }, |a, b| {
+                b.total_cmp(&a)
+            });
         }
     }
 
     /// Titles and pictures.
-    pub fn groups(&self) -> Vec<(&'static str, Vec<&Exhibit>)> {
+    pub fn groups(&self) -> Vec<(&'static str, Vec<&SampleFrame>)> {
         vec![
-            ("Least certain frames", self.least.iter().map(|(_, exhibit)| exhibit).collect()),
-            ("Most certain frames", self.most.iter().map(|(_, exhibit)| exhibit).collect()),
+            ("Least certain frames", self.least.iter().map(|(_, sample)| sample).collect()),
+            ("Most certain frames", self.most.iter().map(|(_, sample)| sample).collect()),
         ]
     }
 }
 
 fn insert(
-    kept: &mut Vec<(f32, Exhibit)>,
+    kept: &mut Vec<(f32, SampleFrame)>,
     certainty: f32,
-    exhibit: Exhibit,
+    sample: SampleFrame,
     order: impl Fn(f32, f32) -> std::cmp::Ordering,
 ) {
     let at = kept.partition_point(|(other, _)| order(*other, certainty).is_le());
-    kept.insert(at, (certainty, exhibit));
+    kept.insert(at, (certainty, sample));
     kept.truncate(COUNT);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::file::Memory;
 use super::filter::Motion;
-use super::gallery::{Gallery, Lesson, View};
+use super::gallery::{Gallery, TeachOutcome, View};
 use super::pose::PoseEstimate;
 use super::recognition::{Kind, Match, Recognition};
 use crate::result::{FrameResult, Label};
@@ -13,7 +13,7 @@ use crate::settings::LabelSettings;
 
 /// The one owner of a [`Memory`] while it is in use.
 #[derive(Debug, Clone)]
-pub struct Keeper {
+pub struct PlaceRecognizer {
     memory: Arc<Memory>,
     motion: Motion,
     /// Of a camera that has shown nothing yet.
@@ -23,7 +23,7 @@ pub struct Keeper {
     labels: Recognition,
 }
 
-impl Keeper {
+impl PlaceRecognizer {
     /// Recognises what is in `memory`, of each camera by itself.
     pub fn new(memory: Memory, motion: Motion) -> Self {
         let fresh = Recognition::new(&memory.places, Kind::Place, motion);
@@ -49,7 +49,7 @@ impl Keeper {
         vector: &[f32],
         view: View,
         most: usize,
-    ) -> Lesson {
+    ) -> TeachOutcome {
         self.change(kind, |gallery| gallery.teach(name, vector, view, most))
     }
 
@@ -151,15 +151,15 @@ mod tests {
     use super::super::pose::Pose;
     use super::*;
 
-    fn keeper() -> Keeper {
+    fn recognizer() -> PlaceRecognizer {
         let owner = Owner { model: "m".into(), weights: "a".into(), descriptors: "b".into() };
-        Keeper::new(Memory::new(owner, 16, 16), Motion::Anywhere)
+        PlaceRecognizer::new(Memory::new(owner, 16, 16), Motion::Anywhere)
     }
 
     #[test]
     fn taught_labels_stand_among_the_models_own() {
-        let mut keeper = keeper();
-        keeper.teach(Kind::Label, "my mug", &vector(0, 0.0), view(), 10);
+        let mut recognizer = recognizer();
+        recognizer.teach(Kind::Label, "my mug", &vector(0, 0.0), view(), 10);
         let own = || {
             let label =
                 |(index, score): (usize, f32)| Label { name: format!("c{index}"), index, score };
@@ -167,34 +167,34 @@ mod tests {
         };
         let settings = LabelSettings { top_k: 2, ..LabelSettings::default() };
         let mut labels = own();
-        keeper.add_labels(&mut labels, &vector(0, 5.0), 1000, &settings);
+        recognizer.add_labels(&mut labels, &vector(0, 5.0), 1000, &settings);
         assert_eq!((labels[0].name.as_str(), labels[0].index), ("my mug", 1000));
         assert_eq!((labels[1].index, labels.len()), (3, 2));
         assert!(labels[0].score > 0.9 && labels[1].score < 0.06, "{labels:?}");
         let mut labels = own();
-        keeper.add_labels(&mut labels, &vector(8, 0.0), 1000, &settings);
+        recognizer.add_labels(&mut labels, &vector(8, 0.0), 1000, &settings);
         assert_eq!(labels, own());
     }
 
     #[test]
     fn cameras_are_filtered_apart_and_go_on_over_a_lesson() {
-        let mut keeper = keeper();
-        keeper.teach(Kind::Place, "kitchen", &vector(0, 0.0), view(), 10);
-        keeper.teach(Kind::Place, "dock", &vector(4, 0.0), view(), 10);
+        let mut recognizer = recognizer();
+        recognizer.teach(Kind::Place, "kitchen", &vector(0, 0.0), view(), 10);
+        recognizer.teach(Kind::Place, "dock", &vector(4, 0.0), view(), 10);
         for _ in 0..5 {
-            keeper.place(0, &vector(0, 0.0), 0.8);
-            keeper.place(1, &vector(4, 0.0), 0.8);
+            recognizer.place(0, &vector(0, 0.0), 0.8);
+            recognizer.place(1, &vector(4, 0.0), 0.8);
         }
-        keeper.teach(Kind::Place, "kitchen", &vector(8, 0.0), view(), 10);
+        recognizer.teach(Kind::Place, "kitchen", &vector(8, 0.0), view(), 10);
         let first = |matches: Vec<Match>| matches[0].name;
         // One odd frame.
-        assert_eq!(first(keeper.place(0, &vector(4, 0.0), 0.8)), 0);
-        assert_eq!(first(keeper.place(1, &vector(4, 0.0), 0.8)), 1);
+        assert_eq!(first(recognizer.place(0, &vector(4, 0.0), 0.8)), 0);
+        assert_eq!(first(recognizer.place(1, &vector(4, 0.0), 0.8)), 1);
     }
 
     #[test]
     fn the_best_places_views_say_where_the_robot_is() {
-        let mut keeper = keeper();
+        let mut recognizer = recognizer();
         let at = |x: f64| View {
             pose: Some(Pose {
                 frame_id: "map".into(),
@@ -203,15 +203,15 @@ mod tests {
             }),
             ..view()
         };
-        keeper.teach(Kind::Place, "kitchen", &vector(0, 0.0), at(2.0), 10);
-        keeper.teach(Kind::Place, "kitchen", &vector(0, 60.0), at(4.0), 10);
-        keeper.teach(Kind::Place, "dock", &vector(8, 0.0), at(90.0), 10);
+        recognizer.teach(Kind::Place, "kitchen", &vector(0, 0.0), at(2.0), 10);
+        recognizer.teach(Kind::Place, "kitchen", &vector(0, 60.0), at(4.0), 10);
+        recognizer.teach(Kind::Place, "dock", &vector(8, 0.0), at(90.0), 10);
         let near = vector(0, 10.0);
-        let matches = keeper.place(0, &near, 0.0);
-        let x = keeper.pose(&matches, &near).unwrap().pose.position[0];
+        let matches = recognizer.place(0, &near, 0.0);
+        let x = recognizer.pose(&matches, &near).unwrap().pose.position[0];
         assert!((2.0..2.2).contains(&x), "{x}");
         let far = vector(12, 0.0);
-        let matches = keeper.place(0, &far, 0.0);
-        assert!(keeper.pose(&matches, &far).is_none() && keeper.names(&matches).is_empty());
+        let matches = recognizer.place(0, &far, 0.0);
+        assert!(recognizer.pose(&matches, &far).is_none() && recognizer.names(&matches).is_empty());
     }
 }

@@ -10,11 +10,11 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// A group of processors for each inference thread, the calling one first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placement {
+pub struct ThreadAffinity {
     groups: Vec<Vec<usize>>,
 }
 
-impl Placement {
+impl ThreadAffinity {
     /// Shares out the processors that this process may use; `None` where there is one thread, or
     /// fewer processors than threads, or the system does not tell.
     pub fn new(threads: usize) -> Option<Self> {
@@ -46,7 +46,7 @@ impl Placement {
     ///
     /// # Errors
     /// The system's.
-    pub fn place_caller(&self, group: usize) -> std::io::Result<()> {
+    pub fn pin_caller(&self, group: usize) -> std::io::Result<()> {
         let mut set = CpuSet::new();
         self.groups[group % self.groups.len()].iter().for_each(|&cpu| set.set(cpu));
         Ok(sched_setaffinity(None, &set)?)
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn processors_are_shared_out_without_overlap() {
         let pool = |cpus: &[usize], threads| {
-            Placement::of(cpus, threads).map(|placement| placement.pool())
+            ThreadAffinity::of(cpus, threads).map(|affinity| affinity.pool())
         };
         assert_eq!(pool(&[0, 1], 2).as_deref(), Some("2"));
         assert_eq!(pool(&[0, 1, 2, 3, 4, 5, 6, 7], 4).as_deref(), Some("3,4;5,6;7,8"));
@@ -71,13 +71,13 @@ mod tests {
 
     #[test]
     fn the_caller_moves_to_its_group() {
-        let Some(placement) = Placement::new(2) else {
+        let Some(affinity) = ThreadAffinity::new(2) else {
             eprintln!("skipped: one processor only");
             return;
         };
-        placement.place_caller(0).unwrap();
+        affinity.pin_caller(0).unwrap();
         let allowed = sched_getaffinity(None).unwrap();
         let now: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
-        assert_eq!(now, placement.groups[0]);
+        assert_eq!(now, affinity.groups[0]);
     }
 }
