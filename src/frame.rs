@@ -17,6 +17,11 @@ pub enum FrameError {
     /// The encoding's name is none that this crate decodes.
     #[error("unknown encoding {0:?}; known are {names}", names = Encoding::NAMES.join(", "))]
     UnknownEncoding(String),
+    /// Depth, disparity, flow and their like, whose numbers are no brightness.
+    #[error(
+        "encoding {0:?} holds measurements such as depth, no picture: choose the topic of the colour or grey pictures (grey ones of 16 bits are mono16)"
+    )]
+    Measurements(String),
     /// Width or height is zero, or the picture is larger than [`MAX_PIXELS`] or [`MAX_SIDE`] allow.
     #[error(
         "picture of {width}x{height} pixels: each side must be 1 to {MAX_SIDE} and the whole at most {MAX_PIXELS} pixels"
@@ -88,7 +93,7 @@ pub enum Encoding {
     Bgra8,
     /// 8-bit grey; `8UC1` too.
     Mono8,
-    /// 16-bit grey in the message's endianness; the high byte is used.
+    /// 16-bit grey in the message's endianness, scaled by the bits that are used.
     Mono16,
     /// 4:2:2, bytes U Y V Y; `yuv422` is ROS's older name of it.
     Uyvy,
@@ -129,7 +134,6 @@ impl Encoding {
         "8UC1",
         "8UC3",
         "8UC4",
-        "16UC1",
         "yuv422",
         "uyvy",
         "yuv422_yuy2",
@@ -195,7 +199,7 @@ impl FromStr for Encoding {
             "rgba8" => Self::Rgba8,
             "bgra8" | "8UC4" => Self::Bgra8,
             "mono8" | "8UC1" => Self::Mono8,
-            "mono16" | "16UC1" => Self::Mono16,
+            "mono16" => Self::Mono16,
             "uyvy" | "yuv422" => Self::Uyvy,
             "yuyv" | "yuv422_yuy2" => Self::Yuyv,
             "nv12" => Self::Nv12,
@@ -205,9 +209,38 @@ impl FromStr for Encoding {
             "bayer_bggr8" => Self::Bayer8(BayerPattern::Bggr),
             "bayer_gbrg8" => Self::Bayer8(BayerPattern::Gbrg),
             "bayer_grbg8" => Self::Bayer8(BayerPattern::Grbg),
+            _ if is_measurements(name) => return Err(FrameError::Measurements(name.to_owned())),
             _ => return Err(FrameError::UnknownEncoding(name.to_owned())),
         })
     }
+}
+
+/// Whether an encoding is one of OpenCV's for numbers that are no brightness: signed or floating
+/// point of any size, or one channel of more than 8 bits, as depth cameras send it.
+fn is_measurements(encoding: &str) -> bool {
+    let kind = encoding.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let bits = &encoding[..encoding.len() - kind.len()];
+    let is_of_opencv = ["8", "16", "32", "64"].contains(&bits);
+    let is_number = |text: &str| text.chars().all(|letter| letter.is_ascii_digit());
+    is_of_opencv
+        && match (kind.get(..2), kind.get(2..)) {
+            (Some("SC" | "FC"), Some(channels)) => is_number(channels),
+            (Some("UC"), Some(channels)) => bits != "8" && ["", "1"].contains(&channels),
+            _ => false,
+        }
+}
+
+/// Refuses what the `format` of a `CompressedImage` says to be depth; of anything else the bytes
+/// are asked, since many drivers fill it carelessly.
+///
+/// # Errors
+/// [`FrameError::Measurements`]
+pub fn check_format(format: &str) -> Result<(), FrameError> {
+    let encoding = format.split(';').next().unwrap_or_default().trim();
+    if format.contains("compressedDepth") || is_measurements(encoding) {
+        return Err(FrameError::Measurements(format.to_owned()));
+    }
+    Ok(())
 }
 
 /// A validated, borrowed picture as a `sensor_msgs/Image` carries it.
@@ -275,6 +308,8 @@ impl<'a> RawImage<'a> {
         // The last row may lack its padding. A chroma row of NV24 is as long as two rows of luma.
         let last = if encoding == Encoding::Nv24 { 2 } else { 1 };
         let (whole_rows, last_row) = (rows - last, last * row_bytes);
+        // The step of a single row is between it and nothing; whatever it says, nothing is there.
+        let step = if whole_rows == 0 { row_bytes } else { step };
         let needed = step
             .checked_mul(whole_rows)
             .and_then(|bytes| bytes.checked_add(last_row))
@@ -382,6 +417,12 @@ mod tests {
         check("rgb8", 2, 2, usize::MAX, 12, "12 bytes of pixels");
         check("yuyv", 3, 2, 6, 12, "even width");
         check("nv12", 4, 3, 4, 24, "even width and height");
+        for depth in ["16UC1", "16SC1", "32FC1", "32FC", "32FC3", "64FC1", "32SC1", "8SC1"] {
+            check(depth, 2, 2, 4, 8, "such as depth, no picture");
+        }
+        for other in ["16UC3", "8UC2", "FC1", "32F", "32FCx", "", "16"] {
+            check(other, 2, 2, 4, 8, "unknown encoding");
+        }
         check("nv12", 4, 2, 4, 11, "need 12");
         check("nv24", 4, 2, 6, 31, "need 32");
         check("bayer_rggb8", 1, 2, 1, 2, "1x2");
@@ -392,5 +433,29 @@ mod tests {
         assert!(RawImage::new("rgb8", 2, 2, 8, false, &[0; 14]).is_ok());
         assert!(RawImage::new("rgb8", 2, 2, 8, false, &[0; 13]).is_err());
         assert!(RawImage::new("nv24", 4, 2, 0, false, &[0; 24]).is_ok());
+    }
+
+    #[test]
+    fn the_step_of_a_single_row_claims_nothing() {
+        for (encoding, width, bytes) in [("yuyv", 4, 8), ("mono16", 4, 8), ("rgb8", 1, 3)] {
+            let data = vec![0; bytes];
+            let image = RawImage::new(encoding, width, 1, u32::MAX as usize, false, &data).unwrap();
+            assert_eq!((image.step(), image.row(0).len()), (bytes, bytes), "{encoding}");
+        }
+        assert!(RawImage::new("nv24", 4, 1, 1000, false, &[0; 12]).is_err(), "luma and chroma");
+    }
+
+    #[test]
+    fn formats_of_depth_are_known() {
+        for format in
+            ["16UC1; compressedDepth png", "32FC1; compressedDepth", "16UC1; png compressed "]
+        {
+            assert!(check_format(format).is_err(), "{format}");
+        }
+        for format in
+            ["jpeg", "", "bgr8; jpeg compressed bgr8", "mono16; png compressed ", "nonsense"]
+        {
+            check_format(format).unwrap();
+        }
     }
 }

@@ -94,12 +94,29 @@ impl InputTransform {
     }
 }
 
+/// What the sides of an input of [`Fit::Aspect`] are multiples of, at least.
+pub const ASPECT_MULTIPLE: u32 = 8;
+
+/// The size of an input in the proportions of `image`: sides of whole multiples of `multiple`, at
+/// least 64, with at most about the area of `input`. Enlarging a picture adds no detail, and
+/// objects that fill it then are larger than any that the networks were trained on.
+pub fn aspect_size(image: Size, input: Size, multiple: u32) -> Size {
+    let (w, h) = (f64::from(image.width), f64::from(image.height));
+    let multiple = multiple.max(1);
+    let scale = (input.area() as f64 / (w * h)).sqrt().min(1.0);
+    let least = 64_u32.next_multiple_of(multiple);
+    let most = (4096 / multiple * multiple).max(least);
+    let side = |length: f64| {
+        let units = (length * scale / f64::from(multiple)).round() as u32;
+        (units * multiple).clamp(least, most)
+    };
+    Size::new(side(w), side(h))
+}
+
 /// Places a picture of `image` pixels in an input of nominally `input` pixels.
 ///
 /// `resize_short_side` is the short side before the centre crop and used by [`Fit::Crop`] alone.
-/// [`Fit::Aspect`] gives sides of whole multiples of 8, at least 64, with at most about the area
-/// of `input`: enlarging a picture adds no detail, and objects that fill it then are larger than
-/// any that the networks were trained on.
+/// [`Fit::Aspect`] gives the sides of [`aspect_size`].
 pub fn input_transform(
     image: Size,
     input: Size,
@@ -117,11 +134,7 @@ pub fn input_transform(
     };
     match fit {
         Fit::Stretch => filled(input, whole),
-        Fit::Aspect => {
-            let scale = (input.area() as f64 / (w * h)).sqrt().min(1.0);
-            let side = |length: f64| (((length * scale) / 8.0).round() as u32 * 8).clamp(64, 4096);
-            filled(Size::new(side(w), side(h)), whole)
-        }
+        Fit::Aspect => filled(aspect_size(image, input, ASPECT_MULTIPLE), whole),
         Fit::Letterbox => {
             let scale = (f64::from(input.width) / w).min(f64::from(input.height) / h);
             let side = |length: f64, most: u32| ((length * scale).round() as u32).clamp(1, most);
@@ -153,5 +166,24 @@ pub fn input_transform(
             let (top, height) = cut(h, input.height);
             filled(input, Rect { left, top, width, height })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_in_the_pictures_proportions_are_multiples_that_the_network_takes() {
+        let check = |image: (u32, u32), multiple: u32, expected: (u32, u32)| {
+            let size = aspect_size(Size::new(image.0, image.1), Size::new(480, 360), multiple);
+            assert_eq!(size, Size::new(expected.0, expected.1), "{image:?} by {multiple}");
+        };
+        check((640, 480), 8, (480, 360));
+        check((640, 480), 32, (480, 352));
+        check((1920, 1080), 32, (544, 320));
+        check((1, 4000), 32, (64, 4096));
+        check((1, 4000), 24, (72, 4080));
+        check((64, 64), 32, (64, 64));
     }
 }

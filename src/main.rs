@@ -1,5 +1,6 @@
 //! The node and its command line; see `squeezenet_node --help`.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -11,7 +12,12 @@ fn main() -> ExitCode {
         return run_node();
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Where standard error has gone there is nobody to tell so.
+        .log_internal_errors(false)
+        .init();
     match cli::run(command) {
         Ok(outcome) => outcome.into(),
         Err(error) => failed(&error),
@@ -32,7 +38,8 @@ fn run_node() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("squeezenet_node: {error:#}");
+    // Where standard error has gone there is nobody left to tell.
+    let _ = writeln!(std::io::stderr(), "squeezenet_node: {error:#}");
     ExitCode::from(2)
 }
 

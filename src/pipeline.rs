@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::decode::Decoder;
 use crate::frame::{Frame, FrameError, RawImage};
-use crate::geometry::{self, InputTransform, Size};
+use crate::geometry::{self, ASPECT_MULTIPLE, Fit, InputTransform, Size};
 use crate::head::classification::ClassificationHead;
 use crate::head::obstacle;
 use crate::head::segmentation::{ClassMapping, SegmentationHead};
@@ -247,7 +247,23 @@ pub fn input_transform(
         0 => longest * 8 / 7,
         short_side => short_side.max(longest),
     };
+    // Proportions of the picture come in steps of 8, and of what the network takes.
+    let input = match fit {
+        Fit::Aspect => {
+            geometry::aspect_size(image, input, common_multiple(ASPECT_MULTIPLE, multiple))
+        }
+        _ => input,
+    };
+    let fit = if fit == Fit::Aspect { Fit::Stretch } else { fit };
     geometry::input_transform(image, input, fit, short_side)
+}
+
+/// The smallest number that is a multiple of both, which are over 0.
+fn common_multiple(a: u32, b: u32) -> u32 {
+    let divisor = (1..=a.min(b))
+        .rev()
+        .find(|divisor| a.is_multiple_of(*divisor) && b.is_multiple_of(*divisor));
+    a / divisor.unwrap_or(1) * b
 }
 
 /// The picture of the self test, 320x240, made by rule: red grows to the right, green downwards,

@@ -186,6 +186,7 @@ pub type Messages = Box<dyn Iterator<Item = Result<Message, BagError>> + Send>;
 /// A recording: one file, or a directory of them.
 #[derive(Debug)]
 pub struct Bag {
+    paths: Vec<PathBuf>,
     files: Vec<BagFile>,
     topics: Vec<Topic>,
     problems: Vec<BagError>,
@@ -206,6 +207,7 @@ impl BagFile {
                 SqliteFile::open(source).map(Self::Sqlite)
             }
             [] => Err(not_a_bag(path, "it is empty")),
+            start if start.starts_with(b"#ROSBAG V") => Err(not_a_bag(path, FROM_ROS_1)),
             start => {
                 let reason = format!("it starts with {start:02x?}, neither MCAP nor sqlite3");
                 Err(not_a_bag(path, &reason))
@@ -236,6 +238,10 @@ impl BagFile {
     }
 }
 
+/// What to do with a recording of ROS 1.
+pub const FROM_ROS_1: &str =
+    "it was recorded by ROS 1; `rosbags-convert` (PyPI: rosbags) makes a ROS 2 bag of it";
+
 fn not_a_bag(path: &Path, reason: &str) -> BagError {
     BagError::NotABag { path: path.to_owned(), reason: reason.to_owned() }
 }
@@ -249,7 +255,8 @@ impl Bag {
     /// [`BagError`] when nothing can be read.
     pub fn open(path: &Path) -> Result<Self, BagError> {
         let mut problems = Vec::new();
-        let paths = if path.is_dir() { metadata::bag_files(path)? } else { vec![path.to_owned()] };
+        let mut paths =
+            if path.is_dir() { metadata::bag_files(path)? } else { vec![path.to_owned()] };
         let mut files = Vec::new();
         for file in &paths {
             match BagFile::open(file) {
@@ -273,7 +280,16 @@ impl Bag {
                 None => drop(topics.insert(topic.name.clone(), topic)),
             }
         }
-        Ok(Self { files, topics: topics.into_values().collect(), problems })
+        if path.is_dir() {
+            paths.push(path.join("metadata.yaml"));
+        }
+        Ok(Self { paths, files, topics: topics.into_values().collect(), problems })
+    }
+
+    /// The files that it consists of, `metadata.yaml` of a directory among them, be it there or
+    /// not.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// Its topics, by name.

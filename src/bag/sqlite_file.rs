@@ -94,13 +94,93 @@ impl SqliteFile {
 }
 
 /// Opens for reading alone, waiting for nobody.
+///
+/// A database in WAL mode wants to make files beside itself even to be read, which a read-only
+/// file system refuses. Where it was closed cleanly (no `-wal` with anything in it) nothing but the
+/// file counts, and it is opened as immutable. One that was not is brought up to date in a copy,
+/// if it cannot be where it is.
 fn connect(path: &Path, plain: &PlainPath) -> Result<Connection, BagError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let told = |error: rusqlite::Error| sqlite_error(path, &error);
-    let connection = Connection::open_with_flags(plain, flags).map_err(told)?;
-    // A hostile file's schema runs no functions with side effects, and is checked for sanity.
-    connection.execute_batch("PRAGMA trusted_schema = OFF").map_err(told)?;
+    let io = |source| BagError::Io { path: path.to_owned(), source };
+    let file = plain.as_ref();
+    let left_over = ["-wal", "-journal"].map(|suffix| beside(file, suffix));
+    let left_over: Vec<&PathBuf> = left_over.iter().filter(|path| is_filled(path)).collect();
+    if left_over.is_empty() && is_wal(file).map_err(io)? {
+        return open_immutable(file).map_err(told);
+    }
+    match open_read_only(file) {
+        Ok(connection) => Ok(connection),
+        Err(error) if left_over.is_empty() => Err(told(error)),
+        Err(_) => open_copy(file, &left_over).map_err(io)?.map_err(told),
+    }
+}
+
+fn open_read_only(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    checked(Connection::open_with_flags(file, flags)?)
+}
+
+/// As a file that nobody changes: sqlite3 then neither locks it nor looks for others beside it.
+fn open_immutable(file: &Path) -> rusqlite::Result<Connection> {
+    use std::os::unix::ffi::OsStrExt;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    // An empty authority, for a path of any kind; every byte that a URI may not hold is escaped.
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let mut uri = "file://".to_owned();
+    for byte in absolute.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    checked(Connection::open_with_flags(uri, flags)?)
+}
+
+/// A copy with what was left beside the file, in the temporary folder, where sqlite3 may write. It
+/// goes away at once: a file that is open stays readable.
+fn open_copy(file: &Path, left_over: &[&PathBuf]) -> std::io::Result<rusqlite::Result<Connection>> {
+    let folder = tempfile::tempdir()?;
+    let copy = folder.path().join("bag.db3");
+    std::fs::copy(file, &copy)?;
+    for other in left_over {
+        let suffix = if other.to_string_lossy().ends_with("-wal") { "-wal" } else { "-journal" };
+        std::fs::copy(other, beside(&copy, suffix))?;
+    }
+    let opened = Connection::open(&copy).and_then(checked);
+    // Into the file itself, so that no second one is looked for when the folder has gone.
+    Ok(opened.and_then(|connection| {
+        connection.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
+        Ok(connection)
+    }))
+}
+
+/// A hostile file's schema runs no functions with side effects. What cannot be read at all is
+/// found here and not with the first message.
+fn checked(connection: Connection) -> rusqlite::Result<Connection> {
+    connection.execute_batch("PRAGMA trusted_schema = OFF; SELECT COUNT(*) FROM sqlite_schema")?;
     Ok(connection)
+}
+
+/// Whether the file's header says that it is written with a write-ahead log.
+fn is_wal(file: &Path) -> std::io::Result<bool> {
+    use std::io::Read;
+    let mut header = [0; 20];
+    let read = std::fs::File::open(file)?.read_exact(&mut header);
+    Ok(read.is_ok() && header[18..20] == [2, 2])
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn is_filled(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|data| data.len() > 0)
 }
 
 fn sqlite_error(path: &Path, error: &rusqlite::Error) -> BagError {
@@ -220,5 +300,65 @@ impl Iterator for SqliteMessages {
                 reason,
             }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bag of three messages in WAL mode; `leave` makes it as a recorder that was killed does.
+    fn wal_bag(folder: &Path, leave: bool) -> PathBuf {
+        let path = folder.join("a bag?#%.db3");
+        let connection = Connection::open(&path).unwrap();
+        connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA wal_autocheckpoint = 0;
+                 CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT, type TEXT,
+                     serialization_format TEXT, offered_qos_profiles TEXT);
+                 CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER,
+                     timestamp INTEGER, data BLOB);
+                 INSERT INTO topics VALUES (1, '/note', 'std_msgs/msg/String', 'cdr', '');
+                 INSERT INTO messages VALUES (1, 1, 5, x'00'), (2, 1, 6, x'01'), (3, 1, 7, x'02')",
+            )
+            .unwrap();
+        if leave {
+            let wal = folder.join("kept");
+            std::fs::copy(beside(&path, "-wal"), &wal).unwrap();
+            std::fs::copy(&path, folder.join("kept.db3")).unwrap();
+            drop(connection);
+            std::fs::rename(folder.join("kept.db3"), &path).unwrap();
+            std::fs::rename(wal, beside(&path, "-wal")).unwrap();
+        }
+        path
+    }
+
+    fn count(path: &Path) -> usize {
+        let bag = crate::bag::Bag::open(path).unwrap();
+        bag.messages(&Selection::ALL).unwrap().map(Result::unwrap).count()
+    }
+
+    #[test]
+    fn a_database_in_wal_mode_is_read_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = wal_bag(folder.path(), false);
+        assert!(is_wal(&path).unwrap() && !is_filled(&beside(&path, "-wal")));
+        assert_eq!(count(&path), 3);
+        let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+    }
+
+    #[test]
+    fn messages_that_are_in_the_log_alone_are_read_where_nothing_may_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = wal_bag(folder.path(), true);
+        let left_over = [beside(&path, "-wal")];
+        assert!(is_filled(&left_over[0]));
+        let connection = open_copy(&path, &[&left_over[0]]).unwrap().unwrap();
+        let messages: i64 =
+            connection.query_row("SELECT COUNT(*) FROM messages", [], |row| row.get(0)).unwrap();
+        assert_eq!(messages, 3);
+        assert_eq!(count(&path), 3);
     }
 }

@@ -43,15 +43,12 @@ impl BagWriter {
     /// [`BagError::Io`]
     pub fn create(path: &Path) -> Result<Self, BagError> {
         let io = |source| BagError::Io { path: path.to_owned(), source };
-        let is_file = path.extension().is_some_and(|extension| extension == "mcap");
-        let (file_path, folder) = if is_file {
-            (path.to_owned(), None)
-        } else {
-            std::fs::create_dir_all(path).map_err(io)?;
-            let name = path.file_name().unwrap_or(path.as_os_str());
-            let file = format!("{}_0.mcap", name.to_string_lossy());
-            (path.join(file), Some(path.to_owned()))
-        };
+        let files = Self::files(path);
+        let folder = (files.len() > 1).then(|| path.to_owned());
+        if let Some(folder) = &folder {
+            std::fs::create_dir_all(folder).map_err(io)?;
+        }
+        let file_path = files.into_iter().next().unwrap_or_else(|| path.to_owned());
         let file = File::create(&file_path).map_err(io)?;
         let writer = WriteOptions::new()
             .profile("ros2")
@@ -63,6 +60,16 @@ impl BagWriter {
             .create(BufWriter::new(file))
             .map_err(|error| mcap_error(&file_path, &error))?;
         Ok(Self { writer, path: file_path, folder, channels: Vec::new() })
+    }
+
+    /// The files that [`create`](Self::create) and [`finish`](Self::finish) write for a path.
+    pub fn files(path: &Path) -> Vec<PathBuf> {
+        if path.extension().is_some_and(|extension| extension == "mcap") {
+            return vec![path.to_owned()];
+        }
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let file = format!("{}_0.mcap", name.to_string_lossy());
+        vec![path.join(file), path.join("metadata.yaml")]
     }
 
     /// The MCAP file.
@@ -99,7 +106,11 @@ impl BagWriter {
         let told = |error: mcap::McapError| mcap_error(&self.path, &error);
         let (encoding, text) = match &topic.definition {
             (encoding, text) if !text.is_empty() => (encoding.as_str(), text.clone()),
-            _ => ("ros2msg", definition(&topic.ros_type).unwrap_or_default()),
+            // An empty definition in ros2msg would be a message without fields.
+            _ => match definition(&topic.ros_type) {
+                Some(text) => ("ros2msg", text),
+                None => ("", String::new()),
+            },
         };
         let schema =
             self.writer.add_schema(&topic.ros_type, encoding, text.as_bytes()).map_err(told)?;

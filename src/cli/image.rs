@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use image::ExtendedColorType;
+use image::{ExtendedColorType, ImageEncoder};
 use serde::Serialize;
 
+use super::output_names::output_names;
+use super::overwrite::{self, Target};
+use super::picture_file::PictureFile;
 use super::places::{GalleryOptions, NameRecord};
-use super::{ModelOptions, Outcome, print_line};
-use crate::frame::Frame;
+use super::print::{print_line, reader_has_gone, tell};
+use super::{ModelOptions, Outcome};
+use crate::atomic_file;
 use crate::geometry::Size;
 use crate::overlay::{self, Overlay};
 use crate::pipeline::Pipeline;
@@ -57,6 +61,14 @@ struct Record<'a> {
 }
 
 pub(super) fn run(args: &ImageArgs) -> anyhow::Result<Outcome> {
+    let names = output_names(&args.files);
+    if let Some(folder) = &args.out {
+        let mut unique = names.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        let files = unique.iter().flat_map(|name| KINDS.map(|kind| map_path(folder, name, kind)));
+        overwrite::refuse(&args.files, &Target::all("--out", files))?;
+    }
     let mut pipeline = args.model.pipeline()?;
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
@@ -68,23 +80,34 @@ pub(super) fn run(args: &ImageArgs) -> anyhow::Result<Outcome> {
     }
     let mut recognizer = args.gallery.recognizer(&pipeline)?;
     let mut outcome = Outcome::Done;
-    for file in &args.files {
-        if let Err(error) = label(file, &mut pipeline, recognizer.as_mut(), &camera, args) {
-            eprintln!("{}: {error:#}", file.display());
+    for (file, name) in args.files.iter().zip(&names) {
+        if args.out.is_none() && reader_has_gone() {
+            break;
+        }
+        if let Err(error) = label(file, name, &mut pipeline, recognizer.as_mut(), &camera, args) {
+            tell(&format!("{}: {error:#}", file.display()));
             outcome = Outcome::SomeFailed;
         }
     }
     Ok(outcome)
 }
 
+/// What is written of each picture.
+const KINDS: [&str; 4] = ["overlay", "mask", "semantic", "confidence"];
+
+fn map_path(folder: &Path, name: &str, kind: &str) -> PathBuf {
+    folder.join(format!("{name}_{kind}.png"))
+}
+
 fn label(
     file: &Path,
+    name: &str,
     pipeline: &mut Pipeline,
     recognizer: Option<&mut PlaceRecognizer>,
     camera: &CameraSettings,
     args: &ImageArgs,
 ) -> anyhow::Result<()> {
-    let bytes = std::fs::read(file)?;
+    let picture = PictureFile::read(file)?;
     let maps = args.out.is_some();
     let (embedding, taught) = (recognizer.is_some(), recognizer.is_some());
     let wanted = Outputs {
@@ -96,13 +119,13 @@ fn label(
         picture: maps,
         ..Outputs::default()
     };
-    let mut result = pipeline.process(Frame::Compressed(&bytes), wanted, camera)?;
+    let mut result = pipeline.process(picture.frame()?, wanted, camera)?;
     if let Some(recognizer) = recognizer {
         let class_count = pipeline.network().model().class_names.len();
         recognizer.add_to(&mut result, 0, 0.0, &camera.labels, class_count);
     }
     let written = match &args.out {
-        Some(folder) => write_maps(file, folder, &mut result, pipeline, camera)?,
+        Some(folder) => write_maps(name, folder, &mut result, pipeline, camera)?,
         None => Written::default(),
     };
     let record = Record {
@@ -141,14 +164,13 @@ struct Written {
 }
 
 fn write_maps(
-    file: &Path,
+    name: &str,
     folder: &Path,
     result: &mut FrameResult,
     pipeline: &Pipeline,
     camera: &CameraSettings,
 ) -> anyhow::Result<Written> {
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-    let path = |kind: &str| folder.join(format!("{stem}_{kind}.png"));
+    let path = |kind: &str| map_path(folder, name, kind);
     let model = pipeline.network().model();
     if let Some(mut picture) = result.picture.take() {
         let drawn = Overlay::of(result, &model.manifest, camera.mask.kind, 0.5);
@@ -174,7 +196,12 @@ fn write_png(
     size: Size,
     color: ExtendedColorType,
 ) -> anyhow::Result<()> {
-    image::save_buffer(path, bytes, size.width, size.height, color)
+    let mut file = std::io::Cursor::new(Vec::new());
+    let encoder = image::codecs::png::PngEncoder::new(&mut file);
+    encoder
+        .write_image(bytes, size.width, size.height, color)
+        .map_err(std::io::Error::other)
+        .and_then(|()| atomic_file::write(path, file.get_ref()))
         .with_context(|| path.display().to_string())
 }
 

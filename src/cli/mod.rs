@@ -3,8 +3,12 @@
 mod bench;
 mod image;
 mod model;
+mod output_names;
+mod overwrite;
 mod parameters;
+mod picture_file;
 pub(crate) mod places;
+mod print;
 mod replay;
 mod report;
 
@@ -12,10 +16,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use self::print::print_line;
 use crate::install;
 use crate::manifest::Model;
 use crate::pipeline::Pipeline;
@@ -142,14 +146,5 @@ pub fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Places(args) => places::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Report(args) => report::run(&args),
-    }
-}
-
-/// Writes a line to standard output; a reader that has gone ends the program quietly.
-fn print_line(line: &str) -> anyhow::Result<()> {
-    use std::io::Write;
-    match writeln!(std::io::stdout().lock(), "{line}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        result => result.context("standard output"),
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::print::tell;
 use super::{Outcome, models_dir, print_line};
 use crate::manifest::{self, Model};
 
@@ -27,7 +28,7 @@ pub(super) fn run(args: &ModelArgs) -> anyhow::Result<Outcome> {
         let model = match Model::load(name, &folder) {
             Ok(model) => model,
             Err(error) if args.name.is_none() => {
-                eprintln!("{error}");
+                tell(&error.to_string());
                 outcome = Outcome::SomeFailed;
                 continue;
             }

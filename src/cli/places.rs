@@ -10,8 +10,9 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{ModelOptions, Outcome, print_line};
-use crate::frame::Frame;
+use super::picture_file::PictureFile;
+use super::print::{print_line, tell};
+use super::{ModelOptions, Outcome};
 use crate::install;
 use crate::overlay;
 use crate::pipeline::Pipeline;
@@ -99,7 +100,7 @@ impl GalleryOptions {
             Ok(recognizer) => Ok(Some(recognizer)),
             Err(error) if is_chosen => Err(error),
             Err(error) => {
-                eprintln!("{error:#}; places and taught labels are left out");
+                tell(&format!("{error:#}; places and taught labels are left out"));
                 Ok(None)
             }
         }
@@ -165,15 +166,15 @@ fn describe_each(
     mut take: impl FnMut(&Path, FrameResult) -> anyhow::Result<()>,
 ) -> anyhow::Result<Outcome> {
     let mut describe = |file: &Path| -> anyhow::Result<FrameResult> {
-        let bytes = std::fs::read(file)?;
-        Ok(pipeline.process(Frame::Compressed(&bytes), wanted, &CameraSettings::default())?)
+        let picture = PictureFile::read(file)?;
+        Ok(pipeline.process(picture.frame()?, wanted, &CameraSettings::default())?)
     };
     let mut outcome = Outcome::Done;
     for file in files {
         match describe(file) {
             Ok(result) => take(file, result)?,
             Err(error) => {
-                eprintln!("{}: {error:#}", file.display());
+                tell(&format!("{}: {error:#}", file.display()));
                 outcome = Outcome::SomeFailed;
             }
         }
@@ -248,7 +249,7 @@ fn query(
     let mut pipeline = model.pipeline()?;
     let memory = load_memory(path, &pipeline)?;
     if memory.places.is_empty() {
-        eprintln!("{}: nothing was taught yet", path.display());
+        tell(&format!("{}: nothing was taught yet", path.display()));
     }
     let mut recognizer = PlaceRecognizer::new(memory, Motion::Anywhere);
     let wanted = Outputs { embedding: true, ..Outputs::default() };

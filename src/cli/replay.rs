@@ -12,7 +12,7 @@ pub(super) mod summary;
 mod truth;
 mod workers;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,7 +29,10 @@ use self::source::{Camera, Choice, FrameFailure, QueuedFrame};
 use self::summary::{tell, write_report};
 use self::truth::Truth;
 use self::workers::{Answered, Asked, Event, Processed};
-use super::{ModelOptions, Outcome, places, print_line};
+use super::overwrite::{self, Target};
+use super::print::{print_line, reader_has_gone, tell as tell_line};
+use super::{ModelOptions, Outcome, places};
+use crate::bag::writer::BagWriter;
 use crate::bag::{Bag, Message, seconds};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::place::PlaceRecognizer;
@@ -123,7 +126,9 @@ struct Record<'a> {
 
 pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     let bag = Bag::open(&args.bag)?;
-    let cameras = source::cameras(&bag, &args.topics)?;
+    args.refuse_to_overwrite(&bag)?;
+    let truth: Vec<&str> = args.masks_topic.iter().map(String::as_str).collect();
+    let cameras = source::cameras(&bag, &args.topics, &truth)?;
     let choice = choice(args, &bag)?;
     let pipelines = pipelines(args)?;
     let stop = stop_on_interrupt()?;
@@ -140,7 +145,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     let mut is_stopped = false;
     // Frames that are under way when the replay is stopped are used all the same.
     let items = source::read(&bag, &cameras, &others, choice)?.into_iter().take_while(|_| {
-        is_stopped = stop.load(Ordering::Relaxed);
+        is_stopped = stop.load(Ordering::Relaxed) || (args.only_prints() && reader_has_gone());
         !is_stopped
     });
     for event in Processed::new(items, pipelines, &replay.asked) {
@@ -189,11 +194,6 @@ impl Replay {
             false => Vec::new(),
         };
         let output = args.out.as_ref().map(|path| {
-            anyhow::ensure!(
-                !is_same_file(path, &args.bag),
-                "--out {} would overwrite the bag that is read",
-                path.display()
-            );
             let mut outputs = args.outputs.clone();
             if args.gallery.is_some() && !outputs.iter().any(|name| name == "place") {
                 outputs.push("place".to_owned());
@@ -259,12 +259,12 @@ impl Replay {
     fn other_topics(&self, args: &ReplayArgs, bag: &Bag, cameras: &[Camera]) -> Vec<String> {
         let is_camera = |name: &str| cameras.iter().any(|camera| camera.topic == name);
         let names = bag.topics().iter().map(|topic| topic.name.as_str());
-        let wanted = names.filter(|name| args.copy || args.masks_topic.as_deref() == Some(name));
-        wanted.filter(|name| !is_camera(name)).map(str::to_owned).collect()
+        let wanted = names.filter(|name| args.copy && !is_camera(name));
+        wanted.map(str::to_owned).collect()
     }
 
     fn fail(&mut self, reason: String) {
-        eprintln!("{reason}");
+        tell_line(&reason);
         self.report.fail(reason);
     }
 
@@ -280,12 +280,6 @@ impl Replay {
     }
 
     fn use_message(&mut self, message: &Message) -> anyhow::Result<()> {
-        if let Some(truth) = &mut self.truth
-            && let Err(error) = truth.mask(message)
-        {
-            let time = seconds(message.log_time);
-            self.fail(format!("{} at {time}: {error:#}", message.topic));
-        }
         if let Some(output) = &mut self.output {
             output.copy(message)?;
         }
@@ -326,7 +320,7 @@ impl Replay {
         if let Some(truth) = &mut self.truth {
             let stamp = source::key(header.stamp);
             let (labels, maps) = (result.labels.as_deref(), result.maps.as_ref());
-            truth.answer(stamp, message.log_time, labels, maps);
+            truth.answer((stamp, header.frame_id), message.log_time, labels, maps);
         }
         if self.golden.is_some() || self.golden_writer.is_some() || self.is_json {
             let answer = GoldenFrame::new(&message.topic, message.log_time, &result);
@@ -371,7 +365,16 @@ impl Replay {
             compared = count;
             self.report.golden = Some(differences);
         }
-        self.report.truth = self.truth.take().map(Truth::finish);
+        if let Some(truth) = self.truth.take() {
+            let (score, problems) = truth.finish();
+            problems.into_iter().for_each(|problem| self.fail(problem));
+            self.report.truth = Some(score);
+        }
+        if self.report.frames == 0 && self.report.failed == 0 && !self.report.stopped {
+            self.fail(
+                "no frame was replayed: --from, --to, --every and --limit leave none".to_owned(),
+            );
+        }
         self.report.over_budget =
             args.budgets.iter().filter_map(|budget| budget.check(&self.report)).collect();
         if let Some(path) = &args.report {
@@ -380,6 +383,52 @@ impl Replay {
         }
         tell(&self.report, compared, args.json)?;
         Ok(if self.report.is_bad() { Outcome::SomeFailed } else { Outcome::Done })
+    }
+}
+
+impl ReplayArgs {
+    /// Sees to it that nothing is written over the recording, or over another thing that is read.
+    fn refuse_to_overwrite(&self, bag: &Bag) -> anyhow::Result<()> {
+        let read = [&self.golden, &self.gallery].into_iter().flatten();
+        let inputs: Vec<PathBuf> =
+            bag.paths().iter().chain([&self.bag]).chain(read).cloned().collect();
+        let out = self.out.iter().flat_map(|path| BagWriter::files(path));
+        let report = self.report.iter().flat_map(|path| summary::report_files(path));
+        let targets = [
+            Target::all("--out", out),
+            Target::all("--report", report),
+            Target::all("--write-golden", self.write_golden.clone()),
+        ];
+        let targets = targets.concat();
+        // A golden file may be made anew: the one that is read is read whole before.
+        let is_renewed = |target: &Target| {
+            let golden = self.golden.as_ref();
+            target.option == "--write-golden"
+                && golden.is_some_and(|path| overwrite::is_same(path, &target.path))
+        };
+        let (renewed, others): (Vec<Target>, _) = targets.into_iter().partition(is_renewed);
+        overwrite::refuse(&inputs, &others)?;
+        overwrite::refuse(bag.paths(), &[others, renewed].concat())?;
+        if let Some(out) = &self.out
+            && self.bag.is_dir()
+            && BagWriter::files(out).iter().any(|file| overwrite::is_in(file, &self.bag))
+        {
+            let (out, bag) = (out.display(), self.bag.display());
+            anyhow::bail!("--out {out} would add a file to the recording {bag}, which is read");
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is left to do once nobody reads standard output.
+    fn only_prints(&self) -> bool {
+        self.json
+            && self.out.is_none()
+            && self.report.is_none()
+            && self.golden.is_none()
+            && self.write_golden.is_none()
+            && self.budgets.is_empty()
+            && self.labels_topic.is_none()
+            && self.masks_topic.is_none()
     }
 }
 
@@ -416,11 +465,6 @@ fn expected_frames(bag: &Bag, cameras: &[Camera], args: &ReplayArgs) -> u64 {
     let length = bag.span().map_or(0.0, |(start, end)| (end - start) as f64 / 1e9).max(1e-9);
     let share = ((args.to.min(length) - args.from) / length).clamp(0.0, 1.0);
     ((all as f64 * share) as u64).min(args.limit)
-}
-
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let whole = |path: &Path| std::fs::canonicalize(path).ok();
-    whole(one).is_some_and(|one| Some(one) == whole(other))
 }
 
 /// Set by Ctrl-C; the replay then closes its files. A second one ends it at once.

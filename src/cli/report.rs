@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
+use super::Outcome;
+use super::overwrite::{self, Target};
+use super::print::{print_line, tell as tell_line};
 use super::replay::record::Report;
-use super::replay::summary::{tell, write_report};
-use super::{Outcome, print_line};
+use super::replay::summary::{report_files, tell, write_report};
 
 /// Reports larger than this are refused.
 const MAX_BYTES: u64 = 256 << 20;
@@ -27,6 +29,10 @@ pub struct ReportArgs {
 }
 
 pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
+    if let Some(out) = &args.out {
+        let inputs: Vec<PathBuf> = args.folders.iter().map(|folder| file_of(folder)).collect();
+        overwrite::refuse(&inputs, &Target::all("--out", report_files(out)))?;
+    }
     let mut merged = Report::default();
     let mut read = 0;
     for folder in &args.folders {
@@ -39,7 +45,7 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
                 }
             }
             Err(error) => {
-                eprintln!("{error:#}");
+                tell_line(&format!("{error:#}"));
                 merged.fail(format!("{error:#}"));
             }
         }
@@ -56,8 +62,13 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     Ok(if merged.is_bad() { Outcome::SomeFailed } else { Outcome::Done })
 }
 
+/// The report of a folder, or the file itself.
+fn file_of(folder: &Path) -> PathBuf {
+    if folder.is_dir() { folder.join("report.json") } else { folder.to_owned() }
+}
+
 fn open(folder: &Path) -> anyhow::Result<Report> {
-    let path = if folder.is_dir() { folder.join("report.json") } else { folder.to_owned() };
+    let path = file_of(folder);
     let context = || path.display().to_string();
     let bytes = std::fs::metadata(&path).with_context(context)?.len();
     anyhow::ensure!(bytes <= MAX_BYTES, "{}: {bytes} bytes are too many", path.display());

@@ -8,13 +8,14 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::PixelLayout;
+use super::jpeg::Segments;
+use super::{JPEG_START, PNG_START, PixelLayout, sixteen_bit};
 use crate::frame::{FrameError, MAX_PIXELS, MAX_SIDE, check_size};
 use crate::geometry::Size;
 
-const JPEG_START: &[u8] = &[0xff, 0xd8, 0xff];
-const JPEG_END: &[u8] = &[0xff, 0xd9];
-const PNG_START: &[u8] = b"\x89PNG\r\n\x1a\n";
+/// Pixels that a byte of a file can stand for at most. A JPEG block of 8x8 takes at least a bit; a
+/// deflate stream, PNG's, unpacks to at most 1032 times its length, and a byte holds eight pixels.
+const MOST_PIXELS_A_BYTE: [(&str, u64); 2] = [("JPEG", 8 * 64), ("PNG", 8 * 1032)];
 
 /// Unpacks a file into `pixels`, packed.
 pub(super) fn unpack(file: &[u8], pixels: &mut Vec<u8>) -> Result<(PixelLayout, Size), FrameError> {
@@ -50,7 +51,8 @@ fn broken(error: impl std::fmt::Display) -> Refusal {
 
 fn unpack_jpeg(file: &[u8], pixels: &mut Vec<u8>) -> Result<(PixelLayout, Size), Refusal> {
     // A picture that was cut off decodes to one with a grey rest; it is no picture of the scene.
-    if !file.windows(2).rev().any(|marker| marker == JPEG_END) {
+    let segments = Segments::of(file);
+    if !segments.is_ended {
         return Err(broken("it is cut off: the end-of-image marker is missing"));
     }
     let side = MAX_SIDE as usize;
@@ -58,10 +60,12 @@ fn unpack_jpeg(file: &[u8], pixels: &mut Vec<u8>) -> Result<(PixelLayout, Size),
         .set_max_width(side)
         .set_max_height(side)
         .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
+    let whole = segments.with_tables(file);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&*whole), options);
     decoder.decode_headers().map_err(broken)?;
     let (width, height) = decoder.dimensions().ok_or_else(|| broken("it has no frame header"))?;
     let size = checked_size(width, height)?;
+    is_plausible("JPEG", size, file.len())?;
     let bytes = decoder.output_buffer_size().ok_or_else(|| broken("it has no frame header"))?;
     let layout = if bytes == size.area() { PixelLayout::Gray } else { PixelLayout::Rgb };
     if bytes != size.area() * layout.bytes_per_pixel() {
@@ -77,14 +81,21 @@ fn unpack_png(file: &[u8], pixels: &mut Vec<u8>) -> Result<(PixelLayout, Size), 
         Cursor::new(file),
         png::Limits { bytes: 8 * MAX_PIXELS as usize },
     );
-    decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
+    decoder.set_transformations(png::Transformations::EXPAND);
     let mut reader = decoder.read_info().map_err(broken)?;
     let (width, height) = (reader.info().width, reader.info().height);
     let size = checked_size(width as usize, height as usize)?;
+    is_plausible("PNG", size, file.len())?;
     let bytes = reader.output_buffer_size().ok_or_else(|| broken("its size overflows"))?;
-    let (colour, _) = reader.output_color_type();
-    pixels.resize(bytes, 0);
-    reader.next_frame(pixels).map_err(broken)?;
+    let (colour, depth) = reader.output_color_type();
+    if depth == png::BitDepth::Sixteen {
+        let mut wide = vec![0; bytes];
+        reader.next_frame(&mut wide).map_err(broken)?;
+        strip(&wide, colour, pixels);
+    } else {
+        pixels.resize(bytes, 0);
+        reader.next_frame(pixels).map_err(broken)?;
+    }
     let layout = match colour {
         png::ColorType::Rgb => PixelLayout::Rgb,
         png::ColorType::Rgba => PixelLayout::Rgba,
@@ -97,6 +108,32 @@ fn unpack_png(file: &[u8], pixels: &mut Vec<u8>) -> Result<(PixelLayout, Size), 
         png::ColorType::Indexed => return Err(broken("its palette was not expanded")),
     };
     Ok((layout, size))
+}
+
+/// Values of two bytes to one, scaled by the bits that are used; alpha stays apart, since it is
+/// always full.
+fn strip(wide: &[u8], colour: png::ColorType, pixels: &mut Vec<u8>) {
+    let samples = colour.samples();
+    let alpha = match colour {
+        png::ColorType::GrayscaleAlpha | png::ColorType::Rgba => Some(samples - 1),
+        _ => None,
+    };
+    let values = wide.chunks_exact(2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+    let with_index = values.enumerate();
+    // Alpha is not used: it may be anything after this.
+    let of_colour = with_index.map(|(i, value)| if Some(i % samples) == alpha { 0 } else { value });
+    pixels.clear();
+    sixteen_bit::scale(of_colour, pixels);
+}
+
+/// Refuses a size that a file of so many bytes cannot hold, before memory is taken for it.
+fn is_plausible(format: &'static str, size: Size, bytes: usize) -> Result<(), Refusal> {
+    let most = MOST_PIXELS_A_BYTE.iter().find(|(name, _)| *name == format).map_or(0, |(_, n)| *n);
+    let pixels = size.area() as u64;
+    if pixels > most * bytes as u64 {
+        return Err(broken(format!("it says {size}, which {bytes} bytes cannot hold")));
+    }
+    Ok(())
 }
 
 fn checked_size(width: usize, height: usize) -> Result<Size, Refusal> {

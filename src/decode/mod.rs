@@ -3,6 +3,9 @@
 
 mod bayer;
 mod compressed;
+mod jpeg;
+pub mod orientation;
+mod sixteen_bit;
 mod yuv422_420;
 
 #[cfg(test)]
@@ -10,6 +13,12 @@ use crate::frame::BayerPattern;
 use crate::frame::{Encoding, Frame, FrameError, RawImage};
 use crate::geometry::Size;
 use crate::result::Picture;
+
+/// First bytes of a JPEG file.
+const JPEG_START: &[u8] = &[0xff, 0xd8, 0xff];
+
+/// First bytes of a PNG file.
+const PNG_START: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// Order of a pixel's interleaved bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +100,9 @@ pub struct Decoder {
 
 impl Decoder {
     /// Decodes a frame. YUV is read as BT.601 of limited range, as OpenCV does; Bayer is
-    /// interpolated bilinearly; of mono16 the high byte is taken; alpha is ignored.
+    /// interpolated bilinearly; 16-bit values are scaled by the bits that the frame's
+    /// brightest one needs (8, 10, 12, 14 or 16, the high eight of them are taken), so that a camera
+    /// of 10 or 12 bits is not black; alpha is ignored.
     ///
     /// # Errors
     /// [`FrameError`] for a compressed picture that is broken or too large.
@@ -116,12 +127,11 @@ impl Decoder {
             Encoding::Bgra8 => borrowed(PixelLayout::Bgra),
             Encoding::Mono8 => borrowed(PixelLayout::Gray),
             Encoding::Mono16 => {
-                let high_byte = if image.is_bigendian() { 0 } else { 1 };
+                let value =
+                    if image.is_bigendian() { u16::from_be_bytes } else { u16::from_le_bytes };
+                let pixels = (0..image.height()).flat_map(|y| image.row(y).chunks_exact(2));
                 self.buffer.clear();
-                for y in 0..image.height() {
-                    let pixels = image.row(y).chunks_exact(2);
-                    self.buffer.extend(pixels.map(|pixel| pixel[high_byte]));
-                }
+                sixteen_bit::scale(pixels.map(|p| value([p[0], p[1]])), &mut self.buffer);
                 packed(PixelLayout::Gray, size, &self.buffer)
             }
             Encoding::Uyvy | Encoding::Yuyv | Encoding::Nv12 | Encoding::Nv21 | Encoding::Nv24 => {

@@ -127,12 +127,12 @@ fn interleaved_encodings_are_exact() {
 }
 
 #[test]
-fn mono16_takes_the_high_byte_in_either_endianness() {
+fn mono16_is_read_in_either_endianness() {
     check("mono16", 0);
-    let image = RawImage::new("mono16", 2, 1, 4, true, &[7, 1, 9, 1]).unwrap();
+    let image = RawImage::new("mono16", 2, 1, 4, true, &[0xc7, 1, 0xc9, 1]).unwrap();
     let mut decoder = Decoder::default();
     let pixels = decoder.decode(Frame::Raw(image)).unwrap();
-    assert_eq!(pixels.bytes, [7, 9]);
+    assert_eq!(pixels.bytes, [0xc7, 0xc9]);
 }
 
 #[test]
@@ -157,6 +157,105 @@ fn jpeg_of(width: u32, height: u32) -> Vec<u8> {
     let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 95);
     encoder.encode_image(&picture).unwrap();
     file
+}
+
+/// A JPEG's marker segments without the start: marker, whole segment; the last is what follows SOS.
+fn segments_of(file: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut at = 2;
+    let mut segments = Vec::new();
+    loop {
+        let length = 2 + usize::from(u16::from_be_bytes([file[at + 2], file[at + 3]]));
+        let marker = file[at + 1];
+        if marker == 0xda {
+            segments.push((marker, &file[at..]));
+            return segments;
+        }
+        segments.push((marker, &file[at..at + length]));
+        at += length;
+    }
+}
+
+#[test]
+fn huffman_tables_that_a_usb_camera_leaves_out_are_put_in() {
+    // The encoder's own tables are those of the standard.
+    let whole = jpeg_of(48, 32);
+    let without: Vec<u8> = segments_of(&whole)
+        .into_iter()
+        .filter(|(marker, _)| *marker != 0xc4)
+        .fold(whole[..2].to_vec(), |file, (_, segment)| [&file, segment].concat());
+    assert!(without.len() + 400 < whole.len());
+    let decode = |file: &[u8]| {
+        let mut decoder = Decoder::default();
+        decoder.decode(Frame::Compressed(file)).map(|pixels| pixels.to_picture())
+    };
+    assert_eq!(decode(&without).unwrap(), decode(&whole).unwrap());
+    assert!(decode(&without[..without.len() / 2]).is_err());
+}
+
+#[test]
+fn a_cut_picture_is_refused_though_its_thumbnail_has_an_end() {
+    let (whole, thumbnail) = (jpeg_of(48, 32), jpeg_of(16, 16));
+    let exif = [b"Exif\0\0II*\0", thumbnail.as_slice()].concat();
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    let with = [&whole[..2], &[0xff, 0xe1], &length, &exif, &whole[2..]].concat();
+    let decode = |file: &[u8]| {
+        let mut decoder = Decoder::default();
+        decoder.decode(Frame::Compressed(file)).map(|pixels| pixels.size)
+    };
+    assert_eq!(decode(&with).unwrap(), SIZE);
+    assert_eq!(decode(&[&with, [0; 20].as_slice()].concat()).unwrap(), SIZE, "padded");
+    for length in with.len() - whole.len() + 2..with.len() {
+        let error = decode(&with[..length]).unwrap_err().to_string();
+        assert!(error.contains("cut off"), "{length}: {error}");
+    }
+}
+
+#[test]
+fn pictures_of_16_bits_are_scaled_by_the_bits_they_use() {
+    let mut decoder = Decoder::default();
+    for (bits, expected) in [(10, 200), (12, 200), (14, 200), (16, 200)] {
+        let grey = |x: u32, _| image::Luma([((150 + 10 * x as u16) << (bits - 8)) | 1]);
+        let picture = image::ImageBuffer::<image::Luma<u16>, Vec<u16>>::from_fn(6, 3, grey);
+        let file = png_of(&image::DynamicImage::ImageLuma16(picture.clone()));
+        let pixels = decoder.decode(Frame::Compressed(&file)).unwrap();
+        assert_eq!((pixels.layout, pixels.row(2)[5]), (PixelLayout::Gray, expected), "{bits} bits");
+        let bytes: Vec<u8> = picture.iter().flat_map(|value| value.to_be_bytes()).collect();
+        let image = RawImage::new("mono16", 6, 3, 12, true, &bytes).unwrap();
+        assert_eq!(decoder.decode(Frame::Raw(image)).unwrap().row(2)[5], expected, "{bits} bits");
+    }
+    let rgba = image::ImageBuffer::<image::Rgba<u16>, Vec<u16>>::from_fn(2, 2, |x, _| {
+        image::Rgba([100 + 1000 * x as u16, 7, 1000, 65535])
+    });
+    let file = png_of(&image::DynamicImage::ImageRgba16(rgba));
+    let picture = decoder.decode(Frame::Compressed(&file)).unwrap().to_picture();
+    assert_eq!(picture.rgb[3..6], [68, 0, 62], "12 bits, whatever alpha holds");
+}
+
+#[test]
+fn a_small_file_that_claims_a_huge_picture_takes_no_memory() {
+    let mut decoder = Decoder::default();
+    let mut check = |file: &[u8]| {
+        let error = decoder.decode(Frame::Compressed(file)).unwrap_err().to_string();
+        assert!(error.contains("8192x4096, which"), "{error}");
+    };
+    let mut jpeg = jpeg_of(16, 16);
+    let frame_header = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
+    jpeg[frame_header + 5..frame_header + 9].copy_from_slice(&[0x10, 0, 0x20, 0]);
+    check(&jpeg);
+    let mut png = png_of(&image::DynamicImage::new_rgb8(8, 8));
+    png[16..24].copy_from_slice(&[0, 0, 0x20, 0, 0, 0, 0x10, 0]);
+    let checksum = crc32fast::hash(&png[12..29]).to_be_bytes();
+    png[29..33].copy_from_slice(&checksum);
+    check(&png);
+    assert!(decoder.buffer.capacity() < 1 << 20);
+}
+
+#[test]
+fn a_step_that_claims_gigabytes_takes_what_is_there() {
+    let data = [0x80; 8];
+    let image = RawImage::new("yuyv", 4, 1, u32::MAX as usize, false, &data).unwrap();
+    let mut decoder = Decoder::default();
+    assert_eq!(decoder.decode(Frame::Raw(image)).unwrap().bytes.len(), 12);
 }
 
 fn png_of(picture: &image::DynamicImage) -> Vec<u8> {

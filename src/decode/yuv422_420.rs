@@ -52,6 +52,9 @@ pub(super) fn convert(image: &RawImage<'_>, rgb: &mut Vec<u8>) {
             _ => yuv::yuv_nv24_to_rgb(&planes, rgb, rgb_stride, RANGE, MATRIX, MODE),
         }
     };
-    // `RawImage` has checked every size that the conversion checks.
-    debug_assert!(converted.is_ok(), "{converted:?}");
+    // `RawImage` has checked every size that the conversion checks; should one be missing, a black
+    // frame without a word would be worse than a line in the log.
+    if let Err(error) = converted {
+        tracing::error!("{} of {width}x{height}: {error}", image.encoding().name());
+    }
 }

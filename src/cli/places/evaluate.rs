@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 
+use super::super::picture_file::PictureFile;
 use super::super::{ModelOptions, Outcome, print_line};
 use super::empty_memory;
 use crate::decode::Decoder;
@@ -189,10 +190,14 @@ fn pictures(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 fn load(file: &Path) -> anyhow::Result<Picture> {
     let name = || file.display().to_string();
-    let bytes = std::fs::read(file).with_context(name)?;
-    let mut decoder = Decoder::default();
-    let pixels = decoder.decode(Frame::Compressed(&bytes)).with_context(name)?;
-    Ok(pixels.to_picture())
+    match PictureFile::read(file).with_context(name)? {
+        PictureFile::Turned(picture) => Ok(picture),
+        PictureFile::AsStored(bytes) => {
+            let mut decoder = Decoder::default();
+            let pixels = decoder.decode(Frame::Compressed(&bytes)).with_context(name)?;
+            Ok(pixels.to_picture())
+        }
+    }
 }
 
 fn embedding(picture: &Picture, pipeline: &mut Pipeline) -> anyhow::Result<Vec<f32>> {

@@ -3,7 +3,7 @@
 //! JSON with a line a frame, so that a version control system shows which frames changed. Masks
 //! are kept as run lengths on a grid of at most [`GRID_WIDTH`] columns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -194,7 +194,8 @@ impl GoldenWriter {
 
 /// A golden file, compared frame by frame.
 pub struct Golden {
-    frames: BTreeMap<(String, u64), GoldenFrame>,
+    /// By topic and log time; frames that share both in the order of the bag.
+    frames: BTreeMap<(String, u64), VecDeque<GoldenFrame>>,
     tolerance: Tolerance,
     differences: Vec<String>,
     compared: u64,
@@ -222,15 +223,18 @@ impl Golden {
         if golden.model != model {
             differences.push(format!("model: expected {}, got {model}", golden.model));
         }
-        let frames = golden.frames.into_iter().map(|f| ((f.topic.clone(), f.log_time), f));
-        Ok(Self { frames: frames.collect(), tolerance, differences, compared: 0 })
+        let mut frames = BTreeMap::<_, VecDeque<GoldenFrame>>::new();
+        for frame in golden.frames {
+            frames.entry((frame.topic.clone(), frame.log_time)).or_default().push_back(frame);
+        }
+        Ok(Self { frames, tolerance, differences, compared: 0 })
     }
 
     /// Compares a frame with what is expected of it.
     pub fn compare(&mut self, actual: &GoldenFrame) {
         let key = (actual.topic.clone(), actual.log_time);
         let mut differences = Vec::new();
-        match self.frames.remove(&key) {
+        match self.frames.get_mut(&key).and_then(VecDeque::pop_front) {
             None => differences.push("a frame that the golden file lacks".to_owned()),
             Some(expected) => {
                 self.compared += 1;
@@ -245,8 +249,8 @@ impl Golden {
     /// How many frames were compared, and all differences. Stored frames that never came are among
     /// them if `is_whole`: a run over a part of the bag leaves others out on purpose.
     pub fn finish(mut self, is_whole: bool) -> (u64, Vec<String>) {
-        let missing = self.frames.into_keys().filter(|_| is_whole);
-        self.differences.extend(missing.map(|(topic, log_time)| {
+        let missing = self.frames.into_values().flatten().filter(|_| is_whole);
+        self.differences.extend(missing.map(|GoldenFrame { topic, log_time, .. }| {
             format!("{topic} at {}: the golden file's frame did not come", seconds(log_time))
         }));
         (self.compared, self.differences)
@@ -357,7 +361,8 @@ mod tests {
         let expected = frame(&[(1, 0.6), (2, 0.3)], &[0, 0, 0, 0, 1, 1, 1, 1, 1, 1]);
         let check = |actual: &GoldenFrame, wanted: &[&str]| {
             let mut golden = Golden {
-                frames: [((expected.topic.clone(), expected.log_time), expected.clone())].into(),
+                frames: [((expected.topic.clone(), expected.log_time), [expected.clone()].into())]
+                    .into(),
                 tolerance: Tolerance { score: 0.05, iou: 0.9 },
                 differences: vec![],
                 compared: 0,
@@ -404,5 +409,26 @@ mod tests {
         assert_eq!(part.finish(false), (1, Vec::new()));
         let other = Golden::open(&path, "another", tolerance).unwrap().finish(true).1;
         assert!(other[0].contains("expected a model, got another"));
+    }
+
+    #[test]
+    fn frames_of_equal_times_are_compared_in_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("golden.json");
+        let (one, other) = (frame(&[(1, 0.6)], &[0, 1]), frame(&[(2, 0.6)], &[1, 1]));
+        let mut writer = GoldenWriter::create(&path, "a model").unwrap();
+        writer.write(&one).unwrap();
+        writer.write(&other).unwrap();
+        writer.finish().unwrap();
+        let tolerance = Tolerance { score: 0.0, iou: 1.0 };
+        let run = |frames: &[&GoldenFrame]| {
+            let mut golden = Golden::open(&path, "a model", tolerance).unwrap();
+            frames.iter().for_each(|frame| golden.compare(frame));
+            golden.finish(true)
+        };
+        assert_eq!(run(&[&one, &other]), (2, vec![]));
+        assert_eq!(run(&[&other, &one]).1.len(), 4, "label and mask of each differ");
+        assert!(run(&[&one]).1[0].contains("did not come"));
+        assert!(run(&[&one, &other, &one]).1[0].contains("the golden file lacks"));
     }
 }

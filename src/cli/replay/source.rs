@@ -4,8 +4,9 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use crate::bag::message::{CompressedImage, Header, Image, RosMessage, Stamp};
-use crate::bag::{Bag, BagError, Message, Selection};
-use crate::frame::Frame;
+use crate::bag::{Bag, BagError, FROM_ROS_1, Message, Selection};
+use crate::cli::print::tell;
+use crate::frame::{Frame, FrameError, check_format};
 use crate::pipeline::PipelineError;
 
 /// Frames that wait between the threads: one being filled, one being used, one between.
@@ -85,18 +86,21 @@ impl QueuedFrame {
     pub fn frame(&self, is_compressed: bool) -> Result<Frame<'_>, FrameFailure> {
         let payload = &self.message.payload;
         if is_compressed {
-            return Ok(Frame::Compressed(CompressedImage::read(payload)?.data));
+            let image = CompressedImage::read(payload)?;
+            check_format(image.format).map_err(PipelineError::from)?;
+            return Ok(Frame::Compressed(image.data));
         }
         let image = Image::read(payload)?.raw_image().map_err(PipelineError::from)?;
         Ok(Frame::Raw(image))
     }
 }
 
-/// The cameras of a bag: the named topics, or all that carry pictures.
+/// The cameras of a bag: the named topics, or all that carry pictures, but for those of `others`
+/// and for depth and its like, which are named.
 ///
 /// # Errors
 /// A topic that is not there or carries something else; a bag without pictures.
-pub fn cameras(bag: &Bag, topics: &[String]) -> anyhow::Result<Vec<Camera>> {
+pub fn cameras(bag: &Bag, topics: &[String], others: &[&str]) -> anyhow::Result<Vec<Camera>> {
     let carries = |name: &str| -> anyhow::Result<bool> {
         let topic = bag.topic(name).ok_or_else(|| {
             let names: Vec<&str> = bag.topics().iter().map(|topic| topic.name.as_str()).collect();
@@ -109,18 +113,34 @@ pub fn cameras(bag: &Bag, topics: &[String]) -> anyhow::Result<Vec<Camera>> {
         }
     };
     let has_pictures = |ros_type: &str| [Image::TYPE, CompressedImage::TYPE].contains(&ros_type);
-    let found: Vec<String> = if topics.is_empty() {
-        let pictures = bag.topics().iter().filter(|topic| has_pictures(&topic.ros_type));
-        pictures.map(|topic| topic.name.clone()).collect()
-    } else {
-        topics.to_vec()
-    };
+    let mut found = topics.to_vec();
+    let mut reason = format!("no topic carries {} or {}", Image::TYPE, CompressedImage::TYPE);
+    if topics.is_empty() {
+        let all = bag.topics().iter().filter(|topic| has_pictures(&topic.ros_type));
+        for topic in all.filter(|topic| !others.contains(&topic.name.as_str())) {
+            match measurements(bag, &topic.name, topic.ros_type == CompressedImage::TYPE) {
+                None => found.push(topic.name.clone()),
+                Some(encoding) => {
+                    reason = format!("{} carries {encoding}, which is no picture", topic.name);
+                    tell(&format!("{} is left out: {encoding} is no picture", topic.name));
+                }
+            }
+        }
+        if bag.topics().iter().any(|topic| topic.serialization == "ros1") {
+            reason = FROM_ROS_1.to_owned();
+        }
+    }
+    anyhow::ensure!(!found.is_empty(), "there are no pictures in the bag: {reason}");
+    let count: u64 = found.iter().filter_map(|name| bag.topic(name)).map(|topic| topic.count).sum();
     anyhow::ensure!(
-        !found.is_empty(),
-        "there are no pictures in the bag: no topic carries {} or {}",
-        Image::TYPE,
-        CompressedImage::TYPE
+        count > 0,
+        "there are no pictures in the bag: {} {} no messages",
+        found.join(", "),
+        if found.len() == 1 { "has" } else { "have" }
     );
+    for name in found.iter().filter(|name| bag.topic(name).is_some_and(|topic| topic.count == 0)) {
+        tell(&format!("{name} has no messages"));
+    }
     let mut cameras: Vec<Camera> = Vec::new();
     for topic in found {
         let is_compressed = carries(&topic)?;
@@ -131,6 +151,21 @@ pub fn cameras(bag: &Bag, topics: &[String]) -> anyhow::Result<Vec<Camera>> {
         cameras.push(Camera { topic, name, is_compressed });
     }
     Ok(cameras)
+}
+
+/// The encoding of a topic that carries depth or its like, by its first message.
+fn measurements(bag: &Bag, topic: &str, is_compressed: bool) -> Option<String> {
+    let mut messages = bag.messages(&Selection::topics([topic])).ok()?;
+    let first = messages.find_map(Result::ok)?;
+    let refused = if is_compressed {
+        check_format(CompressedImage::read(&first.payload).ok()?.format).err()
+    } else {
+        Image::read(&first.payload).ok()?.raw_image().err()
+    };
+    match refused {
+        Some(FrameError::Measurements(encoding)) => Some(encoding),
+        _ => None,
+    }
 }
 
 /// `/front/image_raw/compressed` is the camera `front`; `/pictures` is `pictures`.

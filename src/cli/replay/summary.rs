@@ -1,12 +1,21 @@
 //! What a replay came to, for people and for other programs: page, figures, and a few lines.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use super::page::{self, SampleFrame};
 use super::record::{Report, STAGES};
-use crate::cli::print_line;
+use crate::cli::print::{self, print_line};
+
+/// Page and figures: in a folder, or the page under its own name and the figures beside.
+pub fn report_files(path: &Path) -> [PathBuf; 2] {
+    if path.extension().is_some_and(|extension| extension == "html") {
+        [path.to_owned(), path.with_extension("json")]
+    } else {
+        [path.join("index.html"), path.join("report.json")]
+    }
+}
 
 /// Writes page and figures into a folder, or the page under its own name and the figures beside.
 pub fn write_report(
@@ -14,11 +23,7 @@ pub fn write_report(
     report: &Report,
     samples: &[(&str, Vec<&SampleFrame>)],
 ) -> anyhow::Result<()> {
-    let is_page = path.extension().is_some_and(|extension| extension == "html");
-    let (page_path, json_path) = match is_page {
-        true => (path.to_owned(), path.with_extension("json")),
-        false => (path.join("index.html"), path.join("report.json")),
-    };
+    let [page_path, json_path] = report_files(path);
     if let Some(folder) = page_path.parent() {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
@@ -74,7 +79,7 @@ pub fn tell(report: &Report, compared: u64, is_json: bool) -> anyhow::Result<()>
     lines.extend(report.over_budget.iter().map(|text| format!("  over budget  {text}")));
     for line in lines {
         if is_json {
-            eprintln!("{line}");
+            print::tell(&line);
         } else {
             print_line(&line)?;
         }

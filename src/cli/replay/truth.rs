@@ -1,16 +1,13 @@
 //! Ground truth in the same bag: labels as `vision_msgs/Classification` or `std_msgs/String`,
 //! masks of the model's class ids as `sensor_msgs/Image` mono8 (255 counts nowhere).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use crate::bag::message::{Classification, Image, RosMessage, Text};
-use crate::bag::{Bag, Message, Selection};
+use crate::bag::{Bag, Message, Selection, seconds};
 use crate::result::{Label, Maps};
-
-/// Masks whose partner has not come yet are kept, so many at most.
-const MAX_WAITING: usize = 32;
 
 /// How well the answers fit, in sums that many replays can add up.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -58,24 +55,51 @@ impl Score {
     }
 }
 
-/// The truth about a bag.
+/// The truth about a bag. Labels and masks belong to the frame of the same stamp, wherever in the
+/// bag they stand.
+#[derive(Default)]
 pub struct Truth {
     /// By the stamp of the picture, in nanoseconds.
     labels_by_stamp: BTreeMap<i64, String>,
     /// Plain strings hold from their log time to the next.
     labels_by_time: BTreeMap<u64, String>,
+    labels_topic: Option<String>,
     masks_topic: Option<String>,
     classes: Vec<String>,
-    true_masks: BTreeMap<i64, Vec<u8>>,
-    answers: BTreeMap<i64, Vec<u8>>,
+    masks: BTreeMap<i64, VecDeque<TrueMask>>,
     score: Score,
+    problems: Vec<String>,
+}
+
+/// A mask that waits for its frame. Few classes in large regions: packed they take a few kilobytes,
+/// so that those of a long bag can wait in memory.
+struct TrueMask {
+    frame_id: String,
+    pixels: usize,
+    packed: Vec<u8>,
+}
+
+impl TrueMask {
+    fn read(message: &Message) -> anyhow::Result<(i64, Self)> {
+        let image = Image::read(&message.payload)?;
+        let picture = image.raw_image()?;
+        anyhow::ensure!(
+            picture.encoding() == crate::frame::Encoding::Mono8,
+            "a true mask of encoding {} where mono8 is read",
+            image.encoding
+        );
+        let rows: Vec<u8> = (0..picture.height()).flat_map(|y| picture.row(y)).copied().collect();
+        let packed = zstd::bulk::compress(&rows, 1)?;
+        let frame_id = image.header.frame_id.to_owned();
+        Ok((image.header.stamp.nanoseconds(), Self { frame_id, pixels: rows.len(), packed }))
+    }
 }
 
 impl Truth {
-    /// Reads the true labels of a bag; masks come with [`Truth::mask`].
+    /// Reads the true labels and masks of a bag.
     ///
     /// # Errors
-    /// If a topic is not there or carries something else.
+    /// If a topic is not there or carries something else, or the bag cannot be read.
     pub fn open(
         bag: &Bag,
         labels_topic: Option<&str>,
@@ -83,13 +107,10 @@ impl Truth {
         classes: Vec<String>,
     ) -> anyhow::Result<Self> {
         let mut truth = Self {
-            labels_by_stamp: BTreeMap::new(),
-            labels_by_time: BTreeMap::new(),
+            labels_topic: labels_topic.map(str::to_owned),
             masks_topic: masks_topic.map(str::to_owned),
             classes,
-            true_masks: BTreeMap::new(),
-            answers: BTreeMap::new(),
-            score: Score::default(),
+            ..Self::default()
         };
         let type_of = |name: &str| {
             let topic = bag.topic(name).map(|topic| topic.ros_type.as_str());
@@ -102,6 +123,16 @@ impl Truth {
                 !truth.classes.is_empty(),
                 "the model has no segmentation to hold against {topic}"
             );
+            // Damage is told by the replay itself, which reads the same chunks.
+            for message in bag.messages(&Selection::topics([topic]))?.flatten() {
+                match TrueMask::read(&message) {
+                    Ok((stamp, mask)) => truth.masks.entry(stamp).or_default().push_back(mask),
+                    Err(error) => {
+                        let time = seconds(message.log_time);
+                        truth.problems.push(format!("{topic} at {time}: {error:#}"));
+                    }
+                }
+            }
         }
         let Some(topic) = labels_topic else { return Ok(truth) };
         let found = type_of(topic)?;
@@ -112,9 +143,7 @@ impl Truth {
             Classification::TYPE,
             Text::TYPE
         );
-        for message in bag.messages(&Selection::topics([topic]))? {
-            // Damage is told by the replay itself, which reads the same chunks.
-            let Ok(message) = message else { continue };
+        for message in bag.messages(&Selection::topics([topic]))?.flatten() {
             if is_text {
                 let text = Text::read(&message.payload)?.0.to_owned();
                 truth.labels_by_time.insert(message.log_time, text);
@@ -130,10 +159,10 @@ impl Truth {
         Ok(truth)
     }
 
-    /// Holds a frame's answer against the truth.
+    /// Holds the answer to the frame of a stamp and frame_id against the truth.
     pub fn answer(
         &mut self,
-        stamp: i64,
+        (stamp, frame_id): (i64, &str),
         log_time: u64,
         labels: Option<&[Label]>,
         maps: Option<&Maps>,
@@ -147,49 +176,29 @@ impl Truth {
             self.score.top1 += u64::from(labels.first().is_some_and(is_true));
             self.score.top5 += u64::from(labels.iter().take(5).any(is_true));
         }
-        if self.masks_topic.is_some()
-            && let Some(maps) = maps
+        if let Some(maps) = maps
+            && let Some(mask) = self.take_mask(stamp, frame_id)
         {
-            self.answers.insert(stamp, maps.semantic.clone());
-            self.pair(stamp);
-        }
-    }
-
-    /// Takes a message of the masks topic; others are none of its business.
-    ///
-    /// # Errors
-    /// If it is no mono8 picture.
-    pub fn mask(&mut self, message: &Message) -> anyhow::Result<()> {
-        if self.masks_topic.as_deref() != Some(&*message.topic) {
-            return Ok(());
-        }
-        let image = Image::read(&message.payload)?;
-        let picture = image.raw_image()?;
-        anyhow::ensure!(
-            picture.encoding() == crate::frame::Encoding::Mono8,
-            "a true mask of encoding {} where mono8 is read",
-            image.encoding
-        );
-        let rows = (0..picture.height()).flat_map(|y| picture.row(y)).copied();
-        let stamp = image.header.stamp.nanoseconds();
-        self.true_masks.insert(stamp, rows.collect());
-        self.pair(stamp);
-        Ok(())
-    }
-
-    fn pair(&mut self, stamp: i64) {
-        if self.true_masks.contains_key(&stamp)
-            && self.answers.contains_key(&stamp)
-            && let (Some(truth), Some(answer)) =
-                (self.true_masks.remove(&stamp), self.answers.remove(&stamp))
-        {
-            self.count(&truth, &answer);
-        }
-        for waiting in [&mut self.true_masks, &mut self.answers] {
-            while waiting.len() > MAX_WAITING {
-                waiting.pop_first();
+            match zstd::bulk::decompress(&mask.packed, mask.pixels) {
+                Ok(truth) => self.count(&truth, &maps.semantic),
+                Err(error) => self.problems.push(format!("a true mask does not unpack: {error}")),
             }
         }
+    }
+
+    /// The mask of a stamp. Cameras that are triggered together share stamps: then the frame_id
+    /// tells, where both have one.
+    fn take_mask(&mut self, stamp: i64, frame_id: &str) -> Option<TrueMask> {
+        let masks = self.masks.get_mut(&stamp)?;
+        let is_of = |mask: &TrueMask| {
+            mask.frame_id == frame_id || mask.frame_id.is_empty() || frame_id.is_empty()
+        };
+        let index = masks.iter().position(is_of)?;
+        let mask = masks.remove(index);
+        if masks.is_empty() {
+            self.masks.remove(&stamp);
+        }
+        mask
     }
 
     fn count(&mut self, truth: &[u8], answer: &[u8]) {
@@ -212,9 +221,27 @@ impl Truth {
         }
     }
 
-    /// The score.
-    pub fn finish(self) -> Score {
-        self.score
+    /// The score, and what went wrong.
+    pub fn finish(mut self) -> (Score, Vec<String>) {
+        let left: usize = self.masks.values().map(VecDeque::len).sum();
+        match &self.masks_topic {
+            Some(topic) if self.score.masked == 0 => {
+                let reason = format!(
+                    "{topic}: of {left} true masks none has stamp, frame_id and size of a replayed frame"
+                );
+                self.problems.push(reason);
+            }
+            Some(topic) if left > 0 => {
+                tracing::warn!("{topic}: {left} true masks have the stamp of no replayed frame");
+            }
+            _ => {}
+        }
+        if let Some(topic) = &self.labels_topic
+            && self.score.labelled == 0
+        {
+            self.problems.push(format!("{topic}: no replayed frame has a true label"));
+        }
+        (self.score, self.problems)
     }
 }
 
@@ -233,23 +260,60 @@ mod tests {
         let mut truth = Truth {
             labels_by_stamp: [(5, "Cat".to_owned())].into(),
             labels_by_time: [(10, "7".to_owned())].into(),
-            masks_topic: None,
             classes: vec!["road".to_owned(), "wall".to_owned()],
-            true_masks: BTreeMap::new(),
-            answers: BTreeMap::new(),
-            score: Score::default(),
+            ..Truth::default()
         };
         truth.count(&[0, 0, 1, 255], &[0, 1, 1, 1]);
         let label = |name: &str, index| Label { name: name.to_owned(), index, score: 0.5 };
-        truth.answer(5, 5, Some(&[label("cat", 3)]), None);
-        truth.answer(6, 12, Some(&[label("cat", 3), label("dog", 7)]), None);
-        truth.answer(7, 9, Some(&[label("cat", 3)]), None);
-        let mut score = truth.finish();
+        truth.answer((5, ""), 5, Some(&[label("cat", 3)]), None);
+        truth.answer((6, ""), 12, Some(&[label("cat", 3), label("dog", 7)]), None);
+        truth.answer((7, ""), 9, Some(&[label("cat", 3)]), None);
+        let (mut score, problems) = truth.finish();
+        assert_eq!(problems, Vec::<String>::new());
         assert_eq!(score.overlap["road"], (1, 2));
         assert_eq!(score.overlap["wall"], (1, 2), "255 counts nowhere");
         assert_eq!(score.mean_iou(), Some(0.5));
         assert_eq!((score.labelled, score.top1, score.top5), (2, 1, 2));
         score.add(&score.clone());
         assert_eq!((score.top1_share(), score.overlap["road"]), (Some(0.5), (2, 4)));
+    }
+
+    #[test]
+    fn masks_belong_to_the_frame_of_their_stamp_in_any_order() {
+        let mask = |id: u8, frame_id: &str| TrueMask {
+            frame_id: frame_id.to_owned(),
+            pixels: 2,
+            packed: zstd::bulk::compress(&[id, id], 1).unwrap(),
+        };
+        let mut truth = Truth {
+            masks_topic: Some("/masks".to_owned()),
+            classes: vec!["road".to_owned(), "wall".to_owned()],
+            ..Truth::default()
+        };
+        for stamp in 0..100 {
+            truth.masks.entry(stamp).or_default().push_back(mask((stamp % 2) as u8, "left"));
+        }
+        truth.masks.entry(7).or_default().push_front(mask(0, "right"));
+        let maps = |id: u8| Maps {
+            size: crate::geometry::Size::new(2, 1),
+            semantic: vec![id, id],
+            traversability: vec![],
+            confidence: vec![],
+            cost: vec![],
+        };
+        // The last first, a stamp twice and one that no mask has.
+        for stamp in (0..100).rev().chain([50, 1000]) {
+            truth.answer((stamp, "left"), 0, None, Some(&maps((stamp % 2) as u8)));
+        }
+        let (score, problems) = truth.finish();
+        assert_eq!((score.masked, score.mean_iou()), (100, Some(1.0)));
+        assert_eq!(problems, Vec::<String>::new());
+    }
+
+    #[test]
+    fn masks_of_which_none_fits_are_a_failure() {
+        let masks_topic = Some("/masks".to_owned());
+        let (_, problems) = Truth { masks_topic, ..Truth::default() }.finish();
+        assert!(problems[0].contains("/masks: of 0 true masks none"), "{problems:?}");
     }
 }

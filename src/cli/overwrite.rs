@@ -1,0 +1,97 @@
+//! Keeps a command from writing over what it reads. Files are told apart by what they are, not by
+//! how their paths are spelt: links of either kind, `./` and other ways round make no difference.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A file that will be written, and the option that asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Such as `--out`.
+    pub option: &'static str,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl Target {
+    /// All files of an option.
+    pub fn all(option: &'static str, paths: impl IntoIterator<Item = PathBuf>) -> Vec<Self> {
+        paths.into_iter().map(|path| Self { option, path }).collect()
+    }
+}
+
+/// Refuses targets that are one of `inputs` or of each other. Nothing is opened for it.
+///
+/// # Errors
+/// The first target that would destroy something.
+pub fn refuse(inputs: &[PathBuf], targets: &[Target]) -> anyhow::Result<()> {
+    for (index, target) in targets.iter().enumerate() {
+        let shown = target.path.display();
+        if let Some(input) = inputs.iter().find(|input| is_same(input, &target.path)) {
+            let input = input.display();
+            anyhow::bail!("{} would write {shown} over {input}, which is read", target.option);
+        }
+        let before = &targets[..index];
+        if let Some(other) = before.iter().find(|other| is_same(&other.path, &target.path)) {
+            anyhow::bail!("{} and {} would both write {shown}", other.option, target.option);
+        }
+    }
+    Ok(())
+}
+
+/// Whether two paths lead to one file, or would if it were there.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
+    match (identity(one), identity(other)) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => place(one).is_some_and(|one| Some(one) == place(other)),
+        _ => false,
+    }
+}
+
+/// Whether a file, there or not, lies directly in a folder.
+pub fn is_in(file: &Path, folder: &Path) -> bool {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    is_same(parent.unwrap_or(Path::new(".")), folder)
+}
+
+/// The folder of a file that is not there yet, as the system knows it, and the file's name.
+fn place(path: &Path) -> Option<(PathBuf, std::ffi::OsString)> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = std::fs::canonicalize(folder.unwrap_or(Path::new("."))).ok()?;
+    Some((folder, path.file_name()?.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_refused_however_it_is_spelt() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("bag.mcap"), "").unwrap();
+        std::fs::create_dir(at("sub")).unwrap();
+        std::os::unix::fs::symlink(at("bag.mcap"), at("soft")).unwrap();
+        std::fs::hard_link(at("bag.mcap"), at("hard")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), at("sub/up")).unwrap();
+        let check = |path: &str| refuse(&[at("bag.mcap")], &Target::all("--out", [at(path)]));
+        for path in ["bag.mcap", "./bag.mcap", "sub/../bag.mcap", "sub/up/bag.mcap", "soft", "hard"]
+        {
+            let error = check(path).unwrap_err().to_string();
+            assert!(error.contains("--out would write") && error.contains("which is read"));
+        }
+        check("other.mcap").unwrap();
+        check("sub/bag.mcap").unwrap();
+    }
+
+    #[test]
+    fn two_outputs_are_not_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("a"), folder.path().join("./a"));
+        let targets = [Target::all("--out", [one]), Target::all("--report", [other])].concat();
+        let error = refuse(&[], &targets).unwrap_err().to_string();
+        assert!(error.contains("--out and --report would both write"), "{error}");
+        refuse(&[], &targets[..1]).unwrap();
+    }
+}
