@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing beforehand but cargo, Python with venv, and a C compiler.
-.PHONY: setup build install demo test lint clean bench bench-node bench-python bench-engines bench-stages bench-reload bench-replay bench-report
+.PHONY: setup build install demo sim sim-evaluate test lint clean bench bench-node bench-python bench-engines bench-stages bench-reload bench-replay bench-report
 
 setup:
 	@bash scripts/setup.sh
@@ -13,7 +13,20 @@ install: setup
 demo: install
 	@bash scripts/run.sh python scripts/demo.py
 
-test: setup
+# A simulated robot that drives by the scan: make sim SEEDS=1-5 METRES=40 SIM='--model NAME'
+SEEDS ?=
+METRES ?=
+SIM ?=
+
+sim: install
+	@bash scripts/sim/run.sh drive.py $(if $(SEEDS),--seeds $(SEEDS)) $(if $(METRES),--metres $(METRES)) $(SIM)
+
+# How true the scan is, beam by beam, in the same rooms.
+sim-evaluate: install
+	@bash scripts/sim/run.sh evaluate.py $(if $(SEEDS),--seeds $(SEEDS)) $(SIM)
+
+test:
+	@bash scripts/setup.sh sim
 	@bash scripts/test.sh
 
 lint: setup

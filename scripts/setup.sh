@@ -2,6 +2,7 @@
 # Makes everything that building, testing and the demo need, in .deps/ of the checkout, without
 # root: ROS 2 Jazzy (unless one is sourced), the messages that its wheels lack (unless they are
 # installed), libclang, ONNX Runtime and the Python tools. What is done is not done again.
+# `setup.sh sim` also makes what `make sim` needs.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -117,7 +118,7 @@ install_python() {
 }
 python_key=$ros-$("$python" -c 'import sys, platform; print(sys.prefix, platform.python_version())')
 step python-venv "$python_key" make_venv
-step python-packages "$python_key-$(key_of "$requirements"/*.txt)" install_python
+step python-packages "$python_key-$(key_of "$requirements"/{constraints,ros,tools}.txt)" install_python
 
 mend_wheels() {
     "$venv/bin/python" "$root/scripts/mend_wheels.py" "$venv"
@@ -162,4 +163,14 @@ if [ ${#missing[@]} -gt 0 ]; then
     hint=${hint//_/-}
     step messages-underlay "${missing[*]} $(find "$root/scripts/underlay" -type f -print0 | sort -z | xargs -0 cat | cat - "$deps/stamp/python-packages" | sha256sum | cut -c1-16)" build_underlay "${missing[@]}"
     unset hint
+fi
+
+# --- The simulated robot ----------------------------------------------------------------------
+install_sim() {
+    rm -rf "$deps/sim"
+    "$venv/bin/pip" install --disable-pip-version-check --no-deps --target "$deps/sim" -r "$requirements/sim.txt"
+}
+if [ "${1:-}" = sim ]; then
+    [ -d "$deps/sim" ] || rm -f "$deps/stamp/sim-packages"
+    step sim-packages "$(key_of "$requirements/sim.txt" "$deps/stamp/python-packages")" install_sim
 fi

@@ -1,0 +1,146 @@
+"""The simulated robot: its rooms and figures by themselves, and a short drive by the node's scan."""
+
+import importlib.util
+import os
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+SIM = ROOT / "scripts" / "sim"
+PACKAGES = ROOT / ".deps" / "sim"
+sys.path[:0] = [str(SIM), *([str(PACKAGES)] if PACKAGES.is_dir() else [])]
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("mujoco") is None, reason="MuJoCo is not there: run `bash scripts/setup.sh sim`, so nothing was driven"
+)
+
+
+@pytest.fixture(scope="module")
+def sim():
+    import rooms
+
+    return rooms
+
+
+def simulation(seed: int, **camera):
+    import robot
+    import rooms
+
+    try:
+        return robot.Simulation(rooms.plan_world(seed), robot.Camera(width=320, height=240, **camera))
+    except robot.NoRenderer as error:
+        pytest.skip(f"nothing can be rendered here: {error}")
+
+
+def test_a_seed_is_a_room(sim):
+    for seed in (1, 5):
+        first, again, other = sim.plan_world(seed), sim.plan_world(seed), sim.plan_world(seed + 5)
+        assert first.kind == other.kind == sim.KINDS[(seed - 1) % len(sim.KINDS)]
+        assert first.things and str(first.things) == str(again.things) and first.start == again.start
+        assert str(first.things) != str(other.things)
+
+
+@pytest.mark.parametrize("seed", range(1, 11))
+def test_the_floor_is_within_reach_of_the_start(sim, seed):
+    world = sim.plan_world(seed)
+    parts = sim.parts_of(~world.occupied(grow=sim.PASSAGE / 2))
+    x, y, _ = world.start
+    assert (int(y / sim.GRID), int(x / sim.GRID)) in parts[0]
+    assert all(len(part) * sim.GRID**2 <= sim.POCKET for part in parts[1:])
+
+
+@pytest.mark.parametrize("seed", [1, 5])
+def test_depth_labels_and_rays_tell_the_same_truth(seed):
+    """At the foot that a ray over the ground finds, the true labels change from floor to what stands there."""
+    made = simulation(seed)
+    try:
+        labels, depth, camera = made.labels(), made.depth(), made.camera
+        p, judged, agree = np.radians(camera.pitch_deg), 0, 0
+        angles = np.radians(np.arange(-30, 31, 1.0))
+        ranges, seen = made.true_ranges(angles, 2.5)
+        for angle, distance in zip(angles[seen], ranges[seen], strict=True):
+            ahead, left = distance * np.cos(angle), distance * np.sin(angle)
+            z = ahead * np.cos(p) + camera.height_m * np.sin(p)
+            u = round(camera.k[0] * -left / z + camera.k[2])
+            v = round(camera.k[4] * (camera.height_m * np.cos(p) - ahead * np.sin(p)) / z + camera.k[5])
+            if not (3 <= v < camera.height - 3 and 0 <= u < camera.width):
+                continue
+            judged += 1
+            agree += labels[v + 3, u] == 0 and labels[v - 2, u] != 0 and abs(depth[v - 2, u] - z) < 0.1
+        # Beams that graze an edge fall on one side of it or the other.
+        assert judged >= 10 and agree >= 0.9 * judged, (agree, judged)
+    finally:
+        made.close()
+
+
+def test_wheels_turn_the_robot_as_far_as_odometry_says():
+    made = simulation(1)
+    try:
+        for speed, turn in ((0.3, 0.0), (0.0, 0.8), (0.2, -0.4)):
+            made.step(speed, turn, 1.0)
+        true, odometry = made.pose(), made.odometry
+        assert made.metres == pytest.approx(0.42, abs=0.1)
+        assert np.hypot(true.x - odometry.x, true.y - odometry.y) < 0.03
+        assert abs(true.yaw - odometry.yaw) < 0.03
+    finally:
+        made.close()
+
+
+def test_bumping_into_a_wall_is_counted():
+    made = simulation(1)
+    try:
+        made.step(0.4, 0.0, 30.0)
+        assert len(made.collisions) == 1
+        assert made.nearest < 0.01
+    finally:
+        made.close()
+
+
+def test_missed_false_and_unknown_beams_are_told_apart():
+    from evaluate import Tally
+
+    tally = Tally(near=2.0)
+    true = np.array([1.0, 1.0, 1.0, 1.0, np.inf, np.inf, 3.0])
+    said = np.array([1.05, np.inf, np.nan, 0.5, np.inf, 2.0, np.inf])
+    tally.add(said, true, np.isfinite(true), range_max=3.5)
+    found = tally.summary()
+    assert (found["near_obstacles"], found["beams"]) == (4, 7)
+    assert found["missed"] == found["near_unknown"] == 0.25
+    assert found["false"] == pytest.approx(2 / 7, abs=1e-4)
+    assert found["range_error_m"]["p50"] == pytest.approx(0.05)
+
+
+def perfect_scan(made, range_max: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    angles = np.radians(np.arange(-38, 38.1, 1.0))
+    ranges, _ = made.true_ranges(angles, range_max)
+    return angles, np.maximum(ranges, made.camera.nearest_ground_m())
+
+
+@pytest.mark.parametrize("seed", [2, 4])
+def test_the_driver_keeps_clear_where_the_scan_is_true(seed):
+    from driver import Driver
+
+    made = simulation(seed)
+    try:
+        driver = Driver(made.camera.ahead_m, made.camera.nearest_ground_m())
+        for _ in range(150):
+            command = driver.decide(made.odometry, *perfect_scan(made), 0.2)
+            made.step(command.speed, command.turn, 0.2)
+        assert made.metres > 5
+        assert not made.collisions and made.nearest > 0.05
+    finally:
+        made.close()
+
+
+def test_the_driver_stands_still_where_nothing_is_known():
+    from driver import Driver
+    from robot import Pose
+
+    driver = Driver(0.1, 0.3)
+    angles = np.radians(np.arange(-30, 31, 1.0))
+    for ranges in (np.full(61, np.nan), np.full(61, 0.35)):
+        command = driver.decide(Pose(0, 0, 0), angles, ranges, 0.2)
+        assert command.speed == 0.0
