@@ -26,8 +26,20 @@ ARGUMENTS = [
         description="How much the node logs; empty: as config says.",
     ),
     DeclareLaunchArgument(
-        "use_sim_time", default_value="false", choices=["true", "false"],
-        description="Take the time from /clock, as when a bag is replayed with --clock.",
+        "use_sim_time", default_value="", choices=["", "true", "false"],
+        description="Take the time from /clock, as when a bag is replayed with --clock; empty: as config says.",
+    ),
+    DeclareLaunchArgument(
+        "managed", default_value="", choices=["", "true", "false"],
+        description="A lifecycle node, for Nav2's lifecycle manager among others; empty: as config says.",
+    ),
+    DeclareLaunchArgument(
+        "autostart", default_value="", choices=["", "true", "false"],
+        description="Whether a managed node configures and activates itself; empty: as config says.",
+    ),
+    DeclareLaunchArgument(
+        "respawn", default_value="false", choices=["true", "false"],
+        description="Start the node anew, two seconds after it has ended by itself.",
     ),
 ]
 
@@ -54,9 +66,10 @@ def start(context):
     if config and not Path(config).is_file():
         raise RuntimeError(f"config:={config}: there is no such file")
     given = {name: value(name) for name in ("image_topic", "model", "log_level") if value(name)}
-    if config:
+    given |= {name: value(name) == "true" for name in ("use_sim_time", "managed", "autostart") if value(name)}
+    # What is given here reaches the node as another parameter file: the one to watch is the user's.
+    if config and given:
         given["config_file"] = config
-    given["use_sim_time"] = value("use_sim_time") == "true"
     added = environment()
     actions = []
     if "ORT_DYLIB_PATH" not in added and not os.environ.get("ORT_DYLIB_PATH"):
@@ -65,8 +78,9 @@ def start(context):
         )
     node = Node(
         package="squeezenet_node", executable="squeezenet_node", name="squeezenet",
-        namespace=value("namespace"), parameters=([config] if config else []) + [given],
+        namespace=value("namespace"), parameters=([config] if config else []) + ([given] if given else []),
         additional_env=added, output="screen", emulate_tty=True,
+        respawn=value("respawn") == "true", respawn_delay=2.0,
     )
     return [*actions, node]
 

@@ -11,6 +11,7 @@
 //! `ros` (feature `ros`, on by default) turns topics into frames and results into messages;
 //! `cli` does the same for picture files and bags. Both drive [`pipeline::Pipeline`].
 
+pub mod answer_state;
 mod atomic_file;
 pub mod bag;
 pub mod cli;
@@ -19,15 +20,18 @@ pub mod frame;
 pub mod geometry;
 pub mod head;
 pub mod install;
+pub mod lifecycle;
 pub mod manifest;
 pub mod overlay;
 pub mod parameter;
 pub mod pipeline;
 pub mod place;
 pub mod preprocess;
+pub mod restarts;
 pub mod result;
 #[cfg(feature = "ros")]
 pub mod ros;
+pub mod schedule;
 pub mod session;
 pub mod settings;
 pub mod threads;

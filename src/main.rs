@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 #[cfg(feature = "ros")]
 fn run_node() -> ExitCode {
     match squeezenet_node::ros::run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => failed(&error),
     }
 }

@@ -22,6 +22,10 @@ pub struct Settings {
     pub late_ms: f64,
     /// Whether time comes from `/clock`.
     pub use_sim_time: bool,
+    /// Whether it is a lifecycle node, with services by which it is managed.
+    pub is_managed: bool,
+    /// Whether a managed node configures and activates itself at start.
+    pub autostart: bool,
 }
 
 /// Which network runs, and how.
@@ -280,6 +284,8 @@ impl Default for Settings {
             log_level: LogLevel::Info,
             late_ms: 0.0,
             use_sim_time: false,
+            is_managed: false,
+            autostart: true,
         }
     }
 }

@@ -420,6 +420,8 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
         },
         late_ms: common.double("diagnostics.late_ms"),
         use_sim_time: common.bool("use_sim_time"),
+        is_managed: common.bool("managed"),
+        autostart: common.bool("autostart"),
     })
 }
 

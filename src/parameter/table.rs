@@ -341,6 +341,20 @@ pub const TABLE: &[Parameter] = &[
         "Parameter file that is watched and taken over when it changes; empty: the one the node was started with.",
     )),
     read_only(parameter(
+        "managed",
+        DefaultValue::Bool(false),
+        Any,
+        "",
+        "Whether the node is a lifecycle node, which lifecycle_msgs services configure and activate.",
+    )),
+    read_only(parameter(
+        "autostart",
+        DefaultValue::Bool(true),
+        Any,
+        "",
+        "Whether a managed node configures and activates itself at start; false waits for a manager.",
+    )),
+    read_only(parameter(
         "use_sim_time",
         DefaultValue::Bool(false),
         Any,

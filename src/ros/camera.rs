@@ -9,12 +9,14 @@ use r2r::QosProfile;
 use r2r::qos::ReliabilityPolicy;
 use r2r::sensor_msgs::msg::{CompressedImage, Image};
 use r2r::std_msgs::msg::Header;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::diagnostics::{CameraState, Health};
 use super::executor::NodeHandle;
 use super::mailbox::Mailboxes;
 use super::names::Resolver;
+use super::supervision::guarded;
 use crate::frame::{Frame, FrameError, RawImage};
 use crate::settings::{CameraSettings, Reliability, Transport};
 
@@ -135,17 +137,31 @@ fn choose(
     (Some(Choice { is_compressed, is_reliable }), health)
 }
 
-/// Keeps a camera subscribed until `shutdown`.
+/// Keeps a camera subscribed while the node is active, until `shutdown`.
 pub async fn run(
     camera: Arc<CameraState>,
     node: NodeHandle,
     resolver: Arc<Resolver>,
     mailboxes: Arc<Mailboxes<Arrival>>,
+    mut is_active: watch::Receiver<bool>,
     shutdown: CancellationToken,
 ) {
     let mut current: Option<(String, Choice, CancellationToken)> = None;
     let mut said = Health::Good;
     loop {
+        if !*is_active.borrow_and_update() {
+            // r2r takes a subscription from the graph when the next message finds nobody.
+            if let Some((_, _, end)) = current.take() {
+                end.cancel();
+            }
+            said = Health::Good;
+            camera.set_health(Health::Waiting("starting".to_owned()));
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = is_active.changed() => if changed.is_err() { return },
+            }
+            continue;
+        }
         let Some(settings) = camera.settings() else {
             // It is about to be ended, and has nothing to look for meanwhile.
             tokio::select! {
@@ -199,6 +215,7 @@ pub async fn run(
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(LOOK_AROUND) => {}
+            _ = is_active.changed() => {}
         }
     }
 }
@@ -248,7 +265,7 @@ async fn subscribe(node: &NodeHandle, topic: &str, choice: Choice, drain: Drain)
     let failed = if choice.is_compressed {
         match node.with(move |node| node.subscribe::<CompressedImage>(&name, qos)).await {
             Some(Ok(stream)) => {
-                tokio::spawn(drain.run(stream, Message::Compressed));
+                tokio::spawn(guarded(drain.run(stream, Message::Compressed)));
                 return true;
             }
             Some(Err(error)) => error.to_string(),
@@ -257,7 +274,7 @@ async fn subscribe(node: &NodeHandle, topic: &str, choice: Choice, drain: Drain)
     } else {
         match node.with(move |node| node.subscribe::<Image>(&name, qos)).await {
             Some(Ok(stream)) => {
-                tokio::spawn(drain.run(stream, Message::Raw));
+                tokio::spawn(guarded(drain.run(stream, Message::Raw)));
                 return true;
             }
             Some(Err(error)) => error.to_string(),

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::camera::{self, Arrival};
@@ -22,6 +22,7 @@ use super::executor::NodeHandle;
 use super::mailbox::Mailboxes;
 use super::names::Resolver;
 use super::output::CameraOutputs;
+use super::supervision::guarded;
 use crate::settings::{Reliability, Settings};
 
 /// What the inference thread has to know. Sent by [`Cameras`]; who sends waits while the queue is
@@ -49,6 +50,7 @@ pub struct Cameras {
     resolver: Arc<Resolver>,
     mailboxes: Arc<Mailboxes<Arrival>>,
     changes: Sender<Change>,
+    is_active: watch::Receiver<bool>,
     shutdown: CancellationToken,
     now: Now,
     running: BTreeMap<String, Running>,
@@ -56,13 +58,15 @@ pub struct Cameras {
 }
 
 impl Cameras {
-    /// No cameras yet; each is told to the inference thread through `changes`.
+    /// No cameras yet; each is told to the inference thread through `changes`, and subscribed to
+    /// while the node is active.
     pub fn new(
         settings: Arc<ArcSwap<Settings>>,
         node: NodeHandle,
         resolver: Arc<Resolver>,
         mailboxes: Arc<Mailboxes<Arrival>>,
         changes: Sender<Change>,
+        is_active: watch::Receiver<bool>,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
@@ -71,6 +75,7 @@ impl Cameras {
             resolver,
             mailboxes,
             changes,
+            is_active,
             shutdown,
             now: Now::default(),
             running: BTreeMap::new(),
@@ -136,13 +141,14 @@ impl Cameras {
         self.mailboxes.add(state.id);
         self.tell(Change::Add(state.clone(), Box::new(outputs))).await;
         let end = self.shutdown.child_token();
-        tokio::spawn(camera::run(
+        tokio::spawn(guarded(camera::run(
             state.clone(),
             self.node.clone(),
             self.resolver.clone(),
             self.mailboxes.clone(),
+            self.is_active.clone(),
             end.clone(),
-        ));
+        )));
         self.running.insert(name.to_owned(), Running { state, end });
         Ok(())
     }

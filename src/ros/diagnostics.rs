@@ -8,8 +8,12 @@ use arc_swap::ArcSwap;
 use r2r::diagnostic_msgs::msg::DiagnosticStatus;
 
 use super::output::key_value;
+use crate::answer_state::AnswerState;
 use crate::settings::{CameraSettings, Settings};
 use crate::timing::{StageStatistics, StageTimes};
+
+/// Stamps ahead of the node's clock by less are nobody's concern.
+const NOTICEABLE: Duration = Duration::from_millis(100);
 
 /// The state of a camera's subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub struct CameraState {
     too_old: AtomicU64,
     rejected: AtomicU64,
     unheard: AtomicU64,
+    left_out: AtomicU64,
+    ahead: AtomicU64,
     rest: Mutex<Rest>,
 }
 
@@ -46,9 +52,12 @@ struct Rest {
     last_error: Option<String>,
     last_logged: Option<Instant>,
     last_frame: Option<Instant>,
+    /// By how much the last frame's stamp was ahead of this clock that was counted.
+    last_ahead: Duration,
     window_start: Instant,
-    /// Received, processed, replaced, too old, rejected at the last report.
-    reported: [u64; 5],
+    /// Received, processed, replaced, too old, rejected, left out, ahead at the last report.
+    reported: [u64; 7],
+    state: AnswerState,
     rate_hz: Option<f64>,
 }
 
@@ -65,14 +74,18 @@ impl CameraState {
             too_old: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             unheard: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
+            ahead: AtomicU64::new(0),
             rest: Mutex::new(Rest {
                 health: Health::Waiting("starting".to_owned()),
                 statistics: StageStatistics::default(),
                 last_error: None,
                 last_logged: None,
                 last_frame: None,
+                last_ahead: Duration::ZERO,
                 window_start: Instant::now(),
-                reported: [0; 5],
+                reported: [0; 7],
+                state: AnswerState::Stale,
                 rate_hz: None,
             }),
         }
@@ -107,6 +120,24 @@ impl CameraState {
     /// A frame came while nobody listened to any result.
     pub fn count_unheard(&self) {
         self.unheard.fetch_add(1, Relaxed);
+    }
+
+    /// A frame came that `rate.max_hz` leaves out.
+    pub fn count_left_out(&self) {
+        self.left_out.fetch_add(1, Relaxed);
+    }
+
+    /// A frame's stamp was this far ahead of the node's clock. A little is the clocks' own.
+    pub fn count_ahead(&self, ahead: Duration) {
+        if ahead >= NOTICEABLE {
+            self.ahead.fetch_add(1, Relaxed);
+            self.rest().last_ahead = ahead;
+        }
+    }
+
+    /// The state of the answers, as of the last report.
+    pub fn state(&self) -> AnswerState {
+        self.rest().state
     }
 
     /// A frame could not be used. Gives whether to log it: once a second at most.
@@ -146,28 +177,37 @@ impl CameraState {
     pub fn summary(&self) -> String {
         let count = |counter: &AtomicU64| counter.load(Relaxed);
         format!(
-            "{} frames received: {} answered, {} replaced by newer ones, {} too old, {} not usable, {} that nobody listened for",
+            "{} frames received: {} answered, {} replaced by newer ones, {} too old, {} not usable, {} that nobody listened for, {} left out by rate.max_hz",
             count(&self.received),
             count(&self.processed),
             count(&self.replaced),
             count(&self.too_old),
             count(&self.rejected),
             count(&self.unheard),
+            count(&self.left_out),
         )
     }
 
     /// The last second, for `/diagnostics`. `facts` says what runs, key by key, `warnings` what else
-    /// of the node a user has to mend. None of a camera that is to go.
+    /// of the node a user has to mend, `failure` what of it has failed. None of a camera that is to go.
     pub fn report(
         &self,
         node: &str,
         facts: &[(&str, String)],
         warnings: &[(&str, String)],
+        failure: Option<&str>,
     ) -> Option<DiagnosticStatus> {
         let settings = self.settings()?;
         let late_ms = self.settings.load().late_ms;
-        let counters =
-            [&self.received, &self.processed, &self.replaced, &self.too_old, &self.rejected];
+        let counters = [
+            &self.received,
+            &self.processed,
+            &self.replaced,
+            &self.too_old,
+            &self.rejected,
+            &self.left_out,
+            &self.ahead,
+        ];
         let counts = counters.map(|counter| counter.load(Relaxed));
         let mut rest = self.rest();
         let now = Instant::now();
@@ -184,18 +224,28 @@ impl CameraState {
             replaced: fresh[2],
             too_old: fresh[3],
             rejected: fresh[4],
+            ahead: (fresh[6] > 0).then_some((fresh[6], rest.last_ahead)),
+            failure,
             last_error: rest.last_error.as_deref(),
             late_ms: (late_ms > 0.0 && age_p95 > late_ms).then_some(age_p95),
             topic: &settings.image_topic,
             warning: warnings.first().map(|(_, text)| text.as_str()),
         };
-        let (level, message) = judge(&state);
-        let names = ["received", "processed", "replaced", "too_old", "rejected"];
-        let mut values: Vec<_> = names
-            .iter()
-            .zip(counts)
-            .map(|(name, count)| key_value(&format!("frames {name}"), count.to_string()))
-            .collect();
+        let (state, message) = judge(&state);
+        let names = [
+            "received",
+            "processed",
+            "replaced",
+            "too_old",
+            "rejected",
+            "left out by rate",
+            "ahead of time",
+        ];
+        let mut values = vec![key_value("state", state.name())];
+        let counted = names.iter().zip(counts);
+        values.extend(
+            counted.map(|(name, count)| key_value(&format!("frames {name}"), count.to_string())),
+        );
         values.push(key_value("frames unheard", self.unheard.load(Relaxed).to_string()));
         values.push(key_value("rate in (Hz)", format!("{:.1}", fresh[0] as f64 / seconds)));
         values.push(key_value("rate out (Hz)", format!("{:.1}", fresh[1] as f64 / seconds)));
@@ -204,19 +254,23 @@ impl CameraState {
                 values.push(key_value(&format!("{stage} {name} (ms)"), format!("{value:.2}")));
             }
         }
-        values.push(key_value("image topic", settings.image_topic));
+        values.push(key_value("image topic", settings.image_topic.clone()));
         values.extend(facts.iter().map(|(key, value)| key_value(key, value.clone())));
         values.extend(warnings.iter().map(|(key, text)| key_value(key, text.clone())));
         if let Some(error) = &rest.last_error {
             values.push(key_value("last rejected frame", error.clone()));
         }
         rest.reported = counts;
+        rest.state = state;
         rest.rate_hz = Some(fresh[1] as f64 / seconds);
         rest.window_start = now;
         rest.statistics.clear();
-        let name =
-            if self.name.is_empty() { node.to_owned() } else { format!("{node}: {}", self.name) };
-        Some(DiagnosticStatus { level, name, message, hardware_id: self.name.clone(), values })
+        // As diagnostic_updater has it, by which the aggregator groups: the node, and the task.
+        let is_named = !self.name.is_empty();
+        let task = if is_named { self.name.as_str() } else { "camera" };
+        let hardware_id = if is_named { self.name.clone() } else { settings.image_topic };
+        let (level, name) = (state.level(), format!("{node}: {task}"));
+        Some(DiagnosticStatus { level, name, message, hardware_id, values })
     }
 }
 
@@ -228,18 +282,21 @@ struct Observed<'a> {
     replaced: u64,
     too_old: u64,
     rejected: u64,
+    /// Frames with stamps ahead of this clock, and how far the last was.
+    ahead: Option<(u64, Duration)>,
+    failure: Option<&'a str>,
     last_error: Option<&'a str>,
     late_ms: Option<f64>,
     topic: &'a str,
     warning: Option<&'a str>,
 }
 
-/// Level and message: the gravest first, with what to do.
-fn judge(state: &Observed<'_>) -> (u8, String) {
-    const OK: u8 = DiagnosticStatus::OK as u8;
-    const WARN: u8 = DiagnosticStatus::WARN as u8;
-    const ERROR: u8 = DiagnosticStatus::ERROR as u8;
-    const STALE: u8 = DiagnosticStatus::STALE as u8;
+/// State and message: the gravest first, with what to do.
+fn judge(state: &Observed<'_>) -> (AnswerState, String) {
+    use AnswerState::{Blind as ERROR, Degraded as WARN, Ok as OK, Stale as STALE};
+    if let Some(failure) = state.failure {
+        return (ERROR, failure.to_owned());
+    }
     match state.health {
         Health::Failing(text) => return (ERROR, text.clone()),
         Health::Waiting(text) if !state.has_frames => return (STALE, text.clone()),
@@ -263,6 +320,13 @@ fn judge(state: &Observed<'_>) -> (u8, String) {
         let text = format!(
             "{} frames were older than input.max_age_ms: look at the network and the clocks",
             state.too_old
+        );
+        return (WARN, text);
+    }
+    if let Some((count, by)) = state.ahead {
+        let text = format!(
+            "{count} frames are stamped {:.2} s ahead of this clock: synchronise the clocks, or set use_sim_time where time comes from /clock",
+            by.as_secs_f64()
         );
         return (WARN, text);
     }
@@ -297,6 +361,8 @@ mod tests {
             replaced: 0,
             too_old: 0,
             rejected: 0,
+            ahead: None,
+            failure: None,
             last_error: Some("step of 5 bytes"),
             late_ms: None,
             topic: "/image",
@@ -304,7 +370,7 @@ mod tests {
         };
         let check = |state: Observed<'_>, level: i8, words: &str| {
             let (actual, message) = judge(&state);
-            assert_eq!(actual, level as u8, "{message}");
+            assert_eq!(actual.level(), level as u8, "{message}");
             assert!(message.contains(words), "{message:?} lacks {words:?}");
         };
         check(base(), DiagnosticStatus::OK as i8, "answered");
@@ -323,6 +389,10 @@ mod tests {
             DiagnosticStatus::STALE as i8,
             "no frames on /image",
         );
+        let ahead = Some((3, Duration::from_secs(60)));
+        check(Observed { ahead, ..base() }, DiagnosticStatus::WARN as i8, "60.00 s ahead");
+        let failure = Some("thread inference panicked");
+        check(Observed { failure, ..base() }, DiagnosticStatus::ERROR as i8, "panicked");
         let warning = Some("a.yaml, line 3: labels.top_k");
         check(Observed { warning, ..base() }, DiagnosticStatus::WARN as i8, "line 3");
         let failing = Health::Failing("offers best effort".to_owned());

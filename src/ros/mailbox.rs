@@ -31,6 +31,8 @@ struct State<T> {
     /// What the camera served last had used when its frame was taken (the virtual time of
     /// start-time fair queueing, Goyal et al. 1996).
     now: f64,
+    /// Whether frames are taken.
+    is_listening: bool,
     is_closed: bool,
     is_woken: bool,
 }
@@ -43,17 +45,37 @@ struct Slot<T> {
 }
 
 impl<T> Default for Mailboxes<T> {
-    /// No cameras yet.
+    /// No cameras yet, and no frames are taken.
     fn default() -> Self {
-        let slots = BTreeMap::new();
-        Self {
-            state: Mutex::new(State { slots, now: 0.0, is_closed: false, is_woken: false }),
-            filled: Condvar::new(),
-        }
+        let state = State {
+            slots: BTreeMap::new(),
+            now: 0.0,
+            is_listening: false,
+            is_closed: false,
+            is_woken: false,
+        };
+        Self { state: Mutex::new(state), filled: Condvar::new() }
     }
 }
 
 impl<T> Mailboxes<T> {
+    /// Begins anew, after [`close`](Self::close): no cameras yet, and no frames are taken.
+    pub fn open(&self) {
+        let mut state = self.lock();
+        state.slots.clear();
+        (state.is_listening, state.is_closed, state.is_woken) = (false, false, false);
+    }
+
+    /// Whether frames are taken from now on; without, those that wait are dropped, and those that
+    /// come.
+    pub fn listen(&self, is_listening: bool) {
+        let mut state = self.lock();
+        state.is_listening = is_listening;
+        state.slots.values_mut().for_each(|slot| slot.frame = None);
+        state.is_woken = true;
+        self.filled.notify_all();
+    }
+
     /// Makes an empty slot for a camera.
     pub fn add(&self, camera: usize) {
         self.lock().slots.insert(camera, Slot { frame: None, used: 0.0 });
@@ -67,6 +89,9 @@ impl<T> Mailboxes<T> {
     /// Puts a camera's newest frame; gives the older one that it replaces.
     pub fn put(&self, camera: usize, frame: T) -> Option<T> {
         let mut state = self.lock();
+        if !state.is_listening {
+            return None;
+        }
         let now = state.now;
         let slot = state.slots.get_mut(&camera)?;
         if slot.frame.is_none() {
@@ -130,10 +155,30 @@ impl<T> Mailboxes<T> {
 mod tests {
     use super::*;
 
-    fn mailboxes<T>(cameras: usize) -> Mailboxes<T> {
+    fn mailboxes<T: std::fmt::Debug + PartialEq>(cameras: usize) -> Mailboxes<T> {
         let mailboxes = Mailboxes::default();
         (0..cameras).for_each(|camera| mailboxes.add(camera));
+        mailboxes.listen(true);
+        assert_eq!(mailboxes.take(), Turn::Wake);
         mailboxes
+    }
+
+    #[test]
+    fn frames_are_taken_while_it_listens() {
+        let mailboxes = mailboxes(1);
+        mailboxes.put(0, "waits");
+        mailboxes.listen(false);
+        assert_eq!(mailboxes.put(0, "late"), None);
+        assert_eq!(mailboxes.take(), Turn::Wake, "the frame that waited is dropped");
+        mailboxes.close();
+        assert_eq!(mailboxes.take(), Turn::End);
+        mailboxes.open();
+        mailboxes.add(0);
+        mailboxes.put(0, "early");
+        mailboxes.listen(true);
+        mailboxes.put(0, "in time");
+        assert_eq!(mailboxes.take(), Turn::Wake);
+        assert_eq!(mailboxes.take(), Turn::Frame(0, "in time"));
     }
 
     #[test]

@@ -11,14 +11,14 @@ use crate::manifest::Model;
 use crate::parameter::Refusal;
 use crate::pipeline::Pipeline;
 use crate::result::Outputs;
-use crate::session::{self, Execution, Network};
-use crate::settings::{ModelSettings, Provider, Settings};
+use crate::session::{self, Execution, Network, default_threads};
+use crate::settings::{ModelSettings, Precision, Provider, Settings};
 
 /// What diagnostics say of the model in force, key by key.
 pub type Facts = Vec<(&'static str, String)>;
 
 /// Between the one who changes parameters and the inference thread.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ModelSlot {
     /// Loaded for settings that are about to be in force.
     loaded: Mutex<Option<Pipeline>>,
@@ -26,38 +26,54 @@ pub struct ModelSlot {
     /// settings are put in force, so that nobody sees them without their model.
     next: Mutex<Option<Pipeline>>,
     wanted: Mutex<Outputs>,
-    /// How the model in force runs.
-    execution: Mutex<Execution>,
+    /// How the model in force runs; none while the node is not configured.
+    execution: Mutex<Option<Execution>>,
+    /// What the model in force was loaded for, or the one that is about to be.
+    asked: Mutex<Option<ModelSettings>>,
     facts: ArcSwap<Facts>,
+    /// Why it does not run as it should.
+    warning: Mutex<Option<String>>,
 }
 
 impl ModelSlot {
-    /// A slot beside a pipeline that runs.
-    pub fn new(running: &Pipeline) -> anyhow::Result<Self> {
-        Ok(Self {
-            loaded: Mutex::default(),
-            next: Mutex::default(),
-            wanted: Mutex::default(),
-            execution: Mutex::new(running.network().execution()),
-            facts: ArcSwap::from_pointee(facts(running.network())?),
-        })
+    /// A pipeline runs from now on, which was loaded for `asked`.
+    ///
+    /// # Errors
+    /// The runtime has gone.
+    pub fn start(&self, running: &Pipeline, asked: &ModelSettings) -> anyhow::Result<()> {
+        self.facts.store(Arc::new(facts(running.network())?));
+        *lock(&self.warning) = running.network().warning().map(str::to_owned);
+        *lock(&self.execution) = Some(running.network().execution());
+        *lock(&self.asked) = Some(asked.clone());
+        Ok(())
     }
 
-    /// Where the settings after a change ask for another model than those before: loads it, checks
-    /// its files and its known answer, warms it up for what subscribers want now, and keeps it for
-    /// [`put_in_force`](Self::put_in_force).
+    /// No pipeline runs any more.
+    pub fn stop(&self) {
+        *lock(&self.execution) = None;
+        *lock(&self.asked) = None;
+        *lock(&self.loaded) = None;
+        *lock(&self.next) = None;
+        self.facts.store(Arc::default());
+        *lock(&self.warning) = None;
+    }
+
+    /// Where settings that are to be in force ask for another model than runs: loads it, checks its
+    /// files and its known answer, warms it up for what subscribers want now, and keeps it for
+    /// [`put_in_force`](Self::put_in_force). A node that is not configured loads nothing: it will
+    /// when it is.
     ///
     /// # Errors
     /// Why it cannot run; then nothing has changed.
-    pub fn follow(&self, before: &ModelSettings, after: &ModelSettings) -> Result<(), Refusal> {
-        if before == after {
+    pub fn follow(&self, after: &ModelSettings) -> Result<(), Refusal> {
+        let Some(before) = lock(&self.asked).clone().filter(|before| before != after) else {
             return Ok(());
-        }
+        };
         // To measure takes seconds of a processor that frames need: only for who asks for it.
         let is_other_model = before.model != after.model;
-        let fallback = is_other_model.then(|| *lock(&self.execution));
+        let fallback = if is_other_model { *lock(&self.execution) } else { None };
         let pipeline = self.prepare(after, fallback).map_err(|error| {
-            let name = first_difference(before, after);
+            let name = first_difference(&before, after);
             let reason = format!("{error:#}; {} goes on", before.model);
             Refusal { name: name.to_owned(), reason }
         })?;
@@ -84,6 +100,7 @@ impl ModelSlot {
         let mut next = lock(&self.next);
         if let Some(loaded) = lock(&self.loaded).take() {
             *next = Some(loaded);
+            *lock(&self.asked) = Some(settings.model.clone());
         }
         current.store(settings);
     }
@@ -92,8 +109,10 @@ impl ModelSlot {
     /// in force ask for something else by now.
     pub fn put(&self, pipeline: Pipeline, asked: &ModelSettings, current: &ArcSwap<Settings>) {
         let mut next = lock(&self.next);
-        if current.load().model == *asked {
+        let mut running = lock(&self.asked);
+        if running.is_some() && current.load().model == *asked {
             *next = Some(pipeline);
+            *running = Some(asked.clone());
         }
     }
 
@@ -102,7 +121,8 @@ impl ModelSlot {
         let mut next = lock(&self.next);
         let (settings, next) = (current.load_full(), next.take());
         if let Some(next) = &next {
-            *lock(&self.execution) = next.network().execution();
+            *lock(&self.execution) = Some(next.network().execution());
+            *lock(&self.warning) = next.network().warning().map(str::to_owned);
             match facts(next.network()) {
                 Ok(facts) => self.facts.store(Arc::new(facts)),
                 Err(error) => tracing::warn!("{error}"),
@@ -114,6 +134,11 @@ impl ModelSlot {
     /// Remembers what the last frame was answered with.
     pub fn note_wanted(&self, wanted: Outputs) {
         *lock(&self.wanted) = wanted;
+    }
+
+    /// What of it a user should do something about.
+    pub fn warning(&self) -> Option<String> {
+        lock(&self.warning).clone()
     }
 
     /// What runs, for diagnostics.
@@ -134,8 +159,10 @@ fn first_difference(before: &ModelSettings, after: &ModelSettings) -> &'static s
         "precision"
     } else if before.provider != after.provider {
         "inference.provider"
-    } else {
+    } else if before.threads != after.threads {
         "inference.threads"
+    } else {
+        "inference.pin_threads"
     }
 }
 
@@ -146,6 +173,11 @@ pub fn to_start_with(settings: &ModelSettings) -> ModelSettings {
         Provider::Auto | Provider::Cpu | Provider::Xnnpack => settings.clone(),
         _ => ModelSettings { provider: Provider::Cpu, ..settings.clone() },
     }
+}
+
+/// How a model is likely to run well where nothing was measured.
+pub fn likely_execution() -> Execution {
+    Execution { provider: Provider::Cpu, precision: Precision::Fp32, threads: default_threads() }
 }
 
 /// Loads a model as the settings ask, or as another runs where they leave it open and nothing was
@@ -177,14 +209,12 @@ fn facts(network: &Network) -> anyhow::Result<Facts> {
     let manifest = &network.model().manifest;
     let execution = network.execution();
     let file = manifest.file(execution.precision);
-    let mut facts = vec![
+    Ok(vec![
         ("model", manifest.name.clone()),
         ("model sha256", file.map(|file| file.sha256.clone()).unwrap_or_default()),
         ("precision", execution.precision.name().to_owned()),
         ("provider", execution.provider.name().to_owned()),
         ("threads", execution.threads.to_string()),
         ("runtime", session::runtime_info().context("the runtime has gone")?.to_owned()),
-    ];
-    facts.extend(network.warning().map(|warning| ("trouble", warning.to_owned())));
-    Ok(facts)
+    ])
 }

@@ -12,6 +12,7 @@ use r2r::vision_msgs::msg::{
 };
 use r2r::{Node, Publisher, PublisherUntyped, QosProfile, WrappedTypesupport};
 
+use super::diagnostics::CameraState;
 use super::pose;
 use crate::bag::cdr::CdrWriter;
 use crate::bag::message::{self, CompressedImage, Image, RosMessage, Stamp};
@@ -291,20 +292,33 @@ impl CameraOutputs {
         }
     }
 
-    /// Publishes where the frame's time went.
-    pub fn publish_timing(&self, camera: &str, times: &StageTimes, age_ms: Option<f64>) {
+    /// Publishes where the time went of the frame with that header, and how far its answer can be
+    /// trusted.
+    pub fn publish_timing(
+        &self,
+        header: &Header,
+        camera: &CameraState,
+        times: &StageTimes,
+        age_ms: Option<f64>,
+    ) {
         if !self.timing.has_listener() {
             return;
         }
         let stages = times.stages().into_iter().chain([("total", times.total())]);
         let stages = stages.map(|(name, time)| (name, milliseconds(time)));
         let values = stages.chain(age_ms.map(|age| ("age", age)));
+        let mut values: Vec<KeyValue> =
+            values.map(|(name, value)| key_value(name, format!("{value:.3}"))).collect();
+        let state = camera.state();
+        values.push(key_value("state", state.name()));
+        let Time { sec, nanosec } = header.stamp;
+        values.push(key_value("stamp", format!("{sec}.{nanosec:09}")));
         self.timing.publish(&DiagnosticStatus {
-            level: DiagnosticStatus::OK as u8,
+            level: state.level(),
             name: "squeezenet: timing".to_owned(),
             message: "ms".to_owned(),
-            hardware_id: camera.to_owned(),
-            values: values.map(|(name, value)| key_value(name, format!("{value:.3}"))).collect(),
+            hardware_id: camera.name.clone(),
+            values,
         });
     }
 

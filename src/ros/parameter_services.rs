@@ -13,7 +13,8 @@ use r2r::rcl_interfaces::srv;
 use r2r::{Node, Publisher, QosProfile, ServiceRequest, WrappedServiceTypeSupport};
 
 use super::model::ModelSlot;
-use crate::parameter::{Allowed, Entry, FileRefusal, Parameter, Store, Value};
+use super::supervision::guarded;
+use crate::parameter::{Allowed, Entry, FileRefusal, Parameter, Refusal, Store, Value};
 
 /// Called with the names that have another value now, after each change.
 pub type OnChange = Box<dyn Fn(&Store, &[String]) + Send + Sync>;
@@ -35,6 +36,7 @@ pub fn serve(
     )?;
     let state = Arc::new(Parameters {
         store: Mutex::new(store),
+        changing: Mutex::default(),
         models,
         events: Mutex::new(events),
         node: node.fully_qualified_name()?,
@@ -99,6 +101,9 @@ pub fn serve(
 /// The store behind the services; whoever changes it goes through here.
 pub struct Parameters {
     store: Mutex<Store>,
+    /// Held while the store is changed, a model loaded meanwhile: one change at a time, and its
+    /// event before that of the next. Who only reads does not wait for it.
+    changing: Mutex<()>,
     models: Arc<ModelSlot>,
     events: Mutex<Publisher<ParameterEvent>>,
     node: String,
@@ -111,25 +116,27 @@ impl Parameters {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does `work` while nobody changes a parameter.
+    pub fn between_changes<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        work()
+    }
+
     /// All or none.
     fn set(&self, parameters: &[ParameterMessage]) -> SetParametersResult {
         let changes: Vec<_> = parameters
             .iter()
             .map(|parameter| (parameter.name.clone(), from_message(&parameter.value)))
             .collect();
-        let mut store = self.lock();
-        let (before, declared) = (store.settings(), store.names());
-        match store.set_if(&changes, |after| self.models.follow(&before.model, &after.model)) {
-            Ok(changed) => {
-                self.put_in_force(&store, &changed);
-                // As rclcpp and rclpy: the event tells what was set, be it as before.
-                let set: Vec<String> = changes.into_iter().map(|(name, _)| name).collect();
-                let event = self.event(&store, &declared, &set);
-                drop(store);
-                self.send(&event);
-                SetParametersResult { successful: true, reason: String::new() }
-            }
+        let result = self.change(|store| {
+            let changed = store.set_if(&changes, |after| self.models.follow(&after.model))?;
+            // As rclcpp and rclpy: the event tells what was set, be it as before.
+            Ok((changed, changes.iter().map(|(name, _)| name.clone()).collect()))
+        });
+        match result {
+            Ok(()) => SetParametersResult { successful: true, reason: String::new() },
             Err(refusal) => {
+                let refusal: Refusal = refusal;
                 tracing::warn!("{refusal}");
                 SetParametersResult { successful: false, reason: refusal.to_string() }
             }
@@ -141,24 +148,35 @@ impl Parameters {
     /// # Errors
     /// The line that is not allowed.
     pub fn apply_file(&self, entries: &[Entry]) -> Result<(), FileRefusal> {
-        let mut store = self.lock();
-        let (before, declared) = (store.settings(), store.names());
-        let changed =
-            store.apply_file(entries, |after| self.models.follow(&before.model, &after.model))?;
-        self.put_in_force(&store, &changed);
-        let event = self.event(&store, &declared, &changed);
-        warn_of_absent_cameras(&store);
-        drop(store);
-        if !changed.is_empty() {
-            self.send(&event);
-        }
-        Ok(())
+        self.change(|store| {
+            let changed = store.apply_file(entries, |after| self.models.follow(&after.model))?;
+            warn_of_absent_cameras(store);
+            Ok((changed.clone(), changed))
+        })
     }
 
-    fn put_in_force(&self, store: &Store, changed: &[String]) {
-        if !changed.is_empty() {
-            (self.on_change)(store, changed);
-        }
+    /// Changes a copy of the store, which takes its place when that went well. `change` gives the
+    /// names that have another value now, and those that the event tells.
+    fn change<E>(
+        &self,
+        change: impl FnOnce(&mut Store) -> Result<(Vec<String>, Vec<String>), E>,
+    ) -> Result<(), E> {
+        self.between_changes(|| {
+            let mut store = self.lock().clone();
+            let declared = store.names();
+            let (changed, told) = change(&mut store)?;
+            let event = self.event(&store, &declared, &told);
+            let mut current = self.lock();
+            *current = store;
+            if !changed.is_empty() {
+                (self.on_change)(&current, &changed);
+            }
+            drop(current);
+            if !told.is_empty() {
+                self.send(&event);
+            }
+            Ok(())
+        })
     }
 
     /// Tells the world of all parameters when they are declared.
@@ -228,7 +246,7 @@ where
     let qos = QosProfile::default().keep_last(1000).reliable();
     let mut requests = node.create_service::<S>(&format!("~/{name}"), qos)?;
     let state = state.clone();
-    tokio::spawn(async move {
+    tokio::spawn(guarded(async move {
         while let Some(request) = requests.next().await {
             let request: ServiceRequest<S> = request;
             // To load a model takes a while: others of this worker thread go elsewhere.
@@ -237,7 +255,7 @@ where
                 tracing::warn!("a parameter service could not answer: {error}");
             }
         }
-    });
+    }));
     Ok(())
 }
 

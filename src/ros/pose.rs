@@ -3,17 +3,21 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt};
 use r2r::QosProfile;
 use r2r::geometry_msgs::msg::{self, PoseStamped, PoseWithCovarianceStamped};
 use r2r::nav_msgs::msg::Odometry;
 use r2r::qos::{DurabilityPolicy, ReliabilityPolicy};
 use r2r::std_msgs::msg::Header;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::executor::NodeHandle;
 use super::names::Resolver;
+use super::supervision::guarded;
 use crate::place::{Pose, PoseEstimate};
+use crate::settings::Settings;
 
 const LOOK_AROUND: Duration = Duration::from_millis(500);
 
@@ -52,9 +56,19 @@ impl PoseSlot {
 }
 
 /// Type and QoS of a topic's publishers, the first one's type if it is one of [`TYPES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Offer {
     topic_type: &'static str,
-    qos: QosProfile,
+    is_reliable: bool,
+    is_latched: bool,
+}
+
+impl Offer {
+    fn qos(self) -> QosProfile {
+        let qos = QosProfile::default().keep_last(1);
+        let qos = if self.is_reliable { qos.reliable() } else { qos.best_effort() };
+        if self.is_latched { qos.transient_local() } else { qos.volatile() }
+    }
 }
 
 fn offer(node: &mut r2r::Node, topic: &str) -> Result<Option<Offer>, String> {
@@ -69,45 +83,74 @@ fn offer(node: &mut r2r::Node, topic: &str) -> Result<Option<Offer>, String> {
         ));
     };
     let all = |is: fn(&QosProfile) -> bool| infos.iter().all(|info| is(&info.qos_profile));
-    let mut qos = QosProfile::default().keep_last(1);
     let is_reliable = |qos: &QosProfile| matches!(qos.reliability, ReliabilityPolicy::Reliable);
     let is_latched = |qos: &QosProfile| matches!(qos.durability, DurabilityPolicy::TransientLocal);
-    qos = if all(is_reliable) { qos.reliable() } else { qos.best_effort() };
-    qos = if all(is_latched) { qos.transient_local() } else { qos.volatile() };
-    Ok(Some(Offer { topic_type, qos }))
+    Ok(Some(Offer { topic_type, is_reliable: all(is_reliable), is_latched: all(is_latched) }))
 }
 
-/// Subscribes to the pose topic as soon as somebody publishes on it, and fills the slot.
+/// Keeps the topic of `places.pose_topic` subscribed while the node is active, until `shutdown`, and
+/// fills the slot: whoever publishes there may go, and come back with another type or QoS.
 pub async fn follow(
-    topic: String,
+    settings: Arc<ArcSwap<Settings>>,
     slot: PoseSlot,
     node: NodeHandle,
     resolver: Arc<Resolver>,
+    mut is_active: watch::Receiver<bool>,
     shutdown: CancellationToken,
 ) {
+    let topic = settings.load().places.pose_topic.clone();
+    if topic.is_empty() {
+        return;
+    }
     let resolved = resolver.resolve(&topic);
     let mut said = String::new();
+    let mut current: Option<(Offer, CancellationToken)> = None;
     loop {
+        if !*is_active.borrow_and_update() {
+            if let Some((_, end)) = current.take() {
+                end.cancel();
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = is_active.changed() => if changed.is_err() { return },
+            }
+            continue;
+        }
         let asked = resolved.clone();
         let Some(found) = node.with(move |node| offer(node, &asked)).await else { return };
         let warning = match found {
-            Ok(Some(offer)) => match subscribe(&node, &topic, &offer, &slot).await {
-                Ok(()) => {
-                    tracing::info!("poses come from {resolved} ({})", offer.topic_type);
-                    return;
+            Ok(Some(offer)) if current.as_ref().is_some_and(|(has, _)| *has == offer) => {
+                String::new()
+            }
+            Ok(Some(offer)) => {
+                if let Some((_, end)) = current.take() {
+                    end.cancel();
                 }
-                Err(reason) => format!("cannot subscribe to {resolved}: {reason}"),
-            },
+                let end = shutdown.child_token();
+                match subscribe(&node, &topic, &offer, &slot, end.clone()).await {
+                    Ok(()) => {
+                        tracing::info!("poses come from {resolved} ({})", offer.topic_type);
+                        current = Some((offer, end));
+                        String::new()
+                    }
+                    Err(reason) => format!("cannot subscribe to {resolved}: {reason}"),
+                }
+            }
+            // A publisher that has gone may come back as it was: its subscription stays.
+            Ok(None) if current.is_some() => String::new(),
             Ok(None) => format!("places.pose_topic: nobody publishes on {resolved}"),
             Err(reason) => reason,
         };
         if warning != said {
-            tracing::warn!("{warning}; places are taught without a pose meanwhile");
+            if !warning.is_empty() {
+                tracing::warn!("{warning}; places are taught without a pose meanwhile");
+            }
             said = warning;
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(LOOK_AROUND) => {}
+            _ = is_active.changed() => {}
         }
     }
 }
@@ -117,8 +160,9 @@ async fn subscribe(
     topic: &str,
     offer: &Offer,
     slot: &PoseSlot,
+    end: CancellationToken,
 ) -> Result<(), String> {
-    let (topic, qos) = (topic.to_owned(), offer.qos.clone());
+    let (topic, qos) = (topic.to_owned(), offer.qos());
     let slot = slot.clone();
     let gone = || "the node is gone".to_owned();
     let text = |error: r2r::Error| error.to_string();
@@ -126,27 +170,37 @@ async fn subscribe(
         "geometry_msgs/msg/PoseStamped" => {
             let stream = node.with(move |node| node.subscribe::<PoseStamped>(&topic, qos)).await;
             let stream = stream.ok_or_else(gone)?.map_err(text)?;
-            tokio::spawn(drain(stream, move |m| slot.put(m.header, &m.pose)));
+            tokio::spawn(guarded(drain(stream, end, move |m| slot.put(m.header, &m.pose))));
         }
         "nav_msgs/msg/Odometry" => {
             let stream = node.with(move |node| node.subscribe::<Odometry>(&topic, qos)).await;
             let stream = stream.ok_or_else(gone)?.map_err(text)?;
-            tokio::spawn(drain(stream, move |m| slot.put(m.header, &m.pose.pose)));
+            tokio::spawn(guarded(drain(stream, end, move |m| slot.put(m.header, &m.pose.pose))));
         }
         _ => {
             let subscribe = move |node: &mut r2r::Node| {
                 node.subscribe::<PoseWithCovarianceStamped>(&topic, qos)
             };
             let stream = node.with(subscribe).await.ok_or_else(gone)?.map_err(text)?;
-            tokio::spawn(drain(stream, move |m| slot.put(m.header, &m.pose.pose)));
+            tokio::spawn(guarded(drain(stream, end, move |m| slot.put(m.header, &m.pose.pose))));
         }
     }
     Ok(())
 }
 
-async fn drain<T>(mut stream: impl Stream<Item = T> + Unpin, put: impl Fn(T)) {
-    while let Some(message) = stream.next().await {
-        put(message);
+async fn drain<T>(
+    mut stream: impl Stream<Item = T> + Unpin,
+    end: CancellationToken,
+    put: impl Fn(T),
+) {
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            message = stream.next() => match message {
+                Some(message) => put(message),
+                None => return,
+            },
+        }
     }
 }
 

@@ -8,18 +8,20 @@ use arc_swap::ArcSwap;
 use r2r::Clock;
 use r2r::builtin_interfaces::msg::Time;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 
 use super::camera::Arrival;
 use super::cameras::Change;
 use super::diagnostics::CameraState;
 use super::executor::NodeHandle;
 use super::mailbox::{Mailboxes, Turn};
-use super::model::ModelSlot;
+use super::model::{self, ModelSlot};
 use super::output::CameraOutputs;
 use super::places::Places;
 use crate::overlay::{self, Overlay};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::result::Outputs;
+use crate::schedule::Schedule;
 use crate::settings::{CameraSettings, MaskSettings, Settings};
 use crate::timing::Stopwatch;
 
@@ -47,6 +49,8 @@ pub struct Worker {
     pub settings: Arc<ArcSwap<Settings>>,
     /// ROS time.
     pub clock: Arc<Mutex<Clock>>,
+    /// Whether anything may be published.
+    pub is_active: watch::Receiver<bool>,
 }
 
 /// A camera that is answered.
@@ -55,12 +59,12 @@ pub struct ActiveCamera {
     outputs: CameraOutputs,
     /// What subscribers were told of the mask last.
     announced: Option<MaskSettings>,
-    last_start: Option<Instant>,
+    schedule: Schedule,
 }
 
 impl Worker {
     /// Answers frames until the mailboxes are closed.
-    pub fn run(mut self) {
+    pub fn run(&mut self) {
         self.pipeline.network().pin_caller();
         self.places.follow(self.pipeline.network().model());
         loop {
@@ -85,22 +89,41 @@ impl Worker {
             let Some(active) = self.cameras.get(&index) else { continue };
             let camera = active.state.clone();
             let Some(camera_settings) = settings.cameras.get(&camera.name) else { continue };
-            let now = Instant::now();
-            if let Some(last) = active.last_start
-                && camera_settings.max_hz > 0.0
-                && (now - last).as_secs_f64() < 0.98 / camera_settings.max_hz
-            {
-                camera.count_replaced();
+            if !active.schedule.is_due(arrival.at, camera_settings.max_hz) {
+                camera.count_left_out();
                 continue;
             }
+            let now = Instant::now();
             if self.answer(index, &camera, &arrival, &settings, camera_settings)
                 && let Some(active) = self.cameras.get_mut(&index)
             {
-                active.last_start = Some(now);
+                active.schedule.take(arrival.at, camera_settings.max_hz);
             }
             self.mailboxes.charge(index, now.elapsed().as_secs_f64(), camera_settings.weight);
         }
+    }
+
+    /// Begins anew after a panic: with the model in force, loaded again, since nobody knows in what
+    /// state the one is that was at work.
+    ///
+    /// # Errors
+    /// It cannot be loaded.
+    pub fn mend(&mut self) -> anyhow::Result<()> {
+        let (settings, next) = self.models.take(&self.settings);
+        let execution = self.pipeline.network().execution();
+        self.pipeline = match next {
+            Some(next) => next,
+            None => model::load(&settings.model, Some(execution))?,
+        };
+        Ok(())
+    }
+
+    /// Saves what was taught, and gives the publishers back.
+    pub fn finish(self) {
         self.places.finish();
+        for ActiveCamera { outputs, .. } in self.cameras.into_values() {
+            self.node.post(move |node| outputs.destroy(node));
+        }
     }
 
     /// Takes up cameras that have come and lets go those that have gone.
@@ -110,8 +133,8 @@ impl Worker {
                 Change::Add(state, outputs) => {
                     self.places.add_camera(state.clone());
                     let id = state.id;
-                    let (announced, last_start) = (None, None);
-                    let active = ActiveCamera { state, outputs: *outputs, announced, last_start };
+                    let (announced, schedule) = (None, Schedule::default());
+                    let active = ActiveCamera { state, outputs: *outputs, announced, schedule };
                     self.cameras.insert(id, active);
                 }
                 Change::Remove(id) => {
@@ -145,6 +168,9 @@ impl Worker {
 
     /// Tells subscribers which model runs and what the mask's ids mean, where that is news.
     fn announce(&mut self) {
+        if !*self.is_active.borrow() {
+            return;
+        }
         let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
         let stamp = Clock::to_builtin_time(&now.unwrap_or_default());
         let network = self.pipeline.network();
@@ -181,7 +207,7 @@ impl Worker {
     ) -> bool {
         let header = arrival.message.header();
         let waited = arrival.at.elapsed();
-        let age = self.age(&header.stamp);
+        let age = self.age(&header.stamp, Some(camera));
         if camera_settings.max_age_ms > 0.0
             && age.is_some_and(|age| age.as_secs_f64() * 1e3 > camera_settings.max_age_ms)
         {
@@ -220,6 +246,9 @@ impl Worker {
                 return false;
             }
         };
+        if !*self.is_active.borrow() {
+            return false;
+        }
         result.times.receive = waited;
         let mut watch = Stopwatch::new();
         let (places, labels) = (&mut self.places, &camera_settings.labels);
@@ -251,21 +280,28 @@ impl Worker {
             });
         }
         result.times.publish = watch.lap();
-        let age = self.age(&header.stamp);
+        let age = self.age(&header.stamp, None);
         let age_ms = age.map(|age| age.as_secs_f64() * 1e3);
-        outputs.publish_timing(&camera.name, &result.times, age_ms);
+        outputs.publish_timing(header, camera, &result.times, age_ms);
         camera.count_processed(&result.times, age);
         tracing::trace!("{}answered a frame in {:?}", camera.prefix(), result.times.total());
         true
     }
 
-    /// Now minus a stamp; `None` for a source that does not stamp, or for one ahead of this clock.
-    fn age(&self, stamp: &Time) -> Option<Duration> {
+    /// Now minus a stamp; `None` for a source that does not stamp, or for one ahead of this clock,
+    /// which is counted for the camera, if one is given.
+    fn age(&self, stamp: &Time, camera: Option<&CameraState>) -> Option<Duration> {
         if stamp.sec == 0 && stamp.nanosec == 0 {
             return None;
         }
         let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now().ok()?;
         let stamp = Duration::new(u64::try_from(stamp.sec).ok()?, stamp.nanosec);
-        now.checked_sub(stamp)
+        let age = now.checked_sub(stamp);
+        if let Some(ahead) = stamp.checked_sub(now)
+            && let Some(camera) = camera
+        {
+            camera.count_ahead(ahead);
+        }
+        age
     }
 }

@@ -115,6 +115,8 @@ pub struct Network {
     execution: Execution,
     /// Why it does not run as the settings ask.
     warning: Option<String>,
+    /// Whether it runs in a way that is likely rather than measured.
+    is_guess: bool,
     affinity: Option<ThreadAffinity>,
     onnx: Vec<u8>,
     /// The segmentation output before it is laid out as a grid, where that is all it still lacks.
@@ -159,10 +161,11 @@ impl Network {
             let key = tuning::key(&model.manifest, &open, runtime_info()?);
             let known = tuning::recall(memory, &key).filter(|known| open.contains(known));
             let fallback = fallback.and_then(|fallback| tuning::nearest(&open, fallback));
+            let is_guess = known.is_none();
             match known.or(fallback).map(with) {
                 Some(Ok(network)) => {
                     network.log_warning();
-                    return Ok(network);
+                    return Ok(Self { is_guess, ..network });
                 }
                 Some(Err(error)) => tracing::warn!("{error}"),
                 None => tracing::info!(
@@ -223,7 +226,8 @@ impl Network {
         let warning = is_wrong.then(|| OVERFLOW.to_owned());
         let model = model.clone();
         let sessions = Vec::new();
-        let mut network = Self { model, execution, warning, affinity, onnx, shuffled, sessions };
+        let mut network =
+            Self { model, execution, warning, is_guess: false, affinity, onnx, shuffled, sessions };
         network.warm_up()?;
         Ok(network)
     }
@@ -241,6 +245,11 @@ impl Network {
     /// Why it does not run as the settings ask, if it does not.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
+    }
+
+    /// Whether it runs in a way that is likely, and nothing was measured yet.
+    pub fn is_guess(&self) -> bool {
+        self.is_guess
     }
 
     fn log_warning(&self) {

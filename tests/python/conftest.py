@@ -218,10 +218,12 @@ def start(environment: dict, tmp_path: Path):
     """Starts nodes and stops them after the test; none may end badly."""
     started: list[Process] = []
 
-    def start_node(parameters: dict | None = None, arguments: list[str] | None = None) -> Process:
+    def start_node(
+        parameters: dict | None = None, arguments: list[str] | None = None, until: str = "ready"
+    ) -> Process:
         process = Process(parameters or {}, arguments or [], environment, tmp_path)
         started.append(process)
-        process.wait_for("ready")
+        process.wait_for(until, 60)
         return process
 
     yield start_node

@@ -20,7 +20,9 @@ from vision_msgs.msg import Classification
 
 INSTALL = ROOT / ".deps" / "install"
 SHARE = INSTALL / "share" / "squeezenet_node"
-CONTRACT = {"image_topic", "config", "model", "log_level", "use_sim_time", "namespace"}
+CONTRACT = {
+    "image_topic", "config", "model", "log_level", "use_sim_time", "namespace", "managed", "autostart", "respawn",
+}
 # What `ros2 launch FILE NAME:=VALUE...` does, without the ros2 command.
 LAUNCH = """
 import sys

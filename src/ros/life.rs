@@ -1,0 +1,326 @@
+//! The node's life in four steps, and what each of them makes and takes away again.
+//!
+//! ```text
+//!             configure -->             activate -->
+//! parameters              a model, publishers         subscriptions, answers, diagnostics
+//!             <-- cleanup               <-- deactivate
+//! ```
+//!
+//! [`Base`] is there in every state. [`Life`] is the one owner of the rest.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use r2r::diagnostic_msgs::msg::DiagnosticArray;
+use r2r::std_msgs::msg::Header;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::camera::Arrival;
+use super::cameras::{self, Cameras};
+use super::config_file;
+use super::executor::NodeHandle;
+use super::mailbox::Mailboxes;
+use super::model::{self, ModelSlot};
+use super::names::Resolver;
+use super::parameter_services::Parameters;
+use super::place_file::PlaceFile;
+use super::place_requests::{self, Inbox};
+use super::places::{PlaceReport, Places};
+use super::pose::{self, PoseSlot};
+use super::supervision::{Watch, guarded};
+use super::worker::Worker;
+use crate::install;
+use crate::parameter::MOST_CAMERAS;
+use crate::result::Outputs;
+use crate::settings::{Reliability, Settings};
+
+/// What there is in every state: the node on the graph and its parameters.
+pub struct Base {
+    /// The node's fully qualified name.
+    pub name: String,
+    /// The node.
+    pub node: NodeHandle,
+    /// Topic names as they are on the network.
+    pub resolver: Arc<Resolver>,
+    /// ROS time.
+    pub clock: Arc<Mutex<r2r::Clock>>,
+    /// The settings in force.
+    pub settings: Arc<ArcSwap<Settings>>,
+    /// The parameters behind them.
+    pub parameters: Arc<Parameters>,
+    /// The model in force, once there is one, and the one to come.
+    pub models: Arc<ModelSlot>,
+    /// Newest frames, while the node is active.
+    pub mailboxes: Arc<Mailboxes<Arrival>>,
+    /// Told when the settings may name other cameras.
+    pub cameras_changed: Arc<Notify>,
+    /// Where users' requests go.
+    pub inbox: Inbox,
+    /// Who looks after threads that panic.
+    pub watch: Arc<Watch>,
+    /// What is wrong with the watched parameter file.
+    pub file_warning: config_file::Warning,
+}
+
+impl Base {
+    /// ROS time now.
+    pub fn now(&self) -> r2r::builtin_interfaces::msg::Time {
+        let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
+        r2r::Clock::to_builtin_time(&now.unwrap_or_default())
+    }
+}
+
+/// The owner of all that the four steps make.
+pub struct Life {
+    base: Arc<Base>,
+    /// Whether configuring may take its time to measure what runs fastest, or has to do that later.
+    measures_first: bool,
+    serves_requests: bool,
+    is_active: watch::Sender<bool>,
+    configured: Option<Configured>,
+}
+
+/// What configuring makes.
+struct Configured {
+    inference_thread: JoinHandle<()>,
+    cameras: cameras::Now,
+    tasks: JoinSet<()>,
+    end: CancellationToken,
+}
+
+impl Life {
+    /// Unconfigured. `measures_first` has [`configure`](Self::configure) wait until it is known what
+    /// runs fastest, where that was not measured before; else it takes a likely way, and measures
+    /// beside it afterwards.
+    pub fn new(base: Arc<Base>, measures_first: bool) -> Self {
+        let is_active = watch::Sender::new(false);
+        Self { base, measures_first, serves_requests: false, is_active, configured: None }
+    }
+
+    /// Whether the node is active, for those who want to know.
+    pub fn is_active(&self) -> watch::Receiver<bool> {
+        self.is_active.subscribe()
+    }
+
+    /// Loads the model and warms it up, makes the publishers, reads what was taught. Then the node
+    /// is inactive: nothing is subscribed to, and no thread has anything to do.
+    ///
+    /// # Errors
+    /// What cannot be had, and then nothing is left of it: a model, a thread, a publisher.
+    pub async fn configure(&mut self) -> anyhow::Result<()> {
+        let result = self.try_configure().await;
+        if result.is_err() {
+            self.cleanup().await;
+        }
+        result
+    }
+
+    async fn try_configure(&mut self) -> anyhow::Result<()> {
+        let base = self.base.clone();
+        let settings = base.settings.load_full();
+        let first = model::to_start_with(&settings.model);
+        let guess = (!self.measures_first).then(model::likely_execution);
+        let asked = first.clone();
+        let loading = tokio::task::spawn_blocking(move || model::load(&asked, guess));
+        let pipeline = loading.await.context("the model cannot be loaded")??;
+        let is_guess = pipeline.network().is_guess();
+
+        if !self.serves_requests {
+            let inbox = base.inbox.clone();
+            let serve = move |node: &mut r2r::Node| place_requests::serve(node, &inbox);
+            base.node.with(serve).await.context("the node has gone")??;
+            self.serves_requests = true;
+        }
+        let diagnostics = base.node.with(|node| {
+            node.create_publisher::<DiagnosticArray>("/diagnostics", r2r::QosProfile::default())
+        });
+        let diagnostics = diagnostics.await.context("the node has gone")??;
+        let (place_report, pose) = (Arc::new(ArcSwap::default()), PoseSlot::default());
+        let places_path: PathBuf = match settings.places.file.as_str() {
+            "" => install::places_file(),
+            path => path.into(),
+        };
+        base.mailboxes.open();
+        let mailboxes = base.mailboxes.clone();
+        let file = PlaceFile::start(places_path, move || mailboxes.wake())?;
+        let places = Places::new(base.inbox.open(), file, pose.clone(), place_report.clone());
+        // Room for those of the start, which the inference thread takes up when it runs.
+        let (sender, changes) = tokio::sync::mpsc::channel(MOST_CAMERAS);
+        let worker = Worker {
+            pipeline,
+            cameras: BTreeMap::new(),
+            changes,
+            node: base.node.clone(),
+            mailboxes: base.mailboxes.clone(),
+            models: base.models.clone(),
+            places,
+            missing_head_warned: Outputs::default(),
+            version: 1,
+            settings: base.settings.clone(),
+            clock: base.clock.clone(),
+            is_active: self.is_active.subscribe(),
+        };
+        // What is set from now on finds a model; what was set while this one was loaded is seen here.
+        let is_other = base.parameters.between_changes(|| {
+            base.models.start(&worker.pipeline, &first)?;
+            anyhow::Ok(base.settings.load().model != first)
+        })?;
+        let end = CancellationToken::new();
+        let watch = base.watch.clone();
+        let inference_thread =
+            std::thread::Builder::new().name("inference".to_owned()).spawn(move || {
+                let mut worker = worker;
+                watch.keep(&mut worker, Worker::run, Worker::mend);
+                worker.finish();
+            })?;
+        let mut cameras = Cameras::new(
+            base.settings.clone(),
+            base.node.clone(),
+            base.resolver.clone(),
+            base.mailboxes.clone(),
+            sender,
+            self.is_active.subscribe(),
+            end.clone(),
+        );
+        let configured = self.configured.insert(Configured {
+            inference_thread,
+            cameras: cameras.now(),
+            tasks: JoinSet::new(),
+            end: end.clone(),
+        });
+        cameras.follow().await?;
+        configured.tasks.spawn(guarded(cameras.run(base.cameras_changed.clone())));
+        configured.tasks.spawn(guarded(pose::follow(
+            base.settings.clone(),
+            pose,
+            base.node.clone(),
+            base.resolver.clone(),
+            self.is_active.subscribe(),
+            end.clone(),
+        )));
+        configured.tasks.spawn(guarded(report(
+            base.clone(),
+            diagnostics,
+            configured.cameras.clone(),
+            place_report,
+            self.is_active.subscribe(),
+            end,
+        )));
+        tracing::info!(
+            "publishing below {}/ ({}, volatile, depth 1)",
+            base.name,
+            match settings.outputs.reliability {
+                Reliability::BestEffort => "best effort",
+                _ => "reliable",
+            }
+        );
+        if is_other || is_guess {
+            prepare_beside(&base)?;
+        }
+        Ok(())
+    }
+
+    /// Subscribes, and answers frames from now on. Nothing that takes long: subscriptions follow
+    /// with the next look at the graph, as cameras come and go anyway.
+    pub fn activate(&mut self) {
+        self.is_active.send_replace(true);
+        self.base.mailboxes.listen(true);
+    }
+
+    /// Answers no frame from now on, and subscribes to none.
+    pub fn deactivate(&mut self) {
+        self.is_active.send_replace(false);
+        self.base.mailboxes.listen(false);
+    }
+
+    /// Takes away what [`configure`](Self::configure) made, all of it or what there is; saves what
+    /// was taught.
+    pub async fn cleanup(&mut self) {
+        self.deactivate();
+        self.base.inbox.close();
+        self.base.models.stop();
+        self.base.mailboxes.close();
+        let Some(configured) = self.configured.take() else { return };
+        let Configured { inference_thread, cameras, mut tasks, end } = configured;
+        end.cancel();
+        while tasks.join_next().await.is_some() {}
+        let joined = tokio::task::spawn_blocking(move || inference_thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the inference thread panicked");
+        }
+        // The publishers that it gave back are destroyed in turn: after this they are.
+        self.base.node.with(|_| ()).await;
+        for camera in cameras.load().iter() {
+            tracing::info!("{}{}", camera.prefix(), camera.summary());
+        }
+    }
+}
+
+/// Prepares the pipeline that the settings ask for, measured where that is not known, while another
+/// serves.
+fn prepare_beside(base: &Arc<Base>) -> std::io::Result<()> {
+    let base = base.clone();
+    let load = move || {
+        let asked = base.settings.load().model.clone();
+        match base.models.prepare(&asked, None) {
+            Ok(pipeline) => {
+                base.models.put(pipeline, &asked, &base.settings);
+                base.mailboxes.wake();
+            }
+            Err(error) => tracing::error!("{error:#}; the model that runs goes on"),
+        }
+    };
+    std::thread::Builder::new().name("load".to_owned()).spawn(load).map(drop)
+}
+
+/// `/diagnostics`, once a second of wall time, while the node is active.
+async fn report(
+    base: Arc<Base>,
+    publisher: r2r::Publisher<DiagnosticArray>,
+    cameras: cameras::Now,
+    places: Arc<ArcSwap<PlaceReport>>,
+    is_active: watch::Receiver<bool>,
+    end: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let name = base.name.trim_start_matches('/').to_owned();
+    loop {
+        tokio::select! {
+            () = end.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+        if !*is_active.borrow() {
+            continue;
+        }
+        let places = places.load();
+        let facts: Vec<_> = base.models.facts().iter().chain(&places.facts).cloned().collect();
+        let config = base.file_warning.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let config =
+            config.map(|why| ("parameter file", format!("the parameter file is not taken: {why}")));
+        let places_warning = places.warning.clone().map(|text| ("places trouble", text));
+        let model_warning = base.models.warning().map(|text| ("model trouble", text));
+        let warnings: Vec<_> =
+            model_warning.into_iter().chain(config).chain(places_warning).collect();
+        let failure = base.watch.recent_panic();
+        let cameras = cameras.load();
+        let reports = cameras
+            .iter()
+            .filter_map(|camera| camera.report(&name, &facts, &warnings, failure.as_deref()));
+        let array = DiagnosticArray {
+            header: Header { stamp: base.now(), frame_id: String::new() },
+            status: reports.collect(),
+        };
+        if let Err(error) = publisher.publish(&array) {
+            tracing::warn!("/diagnostics: {error}");
+        }
+    }
+    base.node.with(move |node| node.destroy_publisher(publisher)).await;
+}
