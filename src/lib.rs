@@ -18,6 +18,7 @@ pub mod cli;
 pub mod decode;
 pub mod frame;
 pub mod geometry;
+pub mod ground;
 pub mod head;
 pub mod install;
 pub mod lifecycle;

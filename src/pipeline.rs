@@ -11,7 +11,7 @@ use crate::head::segmentation::{ClassMapping, SegmentationHead};
 use crate::manifest::Manifest;
 use crate::place::Descriptor;
 use crate::preprocess::Preprocessor;
-use crate::result::{FrameResult, Outputs, Picture};
+use crate::result::{FrameResult, Ground, Outputs, Picture};
 use crate::session::{Network, NetworkError, NetworkOutputs};
 use crate::settings::{CameraSettings, Precision};
 use crate::timing::{StageTimes, Stopwatch};
@@ -67,6 +67,7 @@ impl Pipeline {
             mask: wanted.mask && has_mask,
             cost: wanted.cost && has_mask,
             obstacles: wanted.obstacles && has_mask,
+            ground: wanted.ground && has_mask,
             embedding: wanted.embedding && self.network.model().descriptors.is_some(),
             taught: wanted.taught && self.network.model().descriptors.is_some(),
             places: wanted.places && self.network.model().descriptors.is_some(),
@@ -106,6 +107,7 @@ impl Pipeline {
                 labels: None,
                 maps: None,
                 obstacles: None,
+                ground: None,
                 embedding: None,
                 taught_embedding: None,
                 places: None,
@@ -128,10 +130,14 @@ impl Pipeline {
             }
             _ => None,
         };
-        let (maps, obstacles) = match &manifest.segmentation {
+        let (maps, obstacles, ground) = match &manifest.segmentation {
             Some(spec) if wanted.segmentation() => {
                 let grid = tensors.grid(spec)?;
                 let mapping = ClassMapping::new(spec, &camera.mask);
+                let ground = wanted.ground.then(|| Ground {
+                    grid: self.segmentation.ground(grid, spec, &mapping),
+                    transform,
+                });
                 let maps = self.segmentation.run(
                     grid,
                     &transform,
@@ -144,9 +150,9 @@ impl Pipeline {
                     let size = camera.mask.size;
                     obstacle::find(&maps, size, &transform, spec, &mapping, &camera.obstacles)
                 });
-                (Some(maps), obstacles)
+                (Some(maps), obstacles, ground)
             }
-            _ => (None, None),
+            _ => (None, None, None),
         };
         let describe = |descriptor: &Descriptor| descriptor.run(|map| tensors.feature_map(map));
         let descriptors = model.descriptors.as_deref();
@@ -161,6 +167,7 @@ impl Pipeline {
             labels,
             maps,
             obstacles,
+            ground,
             embedding,
             taught_embedding,
             places: None,

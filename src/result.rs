@@ -1,6 +1,7 @@
 //! What a frame gives: plain data, ready for messages, files and pictures.
 
-use crate::geometry::{Rect, Size};
+use crate::geometry::{InputTransform, Rect, Size};
+use crate::ground::grid::GroundGrid;
 use crate::timing::StageTimes;
 
 /// What is wanted of a frame; the rest is not computed.
@@ -20,6 +21,8 @@ pub struct Outputs {
     pub taught: bool,
     /// Places, recognised by who keeps the gallery; what that takes has to be wanted beside it.
     pub places: bool,
+    /// Probabilities of ground on the network's own grid, which the ground's outputs are made from.
+    pub ground: bool,
     /// The picture itself as rgb8, for overlays and thumbnails.
     pub picture: bool,
 }
@@ -34,6 +37,7 @@ impl Outputs {
         embedding: true,
         taught: true,
         places: true,
+        ground: true,
         picture: true,
     };
 
@@ -44,7 +48,7 @@ impl Outputs {
 
     /// Whether the segmentation branch has to run.
     pub fn segmentation(self) -> bool {
-        self.mask || self.cost || self.obstacles
+        self.mask || self.cost || self.obstacles || self.ground
     }
 }
 
@@ -72,6 +76,15 @@ pub struct Maps {
     pub confidence: Vec<u8>,
     /// Expected cost in Nav2 units, 0 to 254, 255 unknown; empty when not wanted.
     pub cost: Vec<u8>,
+}
+
+/// Probabilities of ground, and where the grid lies in the picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ground {
+    /// The network's own grid.
+    pub grid: GroundGrid,
+    /// How the picture became the network's input.
+    pub transform: InputTransform,
 }
 
 /// A connected region of one obstacle class.
@@ -115,6 +128,8 @@ pub struct FrameResult {
     pub taught_embedding: Option<Vec<f32>>,
     /// Places, best first; set by who keeps the gallery, never by the pipeline.
     pub places: Option<Vec<Label>>,
+    /// What the mask says of the ground, before it is brought to the picture's size.
+    pub ground: Option<Ground>,
     /// The picture.
     pub picture: Option<Picture>,
     /// Time of each stage.

@@ -96,6 +96,7 @@ mod tests {
             }
             is_due
         });
-        assert!(taken.count() <= 2);
+        // The first, one that makes up for the pause, and the next that is due.
+        assert!(taken.count() <= 3);
     }
 }

@@ -14,6 +14,8 @@ pub struct Settings {
     pub cameras: BTreeMap<String, CameraSettings>,
     /// What all cameras share.
     pub outputs: OutputSettings,
+    /// The map of the ground around the robot, and tf.
+    pub map: MapSettings,
     /// Places and taught labels.
     pub places: PlaceSettings,
     /// Log level: error, warn, info, debug or trace.
@@ -147,6 +149,8 @@ pub struct CameraSettings {
     pub mask: MaskSettings,
     /// Obstacle boxes of this camera.
     pub obstacles: ObstacleSettings,
+    /// The ground that this camera sees.
+    pub ground: GroundSettings,
 }
 
 /// How pictures travel.
@@ -222,6 +226,8 @@ pub enum MaskSize {
     Source,
     /// The network input's.
     Network,
+    /// The network's own output's, which has the fewest pixels.
+    Grid,
 }
 
 /// Boxes of obstacle regions.
@@ -231,6 +237,93 @@ pub struct ObstacleSettings {
     pub min_area: f32,
     /// Boxes published at most, the lowest in the picture first.
     pub max_count: usize,
+}
+
+/// From one camera's mask to the ground.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroundSettings {
+    /// Frame whose z = 0 is the ground; empty for `base_footprint`, else `base_link`.
+    pub frame: String,
+    /// Topic of the calibration; empty for `camera_info` beside the pictures.
+    pub camera_info_topic: String,
+    /// Whether pictures were undistorted already; `None` tells by the topic's name.
+    pub is_rectified: Option<bool>,
+    /// Height over the ground in metres where tf gives none; 0 is not given.
+    pub height_m: f64,
+    /// Pitch in degrees, positive looks down, used with `height_m`.
+    pub pitch_deg: f64,
+    /// Roll in degrees, positive has the right side down, used with `height_m`.
+    pub roll_deg: f64,
+    /// Horizontal field of view in degrees where there is no calibration; 0 is not given.
+    pub hfov_deg: f64,
+    /// How far the ground is walked in metres; 0 for what is known well enough.
+    pub max_range_m: f64,
+    /// Standard deviation of the pitch in degrees.
+    pub pitch_sigma_deg: f64,
+    /// Largest error of a distance as a share of it, where `max_range_m` is 0.
+    pub range_error: f64,
+    /// Angle between beams in degrees.
+    pub scan_step_deg: f64,
+    /// Probability of ground under which a place is not ground.
+    pub threshold: f64,
+    /// Share of a beam's width that must meet an obstacle.
+    pub min_width: f64,
+    /// Length along the beam that must not be ground, in cells of the network's output.
+    pub min_length: f64,
+    /// Height at which obstacles' feet are marked in the cloud, in metres.
+    pub obstacle_z_m: f64,
+}
+
+/// The map of the ground around the robot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MapSettings {
+    /// Frame that the map lies in.
+    pub frame: String,
+    /// How long what was seen is kept, in seconds.
+    pub memory_s: f64,
+    /// Side of the square in metres.
+    pub size_m: f64,
+    /// Side of a cell in metres.
+    pub resolution_m: f64,
+    /// Maps a second at most.
+    pub max_hz: f64,
+    /// How long a frame waits for tf to reach its stamp, in milliseconds.
+    pub tf_wait_ms: f64,
+}
+
+impl Default for GroundSettings {
+    fn default() -> Self {
+        Self {
+            frame: String::new(),
+            camera_info_topic: String::new(),
+            is_rectified: None,
+            height_m: 0.0,
+            pitch_deg: 0.0,
+            roll_deg: 0.0,
+            hfov_deg: 0.0,
+            max_range_m: 0.0,
+            pitch_sigma_deg: 0.5,
+            range_error: 0.1,
+            scan_step_deg: 0.5,
+            threshold: 0.5,
+            min_width: 0.3,
+            min_length: 1.5,
+            obstacle_z_m: 0.2,
+        }
+    }
+}
+
+impl Default for MapSettings {
+    fn default() -> Self {
+        Self {
+            frame: "odom".to_owned(),
+            memory_s: 5.0,
+            size_m: 8.0,
+            resolution_m: 0.05,
+            max_hz: 10.0,
+            tf_wait_ms: 50.0,
+        }
+    }
 }
 
 /// What all cameras share.
@@ -280,6 +373,7 @@ impl Default for Settings {
             model: ModelSettings::default(),
             cameras: BTreeMap::from([(String::new(), CameraSettings::default())]),
             outputs: OutputSettings::default(),
+            map: MapSettings::default(),
             places: PlaceSettings::default(),
             log_level: LogLevel::Info,
             late_ms: 0.0,
@@ -329,6 +423,7 @@ impl Default for CameraSettings {
             labels: LabelSettings::default(),
             mask: MaskSettings::default(),
             obstacles: ObstacleSettings::default(),
+            ground: GroundSettings::default(),
         }
     }
 }

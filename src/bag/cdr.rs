@@ -182,7 +182,7 @@ macro_rules! write_number {
 }
 
 impl CdrWriter {
-    write_number!(u8: u8, u16: u16, i32: i32, u32: u32, f32: f32, f64: f64);
+    write_number!(u8: u8, i8: i8, u16: u16, i32: i32, u32: u32, f32: f32, f64: f64);
 
     /// Appends a string and its NUL. It ends at a NUL within, which C could not read past.
     pub fn string(&mut self, text: &str) -> &mut Self {

@@ -2,6 +2,8 @@
 
 use crate::bag::cdr::{CdrError, CdrReader, CdrWriter};
 use crate::frame::{FrameError, RawImage};
+use crate::ground::points::{Cloud, POINT_STEP};
+use crate::ground::scan::Scan;
 
 /// `builtin_interfaces/Time`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -432,6 +434,93 @@ mod tests {
         fn big_endian_strings_are_read(text in "[^\0]{0,20}") {
             let message = big_endian_text(&text);
             prop_assert_eq!(Text::read(&message).unwrap(), Text(&text));
+        }
+    }
+}
+
+/// `sensor_msgs/LaserScan` of what lies on the ground.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LaserScan<'a> {
+    /// The picture's stamp; the frame under the camera.
+    pub header: Header<'a>,
+    /// The beams.
+    pub scan: &'a Scan,
+}
+
+impl RosMessage for LaserScan<'_> {
+    const TYPE: &'static str = "sensor_msgs/msg/LaserScan";
+
+    fn write(&self, writer: &mut CdrWriter) {
+        self.header.write(writer);
+        let scan = self.scan;
+        writer.f32(scan.angle_min).f32(scan.angle_max).f32(scan.angle_increment);
+        // All beams are of one moment; how long it is to the next scan, nobody knows.
+        writer.f32(0.0).f32(0.0);
+        writer.f32(0.0).f32(scan.range_max);
+        writer.count(scan.ranges.len());
+        for range in &scan.ranges {
+            writer.f32(*range);
+        }
+        writer.count(0);
+    }
+}
+
+/// `sensor_msgs/PointCloud2` of x, y, z as float32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PointCloud<'a> {
+    /// The picture's stamp, and the points' frame.
+    pub header: Header<'a>,
+    /// The points.
+    pub cloud: &'a Cloud,
+    /// Whether no point is NaN.
+    pub is_dense: bool,
+}
+
+impl RosMessage for PointCloud<'_> {
+    const TYPE: &'static str = "sensor_msgs/msg/PointCloud2";
+
+    fn write(&self, writer: &mut CdrWriter) {
+        const FLOAT32: u8 = 7;
+        let Cloud { width, height, data } = self.cloud;
+        self.header.write(writer);
+        writer.u32(*height).u32(*width).count(3);
+        for (axis, offset) in [("x", 0), ("y", 4), ("z", 8)] {
+            writer.string(axis).u32(offset).u8(FLOAT32).u32(1);
+        }
+        let step = POINT_STEP as u32;
+        writer.u8(0).u32(step).u32(step * width).bytes(data).u8(u8::from(self.is_dense));
+    }
+}
+
+/// `nav_msgs/OccupancyGrid`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OccupancyGrid<'a> {
+    /// The newest picture's stamp, and the map's frame.
+    pub header: Header<'a>,
+    /// Side of a cell in metres.
+    pub resolution: f32,
+    /// Cells along a side.
+    pub side: u32,
+    /// The corner with the least x and y, in metres.
+    pub origin: [f64; 2],
+    /// 0 free to 100 lethal, -1 unknown, rows first.
+    pub cells: &'a [i8],
+}
+
+impl RosMessage for OccupancyGrid<'_> {
+    const TYPE: &'static str = "nav_msgs/msg/OccupancyGrid";
+
+    fn write(&self, writer: &mut CdrWriter) {
+        self.header.write(writer);
+        writer.i32(self.header.stamp.sec).u32(self.header.stamp.nanosec);
+        writer.f32(self.resolution).u32(self.side).u32(self.side);
+        let [x, y] = self.origin;
+        for value in [x, y, 0.0, 0.0, 0.0, 0.0, 1.0] {
+            writer.f64(value);
+        }
+        writer.count(self.cells.len());
+        for cell in self.cells {
+            writer.i8(*cell);
         }
     }
 }

@@ -39,6 +39,7 @@
 //! ```
 
 mod axis;
+mod ground;
 mod probability;
 mod upsample;
 
@@ -184,6 +185,7 @@ impl SegmentationHead {
         let size = match settings.size {
             MaskSize::Source => transform.image_size,
             MaskSize::Network => transform.input_size,
+            MaskSize::Grid => grid.size,
         };
         let key = (*transform, settings.size, grid.size);
         if self.axes.as_ref().is_none_or(|(made_for, _)| *made_for != key) {

@@ -7,9 +7,9 @@ use super::{Entry, FileRefusal, Parameter, TABLE, Value, find};
 use crate::geometry::Fit;
 use crate::manifest::Traversability;
 use crate::settings::{
-    CameraSettings, ClassIdFormat, LabelSettings, LogLevel, MaskKind, MaskSettings, MaskSize,
-    ModelSettings, ObstacleSettings, OutputSettings, PlaceSettings, Precision, Provider,
-    Reliability, Settings, Transport,
+    CameraSettings, ClassIdFormat, GroundSettings, LabelSettings, LogLevel, MapSettings, MaskKind,
+    MaskSettings, MaskSize, ModelSettings, ObstacleSettings, OutputSettings, PlaceSettings,
+    Precision, Provider, Reliability, Settings, Transport,
 };
 
 /// Why a value was not taken; nothing changed.
@@ -397,6 +397,14 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
             overlay_alpha: common.double("overlay.alpha") as f32,
             overlay_jpeg_quality: common.integer("overlay.jpeg_quality") as u8,
         },
+        map: MapSettings {
+            frame: common.text("ground.map_frame").to_owned(),
+            memory_s: common.double("ground.memory_s"),
+            size_m: common.double("ground.map_size_m"),
+            resolution_m: common.double("ground.map_resolution_m"),
+            max_hz: common.double("ground.map_max_hz"),
+            tf_wait_ms: common.double("ground.tf_wait_ms"),
+        },
         places: PlaceSettings {
             file: common.text("places.file").to_owned(),
             smoothing: common.double("places.smoothing"),
@@ -439,6 +447,34 @@ fn is_topic(topic: &str) -> bool {
     let is_bad_part =
         |part: &str| part.is_empty() || part.starts_with(|c: char| c.is_ascii_digit());
     !has_bad_letter && !topic.starts_with("//") && !relative.split('/').any(is_bad_part)
+}
+
+fn ground_settings(reader: &Reader<'_>) -> Result<GroundSettings, Refusal> {
+    let topic = reader.text("ground.camera_info_topic");
+    if !topic.is_empty() && !is_topic(topic) {
+        return Err(refuse("ground.camera_info_topic", format!("{topic:?} is no topic name")));
+    }
+    Ok(GroundSettings {
+        frame: reader.text("ground.frame").to_owned(),
+        camera_info_topic: topic.to_owned(),
+        is_rectified: match reader.text("ground.rectified") {
+            "yes" => Some(true),
+            "no" => Some(false),
+            _ => None,
+        },
+        height_m: reader.double("ground.height_m"),
+        pitch_deg: reader.double("ground.pitch_deg"),
+        roll_deg: reader.double("ground.roll_deg"),
+        hfov_deg: reader.double("ground.hfov_deg"),
+        max_range_m: reader.double("ground.max_range_m"),
+        pitch_sigma_deg: reader.double("ground.pitch_sigma_deg"),
+        range_error: reader.double("ground.range_error"),
+        scan_step_deg: reader.double("ground.scan_step_deg"),
+        threshold: reader.double("ground.threshold"),
+        min_width: reader.double("ground.min_width"),
+        min_length: reader.double("ground.min_length"),
+        obstacle_z_m: reader.double("ground.obstacle_z_m"),
+    })
 }
 
 fn camera_settings(reader: &Reader<'_>) -> Result<CameraSettings, Refusal> {
@@ -488,6 +524,7 @@ fn camera_settings(reader: &Reader<'_>) -> Result<CameraSettings, Refusal> {
             },
             size: match reader.text("mask.size") {
                 "network" => MaskSize::Network,
+                "grid" => MaskSize::Grid,
                 _ => MaskSize::Source,
             },
             min_confidence: reader.double("mask.min_confidence") as f32,
@@ -498,6 +535,7 @@ fn camera_settings(reader: &Reader<'_>) -> Result<CameraSettings, Refusal> {
             min_area: reader.double("obstacles.min_area") as f32,
             max_count: reader.integer("obstacles.max_count") as usize,
         },
+        ground: ground_settings(reader)?,
     })
 }
 

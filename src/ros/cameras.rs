@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::camera::{self, Arrival};
+use super::camera_info;
 use super::diagnostics::CameraState;
 use super::executor::NodeHandle;
 use super::mailbox::Mailboxes;
@@ -146,6 +147,13 @@ impl Cameras {
             self.node.clone(),
             self.resolver.clone(),
             self.mailboxes.clone(),
+            self.is_active.clone(),
+            end.clone(),
+        )));
+        tokio::spawn(guarded(camera_info::follow(
+            state.clone(),
+            self.node.clone(),
+            self.resolver.clone(),
             self.is_active.clone(),
             end.clone(),
         )));

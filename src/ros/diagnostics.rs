@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use r2r::diagnostic_msgs::msg::DiagnosticStatus;
 
+use super::ground::GroundState;
 use super::output::key_value;
 use crate::answer_state::AnswerState;
 use crate::settings::{CameraSettings, Settings};
@@ -33,6 +34,8 @@ pub struct CameraState {
     pub id: usize,
     /// The camera's name, empty for a single one.
     pub name: String,
+    /// What is known of its ground.
+    pub ground: GroundState,
     settings: Arc<ArcSwap<Settings>>,
     received: AtomicU64,
     processed: AtomicU64,
@@ -67,6 +70,7 @@ impl CameraState {
         Self {
             id,
             name: name.to_owned(),
+            ground: GroundState::default(),
             settings,
             received: AtomicU64::new(0),
             processed: AtomicU64::new(0),
@@ -217,6 +221,11 @@ impl CameraState {
         let percentiles = rest.statistics.percentiles();
         let age_p95 =
             percentiles.iter().find(|(name, _)| *name == "age").map_or(0.0, |(_, p)| p.p95);
+        let ground = self.ground.last();
+        let no_ground = match &ground {
+            Some(Err(reason)) => Some(format!("no ground: {reason}")),
+            _ => None,
+        };
         let state = Observed {
             health: &rest.health,
             has_frames: rest.last_frame.is_some_and(|at| now - at < Duration::from_secs(2)),
@@ -229,7 +238,7 @@ impl CameraState {
             last_error: rest.last_error.as_deref(),
             late_ms: (late_ms > 0.0 && age_p95 > late_ms).then_some(age_p95),
             topic: &settings.image_topic,
-            warning: warnings.first().map(|(_, text)| text.as_str()),
+            warning: warnings.first().map(|(_, text)| text.as_str()).or(no_ground.as_deref()),
         };
         let (state, message) = judge(&state);
         let names = [
@@ -257,6 +266,9 @@ impl CameraState {
         values.push(key_value("image topic", settings.image_topic.clone()));
         values.extend(facts.iter().map(|(key, value)| key_value(key, value.clone())));
         values.extend(warnings.iter().map(|(key, text)| key_value(key, text.clone())));
+        if let Some(ground) = ground {
+            values.push(key_value("ground", ground.unwrap_or_else(|reason| reason)));
+        }
         if let Some(error) = &rest.last_error {
             values.push(key_value("last rejected frame", error.clone()));
         }

@@ -18,6 +18,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use r2r::diagnostic_msgs::msg::DiagnosticArray;
 use r2r::std_msgs::msg::Header;
+use r2r::tf2_msgs::msg::TFMessage;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use super::camera::Arrival;
 use super::cameras::{self, Cameras};
 use super::config_file;
 use super::executor::NodeHandle;
+use super::ground::Grounds;
 use super::mailbox::Mailboxes;
 use super::model::{self, ModelSlot};
 use super::names::Resolver;
@@ -35,6 +37,7 @@ use super::place_requests::{self, Inbox};
 use super::places::{PlaceReport, Places};
 use super::pose::{self, PoseSlot};
 use super::supervision::{Watch, guarded};
+use super::tf::{self, TfSlot};
 use super::worker::Worker;
 use crate::install;
 use crate::parameter::MOST_CAMERAS;
@@ -142,6 +145,12 @@ impl Life {
             node.create_publisher::<DiagnosticArray>("/diagnostics", r2r::QosProfile::default())
         });
         let diagnostics = diagnostics.await.context("the node has gone")??;
+        let broadcaster = base.node.with(|node| {
+            let qos = r2r::QosProfile::default().keep_last(100).reliable().volatile();
+            node.create_publisher::<TFMessage>("/tf", qos)
+        });
+        let broadcaster = broadcaster.await.context("the node has gone")??;
+        let tf = Arc::new(TfSlot::default());
         let (place_report, pose) = (Arc::new(ArcSwap::default()), PoseSlot::default());
         let places_path: PathBuf = match settings.places.file.as_str() {
             "" => install::places_file(),
@@ -161,6 +170,7 @@ impl Life {
             mailboxes: base.mailboxes.clone(),
             models: base.models.clone(),
             places,
+            grounds: Grounds::new(tf.clone(), broadcaster),
             missing_head_warned: Outputs::default(),
             version: 1,
             settings: base.settings.clone(),
@@ -202,6 +212,12 @@ impl Life {
             pose,
             base.node.clone(),
             base.resolver.clone(),
+            self.is_active.subscribe(),
+            end.clone(),
+        )));
+        configured.tasks.spawn(guarded(tf::follow(
+            tf,
+            base.node.clone(),
             self.is_active.subscribe(),
             end.clone(),
         )));

@@ -11,10 +11,12 @@
 
 mod bond;
 mod camera;
+mod camera_info;
 mod cameras;
 mod config_file;
 mod diagnostics;
 mod executor;
+mod ground;
 mod life;
 mod lifecycle;
 mod log;
@@ -28,6 +30,7 @@ mod place_requests;
 mod places;
 mod pose;
 mod supervision;
+mod tf;
 mod worker;
 
 use std::process::ExitCode;

@@ -15,7 +15,9 @@ use r2r::{Node, Publisher, PublisherUntyped, QosProfile, WrappedTypesupport};
 use super::diagnostics::CameraState;
 use super::pose;
 use crate::bag::cdr::CdrWriter;
-use crate::bag::message::{self, CompressedImage, Image, RosMessage, Stamp};
+use crate::bag::message::{
+    self, CompressedImage, Image, LaserScan, OccupancyGrid, PointCloud, RosMessage, Stamp,
+};
 use crate::geometry::Size;
 use crate::manifest::{Manifest, Traversability};
 use crate::place::PoseEstimate;
@@ -118,6 +120,21 @@ fn is_heard(publisher: &PublisherUntyped) -> bool {
     publisher.get_inter_process_subscription_count().unwrap_or(0) > 0
 }
 
+/// Which of the ground's outputs somebody listens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroundOutputs {
+    /// `scan`
+    pub scan: bool,
+    /// `points`
+    pub points: bool,
+    /// `obstacle_points`
+    pub obstacle_points: bool,
+    /// `ground_points`
+    pub ground_points: bool,
+    /// `local_map`
+    pub local_map: bool,
+}
+
 /// Everything that is published of one camera.
 pub struct CameraOutputs {
     labels: Topics<Classification>,
@@ -133,6 +150,11 @@ pub struct CameraOutputs {
     place_pose: Topic<PoseWithCovarianceStamped>,
     embedding: Topic<Float32MultiArray>,
     timing: Topic<DiagnosticStatus>,
+    scan: PictureTopics,
+    points: PictureTopics,
+    obstacle_points: PictureTopics,
+    ground_points: PictureTopics,
+    local_map: PictureTopics,
 }
 
 impl CameraOutputs {
@@ -172,7 +194,25 @@ impl CameraOutputs {
             place: Topic::new(node, own("place"), qos.clone())?,
             place_pose: Topic::new(node, own("place_pose"), qos.clone())?,
             embedding: Topic::new(node, own("embedding"), qos.clone())?,
-            timing: Topic::new(node, own("timing"), qos)?,
+            timing: Topic::new(node, own("timing"), qos.clone())?,
+            scan: PictureTopics::new::<LaserScan<'_>>(node, &[own("scan")], &qos)?,
+            points: PictureTopics::new::<PointCloud<'_>>(node, &[own("points")], &qos)?,
+            obstacle_points: PictureTopics::new::<PointCloud<'_>>(
+                node,
+                &[own("obstacle_points")],
+                &qos,
+            )?,
+            ground_points: PictureTopics::new::<PointCloud<'_>>(
+                node,
+                &[own("ground_points")],
+                &qos,
+            )?,
+            // One map of all cameras.
+            local_map: PictureTopics::new::<OccupancyGrid<'_>>(
+                node,
+                &["~/local_map".to_owned()],
+                &qos,
+            )?,
         })
     }
 
@@ -191,19 +231,30 @@ impl CameraOutputs {
         self.place_pose.destroy(node);
         self.embedding.destroy(node);
         self.timing.destroy(node);
+        self.scan.destroy(node);
+        self.points.destroy(node);
+        self.obstacle_points.destroy(node);
+        self.ground_points.destroy(node);
+        self.local_map.destroy(node);
     }
 
     /// What somebody listens to.
     pub fn wanted(&self) -> Outputs {
         let overlay = self.overlay_wanted();
+        let points = self.points.has_listener();
         Outputs {
             labels: overlay || self.labels.has_listener(),
-            mask: overlay || self.mask.has_listener() || self.confidence.has_listener(),
+            mask: overlay || points || self.mask.has_listener() || self.confidence.has_listener(),
             cost: self.traversability.has_listener(),
             obstacles: overlay || self.obstacles.has_listener(),
             embedding: self.embedding.has_listener(),
             taught: false,
             places: overlay || self.place.has_listener() || self.place_pose.has_listener(),
+            ground: points
+                || self.scan.has_listener()
+                || self.obstacle_points.has_listener()
+                || self.ground_points.has_listener()
+                || self.local_map.has_listener(),
             picture: overlay,
         }
     }
@@ -257,6 +308,42 @@ impl CameraOutputs {
                 data: vector.clone(),
             });
         }
+    }
+
+    /// Who listens to what is made of the ground.
+    pub fn ground_wanted(&self) -> GroundOutputs {
+        GroundOutputs {
+            scan: self.scan.has_listener(),
+            points: self.points.has_listener(),
+            obstacle_points: self.obstacle_points.has_listener(),
+            ground_points: self.ground_points.has_listener(),
+            local_map: self.local_map.has_listener(),
+        }
+    }
+
+    /// Publishes a scan.
+    pub fn publish_scan(&self, scan: &LaserScan<'_>) {
+        self.scan.publish(scan);
+    }
+
+    /// Publishes the organised cloud.
+    pub fn publish_points(&self, cloud: &PointCloud<'_>) {
+        self.points.publish(cloud);
+    }
+
+    /// Publishes the feet of obstacles.
+    pub fn publish_obstacle_points(&self, cloud: &PointCloud<'_>) {
+        self.obstacle_points.publish(cloud);
+    }
+
+    /// Publishes free ground.
+    pub fn publish_ground_points(&self, cloud: &PointCloud<'_>) {
+        self.ground_points.publish(cloud);
+    }
+
+    /// Publishes the local map.
+    pub fn publish_local_map(&self, map: &OccupancyGrid<'_>) {
+        self.local_map.publish(map);
     }
 
     /// Publishes where the robot is, by the place that it recognised.

@@ -14,6 +14,7 @@ use super::camera::Arrival;
 use super::cameras::Change;
 use super::diagnostics::CameraState;
 use super::executor::NodeHandle;
+use super::ground::Grounds;
 use super::mailbox::{Mailboxes, Turn};
 use super::model::{self, ModelSlot};
 use super::output::CameraOutputs;
@@ -41,6 +42,8 @@ pub struct Worker {
     pub models: Arc<ModelSlot>,
     /// What is taught and recognised.
     pub places: Places,
+    /// What lies on the ground.
+    pub grounds: Grounds,
     /// What was wanted when a head was missing, said already.
     pub missing_head_warned: Outputs,
     /// How many models have run, this one included.
@@ -124,6 +127,8 @@ impl Worker {
         for ActiveCamera { outputs, .. } in self.cameras.into_values() {
             self.node.post(move |node| outputs.destroy(node));
         }
+        let broadcaster = self.grounds.into_broadcaster();
+        self.node.post(move |node| node.destroy_publisher(broadcaster));
     }
 
     /// Takes up cameras that have come and lets go those that have gone.
@@ -139,6 +144,7 @@ impl Worker {
                 }
                 Change::Remove(id) => {
                     self.places.remove_camera(id);
+                    self.grounds.remove_camera(id);
                     if let Some(ActiveCamera { outputs, .. }) = self.cameras.remove(&id) {
                         self.node.post(move |node| outputs.destroy(node));
                     }
@@ -216,6 +222,7 @@ impl Worker {
         }
         let Some(ActiveCamera { outputs, .. }) = self.cameras.get(&index) else { return false };
         let mut asked = outputs.wanted();
+        self.grounds.note_wanted(camera, asked.ground);
         self.places.add_wanted(index, &mut asked, &settings.places);
         let wanted = self.pipeline.possible(asked);
         if asked != wanted && !asked.picture && self.missing_head_warned != asked {
@@ -255,6 +262,11 @@ impl Worker {
         let stamp_s = u64::try_from(header.stamp.sec).unwrap_or_default();
         let pose = places.process(index, stamp_s, &mut result, wanted, settings, labels);
         result.times.postprocess += watch.lap();
+        if wanted.ground {
+            let grounds = &mut self.grounds;
+            let settings = (settings, camera_settings);
+            grounds.publish((index, camera), header, &result, settings, outputs);
+        }
         if let Some(pose) = &pose {
             outputs.publish_pose(&header.stamp, pose);
         }

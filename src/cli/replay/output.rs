@@ -135,6 +135,7 @@ impl Output {
             embedding: has("embedding"),
             taught: false,
             places: false,
+            ground: false,
             picture: is_drawn,
         }
     }

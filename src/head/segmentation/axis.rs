@@ -93,6 +93,14 @@ pub(super) fn axes(transform: &InputTransform, kind: MaskSize, grid: Size, out: 
     let image_from_tensor = match kind {
         MaskSize::Source => transform.image_from_tensor(),
         MaskSize::Network => [(1.0, 0.0); 2],
+        MaskSize::Grid => {
+            let (cells, input) = (out, transform.input_size);
+            let cells_a_pixel = |cells: u32, input: u32| f64::from(cells) / f64::from(input.max(1));
+            [
+                (cells_a_pixel(cells.width, input.width), 0.0),
+                (cells_a_pixel(cells.height, input.height), 0.0),
+            ]
+        }
     };
     let make = |axis: usize, origin: u32, target: u32, input: u32, cells: u32, pixels: u32| {
         let (scale, offset) = image_from_tensor[axis];

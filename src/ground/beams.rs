@@ -1,0 +1,566 @@
+//! The walk over the ground: each beam runs outwards from under the camera, step by step, and asks
+//! the network's probabilities at the place of the picture that shows the step.
+//!
+//! Walking the ground and not the picture's columns makes any lens and any roll the same. Where the
+//! steps lie in the picture depends on lens and stance alone: that table is kept while they stay.
+//!
+//! **The rule for noise.** A place is not ground where its probability of ground is under
+//! `threshold`. That is an obstacle's foot if it stays so for `min_length` cells of the network's
+//! output along the beam, and for a share of at least `min_width` of the beam's width: a beam that is
+//! wider than a cell is walked along several rays.
+
+use nalgebra::{Point2, Vector3};
+
+use super::camera_model::CameraModel;
+use super::grid::{GridFromPicture, GroundGrid};
+use super::range;
+use super::reason::Reason;
+use super::stance::Stance;
+use super::transform::Transform;
+
+/// A step, in cells: an edge between two steps is interpolated.
+const STEP_CELLS: f64 = 0.4;
+/// Rays of a scan at most.
+const MOST_RAYS: usize = 4096;
+/// Rays of a beam at most.
+const MOST_RAYS_A_BEAM: usize = 8;
+/// Steps of a ray at most.
+const MOST_STEPS: usize = 640;
+/// Directions closer to the horizon are not walked, in radians: a centimetre of height is seen as far
+/// as 10 m.
+const LEAST_DEPRESSION: f64 = 1e-3;
+/// Angles of a scan begin and end at multiples of this, so that their number stays while the camera
+/// sways a little.
+const ROUND_TO: f64 = 5.0 * std::f64::consts::PI / 180.0;
+/// Without an error the ground would be known up to the horizon.
+const FARTHEST_M: f64 = 100.0;
+
+/// How the ground is walked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WalkRules {
+    /// Angle from one beam to the next, in radians.
+    pub beam_step: f64,
+    /// How far, in metres; 0 for what is known well enough.
+    pub max_range_m: f64,
+    /// Standard deviation of the camera's pitch, in radians.
+    pub pitch_sigma: f64,
+    /// Largest error of a distance as a share of it, where `max_range_m` is 0.
+    pub range_error: f64,
+    /// Probability of ground under which a place is not ground.
+    pub threshold: f32,
+    /// Share of a beam's width that must meet an obstacle.
+    pub min_width: f64,
+    /// Length along the beam that must not be ground, in cells.
+    pub min_length: f64,
+}
+
+impl Default for WalkRules {
+    fn default() -> Self {
+        Self {
+            beam_step: 0.5_f64.to_radians(),
+            max_range_m: 0.0,
+            pitch_sigma: 0.5_f64.to_radians(),
+            range_error: 0.1,
+            threshold: 0.5,
+            min_width: 0.3,
+            min_length: 1.5,
+        }
+    }
+}
+
+/// How far the ground is walked, and why so far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reach {
+    /// In force, in metres.
+    pub max_m: f64,
+    /// Up to where the distance's error is what was asked for; `None` where it is nowhere.
+    pub usable_m: Option<f64>,
+    /// Up to where the picture shows the ground straight ahead; infinite with the horizon in view.
+    pub seen_m: f64,
+}
+
+/// Where the steps of each beam lie on the grid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BeamTable {
+    key: Key,
+    /// How far it goes.
+    pub reach: Reach,
+    /// From the optical frame to `<frame_id>_ground`.
+    pub ground_from_camera: Transform,
+    /// Direction of the first beam, in radians, 0 ahead, positive to the left.
+    pub angle_min: f64,
+    /// Number of beams.
+    pub beams: usize,
+    /// Rays a beam.
+    pub rays_a_beam: usize,
+    /// Steps a ray, from near to far.
+    steps: usize,
+    /// Angle below the horizon of the first step, and from one to the next.
+    depression: (f64, f64),
+    /// By step: metres on the ground from under the camera.
+    distances: Vec<f32>,
+    /// By ray and step: place on the grid, NaN where the picture does not show it.
+    places: Vec<[f32; 2]>,
+    /// By ray: the steps that are in the picture, without a gap.
+    in_view: Vec<(u32, u32)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Key {
+    camera: CameraModel,
+    stance: Stance,
+    map: GridFromPicture,
+    rules: WalkRules,
+}
+
+impl Key {
+    /// Differences that move nothing by a hundredth of a pixel do not count.
+    fn is_like(&self, other: &Self) -> bool {
+        self.camera == other.camera
+            && self.map == other.map
+            && self.rules == other.rules
+            && (self.stance.up - other.stance.up).norm() < 1e-5
+            && (self.stance.height - other.stance.height).abs() < 1e-5 * self.stance.height
+    }
+}
+
+/// Directions all over the part of the picture that the network saw, from which what it shows of the
+/// ground is estimated. They depend on the lens alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outline {
+    key: (CameraModel, GridFromPicture),
+    directions: Vec<Vector3<f64>>,
+    /// The angle between two neighbours, about, in radians.
+    spacing: f64,
+}
+
+impl Outline {
+    fn new(camera: &CameraModel, map: &GridFromPicture) -> Self {
+        const ACROSS: u32 = 32;
+        let [(left, right), (top, bottom)] = map.seen();
+        let at = |from: f64, to: f64, i: u32| {
+            // Pixels' edges, as centres are counted.
+            from + (to - from) * f64::from(i) / f64::from(ACROSS) - 0.5
+        };
+        let pixels = (0..=ACROSS).flat_map(|y| (0..=ACROSS).map(move |x| (x, y)));
+        let directions = pixels.filter_map(|(x, y)| {
+            camera.unproject(Point2::new(at(left, right, x), at(top, bottom, y)))
+        });
+        let spacing = (right - left).max(bottom - top) / f64::from(ACROSS) * camera.pixel_angle();
+        Self { key: (*camera, *map), directions: directions.collect(), spacing }
+    }
+}
+
+/// Distances, places and views of a table, for the next one to be written into.
+type Buffers = (Vec<f32>, Vec<[f32; 2]>, Vec<(u32, u32)>);
+
+impl BeamTable {
+    /// Keeps the table in `kept` if it is still right, and makes it anew otherwise.
+    ///
+    /// # Errors
+    /// [`Reason`] if there is no ground to walk.
+    pub fn keep<'a>(
+        kept: &'a mut Option<Self>,
+        outline: &mut Option<Outline>,
+        camera: &CameraModel,
+        stance: &Stance,
+        map: &GridFromPicture,
+        rules: &WalkRules,
+    ) -> Result<&'a Self, Reason> {
+        let key = Key { camera: *camera, stance: *stance, map: *map, rules: *rules };
+        let is_kept = kept.as_ref().is_some_and(|table| table.key.is_like(&key));
+        if !is_kept {
+            let seen = match outline.take() {
+                Some(outline) if outline.key == (*camera, *map) => outline,
+                _ => Outline::new(camera, map),
+            };
+            // What the old one holds serves the new one, which is seldom larger.
+            let buffers = kept.take().map(|table| (table.distances, table.places, table.in_view));
+            let made = Self::new(key, &seen, buffers.unwrap_or_default());
+            *outline = Some(seen);
+            *kept = Some(made?);
+        }
+        // It has just been made, if it was not there.
+        kept.as_ref().ok_or(Reason::NotCalibrated)
+    }
+
+    fn new(
+        key: Key,
+        outline: &Outline,
+        (mut distances, mut places, mut in_view): Buffers,
+    ) -> Result<Self, Reason> {
+        let Key { camera, stance, map, rules } = &key;
+        let ground_from_camera = stance.ground_from_camera();
+        let camera_from_ground = ground_from_camera.rotation.inverse();
+        let cell = camera.pixel_angle() / map.cells_a_pixel()[1].max(1e-9);
+        let height = stance.height;
+
+        let place = |azimuth: f64, depression: f64| {
+            let ((sin_a, cos_a), (sin_d, cos_d)) = (azimuth.sin_cos(), depression.sin_cos());
+            let direction = Vector3::new(cos_d * cos_a, cos_d * sin_a, -sin_d);
+            let pixel = camera.project(camera_from_ground * direction)?;
+            map.place(pixel)
+        };
+
+        // What the picture shows of the ground.
+        let (mut left, mut right) = (f64::NEG_INFINITY, f64::INFINITY);
+        let (mut nearest, mut farthest) = (0.0_f64, f64::INFINITY);
+        for direction in &outline.directions {
+            let direction = ground_from_camera.rotation * direction;
+            let depression = -direction.z.clamp(-1.0, 1.0).asin();
+            farthest = farthest.min(depression);
+            if depression > LEAST_DEPRESSION {
+                nearest = nearest.max(depression);
+                let azimuth = direction.y.atan2(direction.x);
+                (left, right) = (left.max(azimuth), right.min(azimuth));
+            }
+        }
+        let pitch_deg = stance.pitch().to_degrees();
+        let above = |max_range_m| Err(Reason::AboveHorizon { pitch_deg, max_range_m });
+        if nearest <= LEAST_DEPRESSION {
+            return above(if rules.max_range_m > 0.0 { rules.max_range_m } else { FARTHEST_M });
+        }
+        let sees_nadir = place(0.0, std::f64::consts::FRAC_PI_2).is_some();
+        let (angle_min, angle_max) = if sees_nadir {
+            (-std::f64::consts::PI, std::f64::consts::PI)
+        } else {
+            let round = |angle: f64| (angle / ROUND_TO).ceil() * ROUND_TO;
+            let margin = outline.spacing;
+            let limit =
+                |angle: f64| round(angle).clamp(-std::f64::consts::PI, std::f64::consts::PI);
+            (-limit(margin - right), limit(left + margin))
+        };
+        let first = (nearest + outline.spacing).min(std::f64::consts::FRAC_PI_2);
+
+        // How far.
+        let sigma = range::with_resolution(rules.pitch_sigma, cell);
+        let usable_m = range::usable_m(height, sigma, rules.range_error);
+        let seen_m = farthest_ahead(first, height, |depression| place(0.0, depression).is_some());
+        let max_m = if rules.max_range_m > 0.0 {
+            rules.max_range_m
+        } else {
+            let usable = usable_m.ok_or(Reason::NoUsableRange {
+                sigma_deg: sigma.to_degrees(),
+                error_percent: rules.range_error * 100.0,
+                height_m: height,
+            })?;
+            usable.min(seen_m).min(FARTHEST_M)
+        };
+        let last = (height / max_m).atan().max(LEAST_DEPRESSION);
+        if first <= last {
+            return above(max_m);
+        }
+        let reach = Reach { max_m, usable_m, seen_m };
+
+        // The steps, and some beyond the range: an obstacle at its end has to be told from noise.
+        let beyond = (rules.min_length / STEP_CELLS).ceil() as usize + 2;
+        let step = (STEP_CELLS * cell).max((first - last) / (MOST_STEPS - beyond.min(64)) as f64);
+        let inner = ((first - last) / step).ceil() as usize + 1;
+        let depressions = (0..inner + beyond).map(|i| first - i as f64 * step);
+        let depressions = depressions.take_while(|depression| *depression > LEAST_DEPRESSION);
+        distances.clear();
+        distances.extend(depressions.map(|depression| (height / depression.tan()) as f32));
+        let steps = distances.len();
+
+        let beams = ((angle_max - angle_min) / rules.beam_step).round() as usize + 1;
+        // A whole circle's last beam would be its first one.
+        let is_circle = angle_max - angle_min + rules.beam_step / 2.0 > std::f64::consts::TAU;
+        let beams = (beams - usize::from(is_circle)).clamp(1, MOST_RAYS);
+        let needed = (rules.beam_step / cell).ceil() as usize;
+        let rays_a_beam = needed.clamp(1, MOST_RAYS_A_BEAM).min((MOST_RAYS / beams).max(1));
+
+        places.clear();
+        in_view.clear();
+        // Directions are sums of the same few products: one rotation for each ray and step would take
+        // as long as all the rest.
+        let columns = camera_from_ground.to_rotation_matrix();
+        let turned: Vec<(f64, Vector3<f64>)> = (0..steps)
+            .map(|i| {
+                let (sin, cos) = (first - i as f64 * step).sin_cos();
+                (cos, columns * Vector3::new(0.0, 0.0, -sin))
+            })
+            .collect();
+        for ray in 0..beams * rays_a_beam {
+            let azimuth = ray_azimuth(angle_min, rules.beam_step, rays_a_beam, ray);
+            let (sin, cos) = azimuth.sin_cos();
+            let ahead = columns * Vector3::new(cos, sin, 0.0);
+            let start = places.len();
+            // A ray may graze the curved edge of a wide lens before it comes into view for good: its
+            // longest stretch counts.
+            let (mut view, mut stretch) = ((0, 0), (0, 0));
+            for (cos_d, down) in &turned {
+                let pixel = camera.project(ahead * *cos_d + down);
+                let seen = pixel.and_then(|pixel| map.place(pixel));
+                let index = (places.len() - start) as u32;
+                match seen {
+                    Some(_) => stretch.1 = index + 1,
+                    None => stretch = (index + 1, index + 1),
+                }
+                if stretch.1 - stretch.0 > view.1 - view.0 {
+                    view = stretch;
+                }
+                places.push(seen.unwrap_or([f32::NAN; 2]));
+            }
+            in_view.push(view);
+        }
+        Ok(Self {
+            key,
+            reach,
+            ground_from_camera,
+            angle_min,
+            beams,
+            rays_a_beam,
+            steps,
+            depression: (first, step),
+            distances,
+            places,
+            in_view,
+        })
+    }
+
+    /// Number of rays.
+    pub fn rays(&self) -> usize {
+        self.in_view.len()
+    }
+
+    /// Direction of a ray in radians.
+    pub fn azimuth(&self, ray: usize) -> f64 {
+        ray_azimuth(self.angle_min, self.key.rules.beam_step, self.rays_a_beam, ray)
+    }
+
+    /// Angle from one beam to the next in radians.
+    pub fn beam_step(&self) -> f64 {
+        self.key.rules.beam_step
+    }
+
+    /// The ray nearest to a direction; `None` outside of all beams.
+    #[inline]
+    pub fn ray_at(&self, azimuth: f32) -> Option<usize> {
+        let step = self.key.rules.beam_step / self.rays_a_beam as f64;
+        let first = self.angle_min - self.key.rules.beam_step / 2.0;
+        let mut offset = f64::from(azimuth) - first;
+        if offset < 0.0 {
+            offset += std::f64::consts::TAU;
+        }
+        let ray = (offset / step) as usize;
+        (ray < self.rays()).then_some(ray)
+    }
+
+    /// How many of a beam's rays have to agree.
+    pub fn needed_rays(&self) -> usize {
+        let rays = self.rays_a_beam.max(1);
+        ((self.key.rules.min_width * rays as f64).ceil() as usize).clamp(1, rays)
+    }
+
+    /// The lens and how it stands.
+    pub fn camera(&self) -> (&CameraModel, &Stance) {
+        (&self.key.camera, &self.key.stance)
+    }
+
+    /// The step at or before a distance.
+    fn step_before(&self, distance: f32) -> usize {
+        let depression = self.key.stance.height.atan2(f64::from(distance));
+        let step = (self.depression.0 - depression) / self.depression.1;
+        (step.max(0.0) as usize).min(self.steps.saturating_sub(1))
+    }
+
+    /// The distance at a fraction of a step.
+    fn distance_at(&self, step: f32) -> f32 {
+        let depression = self.depression.0 - f64::from(step) * self.depression.1;
+        // The last step may be interpolated over the horizon by a rounding error.
+        (self.key.stance.height / depression.max(LEAST_DEPRESSION / 2.0).tan()) as f32
+    }
+}
+
+fn ray_azimuth(angle_min: f64, beam_step: f64, rays_a_beam: usize, ray: usize) -> f64 {
+    let (beam, part) = (ray / rays_a_beam, ray % rays_a_beam);
+    let inside = (part as f64 + 0.5) / rays_a_beam as f64 - 0.5;
+    angle_min + (beam as f64 + inside) * beam_step
+}
+
+/// The largest distance straight ahead that is in view.
+fn farthest_ahead(first: f64, height: f64, is_seen: impl Fn(f64) -> bool) -> f64 {
+    if is_seen(LEAST_DEPRESSION) {
+        return f64::INFINITY;
+    }
+    const TRIES: u32 = 256;
+    let at = |i: u32| first + (LEAST_DEPRESSION - first) * f64::from(i) / f64::from(TRIES);
+    let Some(last) = (0..TRIES).rev().find(|i| is_seen(at(*i))) else { return 0.0 };
+    // Between a step that is in view and one that is not.
+    let (mut inside, mut outside) = (at(last), at(last + 1));
+    for _ in 0..30 {
+        let middle = (inside + outside) / 2.0;
+        if is_seen(middle) {
+            inside = middle;
+        } else {
+            outside = middle;
+        }
+    }
+    height / inside.tan()
+}
+
+/// What a ray met.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ray {
+    /// Distances between which free ground was seen, in metres; NaN where none was.
+    pub free: [f32; 2],
+    /// What ended it.
+    pub end: End,
+}
+
+/// What ended a ray.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum End {
+    /// The foot of an obstacle at that distance. Where the nearest place in view is not ground, the
+    /// foot lies there or nearer.
+    Foot(f32),
+    /// Nothing, as far as the range goes.
+    Free,
+    /// Something that is not known begins at that distance, or the picture ends there.
+    Unknown(f32),
+}
+
+/// The rays of one frame.
+#[derive(Debug, Clone, Default)]
+pub struct Walk {
+    /// By ray.
+    pub rays: Vec<Ray>,
+    /// By ray and step: the expected cost, 0 to 1, of the free ground.
+    costs: Vec<f32>,
+}
+
+impl Walk {
+    /// Walks all rays of a table over the grid that it was made for.
+    pub fn run(&mut self, table: &BeamTable, grid: &GroundGrid) {
+        let rules = &table.key.rules;
+        let (threshold, min_length) = (rules.threshold, rules.min_length as f32);
+        self.costs.resize(table.places.len(), 0.0);
+        self.rays.clear();
+        let places = table.places.chunks_exact(table.steps.max(1));
+        let costs = self.costs.chunks_exact_mut(table.steps.max(1));
+        for ((places, costs), view) in places.zip(costs).zip(&table.in_view) {
+            let ray = walk_ray(table, grid, threshold, min_length, places, costs, *view);
+            self.rays.push(ray);
+        }
+        let rays_a_beam = table.rays_a_beam.max(1);
+        let needed = table.needed_rays();
+        for beam in self.rays.chunks_mut(rays_a_beam) {
+            let is_foot = |ray: &&mut Ray| matches!(ray.end, End::Foot(_));
+            if beam.iter_mut().filter(is_foot).count() < needed {
+                for ray in beam {
+                    if let End::Foot(at) = ray.end {
+                        ray.end = End::Unknown(at);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The expected cost, 0 to 1, at a distance along a ray where it saw free ground.
+    #[inline]
+    pub fn cost(&self, table: &BeamTable, ray: usize, distance: f32) -> f32 {
+        let index = ray * table.steps + table.step_before(distance);
+        self.costs.get(index).copied().unwrap_or_default()
+    }
+}
+
+/// A stretch that is not ground and may be noise.
+struct Stretch {
+    /// Where it began, in steps.
+    start: f32,
+    /// In cells.
+    length: f32,
+    /// Sums of the probabilities over its steps.
+    obstacle: f32,
+    other: f32,
+}
+
+fn walk_ray(
+    table: &BeamTable,
+    grid: &GroundGrid,
+    threshold: f32,
+    min_length: f32,
+    places: &[[f32; 2]],
+    costs: &mut [f32],
+    (first, end): (u32, u32),
+) -> Ray {
+    let (first, end) = (first as usize, end as usize);
+    if first == end {
+        return Ray { free: [f32::NAN; 2], end: End::Unknown(f32::NAN) };
+    }
+    let max = table.reach.max_m as f32;
+    let mut stretch: Option<Stretch> = None;
+    let mut last_ground: Option<f32> = None;
+    let mut previous: Option<([f32; 2], f32)> = None;
+    let distance = |step: f32| table.distance_at(step).min(max);
+    let finish = |free_to: Option<f32>, end: End| {
+        let free = free_to.map_or([f32::NAN; 2], |to| [table.distances[first].min(max), to]);
+        Ray { free, end }
+    };
+    let judge = |stretch: &Stretch| {
+        let at = table.distance_at(stretch.start);
+        let free_to = (stretch.start > first as f32).then(|| at.min(max));
+        let end = if at >= max {
+            End::Free
+        } else if stretch.obstacle >= stretch.other {
+            End::Foot(at)
+        } else {
+            End::Unknown(at)
+        };
+        finish(free_to, end)
+    };
+    for step in first..end {
+        let place = places[step];
+        let cell = grid.sample(place);
+        costs[step] = cell.cost;
+        let moved = previous.map_or(0.0, |(from, _)| {
+            let (x, y) = (place[0] - from[0], place[1] - from[1]);
+            (x * x + y * y).sqrt()
+        });
+        if cell.ground >= threshold {
+            stretch = None;
+            last_ground = Some(step as f32);
+            if table.distances[step] >= max {
+                // Whatever begins from here on is out of range.
+                return finish(Some(max), End::Free);
+            }
+        } else {
+            let stretch = stretch.get_or_insert_with(|| {
+                // The edge lies where the probability passes the threshold.
+                let start = match previous {
+                    Some((_, before)) => {
+                        let share = (before - threshold) / (before - cell.ground).max(1e-6);
+                        step as f32 - 1.0 + share.clamp(0.0, 1.0)
+                    }
+                    None => step as f32,
+                };
+                Stretch { start, length: -moved, obstacle: 0.0, other: 0.0 }
+            });
+            stretch.length += moved;
+            stretch.obstacle += cell.obstacle;
+            stretch.other += 1.0 - cell.ground - cell.obstacle;
+            if stretch.length >= min_length {
+                return judge(stretch);
+            }
+        }
+        previous = Some((place, cell.ground));
+    }
+    // The steps end at the horizon, or the picture does.
+    let is_whole = end == table.steps;
+    match (stretch, last_ground) {
+        (Some(stretch), _) if is_whole => judge(&stretch),
+        (None, Some(last)) if is_whole => finish(Some(distance(last)), End::Free),
+        (Some(stretch), _) => {
+            let at = table.distance_at(stretch.start);
+            let free_to = (stretch.start > first as f32).then(|| at.min(max));
+            let end = if at >= max { End::Free } else { End::Unknown(at) };
+            finish(free_to, end)
+        }
+        (None, Some(last)) => {
+            let at = table.distance_at(last);
+            let end = if at >= max { End::Free } else { End::Unknown(at) };
+            finish(Some(at.min(max)), end)
+        }
+        (None, None) => finish(None, End::Unknown(table.distances[first])),
+    }
+}

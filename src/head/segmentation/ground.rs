@@ -1,0 +1,54 @@
+//! Probabilities of ground, obstacle and cost on the network's own grid: what distances are read from.
+
+use crate::ground::grid::{Cell, GroundGrid};
+use crate::manifest::{SegmentationSpec, Traversability};
+
+use super::probability::{Logits, Planes};
+use super::{ClassMapping, Grid, SegmentationHead};
+
+/// Cost of what is lethal.
+const LETHAL: f32 = 254.0;
+
+impl SegmentationHead {
+    /// The probability of ground (traversable and caution), of obstacles, and the expected cost of
+    /// each cell. A grid with fewer logits than `spec` has classes for gives an empty one.
+    pub fn ground(
+        &mut self,
+        grid: Grid<'_>,
+        spec: &SegmentationSpec,
+        mapping: &ClassMapping,
+    ) -> GroundGrid {
+        let classes = mapping.cost.len();
+        let (width, height) = (grid.size.width as usize, grid.size.height as usize);
+        if classes == 0 || grid.logits.len() < classes * width * height {
+            return GroundGrid::default();
+        }
+        let costs = Some(&mapping.cost[..]);
+        let logits = Logits { grid, classes, temperature: spec.temperature, costs };
+        let is = |id: u8, kind: Traversability| id == kind.id();
+        let mut planes = Planes::default();
+        let mut cells = Vec::with_capacity(width * height);
+        for row in 0..height {
+            planes.fill(&logits, row);
+            let start = cells.len();
+            cells.resize(start + width, Cell::default());
+            let cells = &mut cells[start..];
+            let values = planes.values.chunks_exact(width);
+            for (id, probabilities) in mapping.traversability.iter().zip(values) {
+                let ground = f32::from(
+                    is(*id, Traversability::Traversable) || is(*id, Traversability::Caution),
+                );
+                let obstacle = f32::from(is(*id, Traversability::Obstacle));
+                for (cell, probability) in cells.iter_mut().zip(probabilities) {
+                    cell.ground += ground * probability;
+                    cell.obstacle += obstacle * probability;
+                }
+            }
+            let (sums, known) = (&planes.values[classes * width..], classes * width + width);
+            for ((cell, sum), known) in cells.iter_mut().zip(sums).zip(&planes.values[known..]) {
+                cell.cost = (sum / known.max(1e-6) / LETHAL).clamp(0.0, 1.0);
+            }
+        }
+        GroundGrid { size: [grid.size.width, grid.size.height], cells }
+    }
+}

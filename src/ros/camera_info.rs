@@ -1,0 +1,108 @@
+//! A camera's calibration, followed while somebody wants its ground.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use r2r::QosProfile;
+use r2r::sensor_msgs::msg;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::diagnostics::CameraState;
+use super::executor::NodeHandle;
+use super::names::Resolver;
+use super::supervision::guarded;
+use crate::ground::{CameraInfo, Roi};
+use crate::settings::CameraSettings;
+
+const LOOK_AROUND: Duration = Duration::from_millis(100);
+
+/// Where the calibration is expected: as set, or beside the pictures, whatever their transport.
+pub fn topic_of(settings: &CameraSettings) -> String {
+    let named = &settings.ground.camera_info_topic;
+    if !named.is_empty() {
+        return named.clone();
+    }
+    let image = settings.image_topic.as_str();
+    let image = image.strip_suffix("/compressed").unwrap_or(image);
+    match image.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/camera_info"),
+        None => "camera_info".to_owned(),
+    }
+}
+
+/// Keeps the topic subscribed while the node is active and the camera's ground is wanted.
+pub async fn follow(
+    camera: Arc<CameraState>,
+    node: NodeHandle,
+    resolver: Arc<Resolver>,
+    mut is_active: watch::Receiver<bool>,
+    shutdown: CancellationToken,
+) {
+    let mut current: Option<(String, CancellationToken)> = None;
+    loop {
+        let settings = camera.settings().filter(|_| camera.ground.is_wanted());
+        let wanted = settings
+            .filter(|_| *is_active.borrow_and_update())
+            .map(|settings| resolver.resolve(&topic_of(&settings)));
+        if current.as_ref().map(|(topic, _)| topic) != wanted.as_ref() {
+            if let Some((_, end)) = current.take() {
+                end.cancel();
+                camera.ground.set_info(None);
+            }
+            if let Some(topic) = wanted {
+                let end = shutdown.child_token();
+                let asked = topic.clone();
+                // Matches every publisher, reliable or not.
+                let qos = QosProfile::default().keep_last(1).best_effort().volatile();
+                let subscribe =
+                    move |node: &mut r2r::Node| node.subscribe::<msg::CameraInfo>(&asked, qos);
+                match node.with(subscribe).await {
+                    None => return,
+                    Some(Err(error)) => tracing::warn!("cannot subscribe to {topic}: {error}"),
+                    Some(Ok(mut stream)) => {
+                        let (camera, ended) = (camera.clone(), end.clone());
+                        tokio::spawn(guarded(async move {
+                            loop {
+                                tokio::select! {
+                                    () = ended.cancelled() => return,
+                                    message = stream.next() => match message {
+                                        Some(info) => camera.ground.set_info(Some(to_core(info))),
+                                        None => return,
+                                    },
+                                }
+                            }
+                        }));
+                        current = Some((topic, end));
+                    }
+                }
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(LOOK_AROUND) => {}
+            _ = is_active.changed() => {}
+        }
+    }
+}
+
+fn to_core(info: msg::CameraInfo) -> CameraInfo {
+    let array = |values: Vec<f64>| -> [f64; 9] { values.try_into().unwrap_or_default() };
+    let roi = info.roi;
+    CameraInfo {
+        width: info.width,
+        height: info.height,
+        distortion_model: info.distortion_model,
+        d: info.d,
+        k: array(info.k),
+        p: info.p.try_into().unwrap_or_default(),
+        binning: [info.binning_x, info.binning_y],
+        roi: Roi {
+            x_offset: roi.x_offset,
+            y_offset: roi.y_offset,
+            width: roi.width,
+            height: roi.height,
+        },
+    }
+}
