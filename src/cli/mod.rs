@@ -2,6 +2,7 @@
 
 mod bench;
 mod image;
+mod masks;
 mod model;
 mod output_names;
 mod overwrite;
@@ -48,6 +49,8 @@ pub enum Command {
     Bench(bench::BenchArgs),
     /// What models there are, or one model's card
     Model(model::ModelArgs),
+    /// How well masks agree with pictures labelled by hand
+    Masks(masks::MasksArgs),
     /// The node's parameters, as a parameter file or as a table
     Parameters(parameters::ParametersArgs),
     /// A rosbag2 through the same pipeline, every frame once, as fast as it goes
@@ -142,6 +145,7 @@ pub fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Image(args) => image::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Model(args) => model::run(&args),
+        Command::Masks(args) => masks::run(&args),
         Command::Parameters(args) => parameters::run(&args),
         Command::Places(args) => places::run(&args),
         Command::Replay(args) => replay::run(&args),

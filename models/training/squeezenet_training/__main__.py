@@ -2,10 +2,10 @@
 
 import argparse
 
-from . import balance, calibrate, classify, compare, descriptors, export, quantize, segment
+from . import anywhere, balance, calibrate, classify, compare, descriptors, export, quantize, segment
 
 COMMANDS = {
-    "classify": classify, "segment": segment, "balance": balance, "calibrate": calibrate,
+    "classify": classify, "segment": segment, "anywhere": anywhere, "balance": balance, "calibrate": calibrate,
     "descriptors": descriptors, "export": export, "quantize": quantize, "compare": compare,
 }
 

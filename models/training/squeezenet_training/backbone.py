@@ -58,14 +58,20 @@ class SqueezeNet(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A 1x1 convolution, ReLU and global average pooling: logits `[N, classes]`."""
+    """A 1x1 convolution, ReLU and global average pooling: logits `[N, classes]`.
+
+    With `is_pooled` the convolution sees means of 2x2 cells, which takes a quarter of its time.
+    """
 
     def __init__(self, classes: int, dropout: float = 0.5) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.conv10 = nn.Conv2d(512, classes, 1)
+        self.is_pooled = False
 
     def forward(self, fire9: Tensor) -> Tensor:
+        if self.is_pooled:
+            fire9 = F.avg_pool2d(fire9, 2, ceil_mode=True, count_include_pad=False)
         return F.adaptive_avg_pool2d(torch.relu(self.conv10(self.dropout(fire9))), 1).flatten(1)
 
 

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from .anywhere_data import UNLABELLED, Anywhere
 from .backbone import load_pretrained
 from .preprocess import to_tensor, whole_picture
-from .segmentation_data import SegmentationClasses, SegmentationSet
+from .segmentation_data import SegmentationClasses, SegmentationSet, pairs
 from .segmentation_metrics import calibration_error, confusion, iou, upsampled_probabilities
 from .segmenter import load_branch
 
@@ -24,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", type=Path, help="the YAML of that run")
     parser.add_argument("--balance", type=Path, help="JSON of `balance`")
     parser.add_argument("--val", type=Path, nargs="*", default=[])
+    parser.add_argument("--sets", type=Path, help="YAML of `anywhere`, instead of --classes: --val is the folder of its sets")
+    parser.add_argument("--set-pictures", type=int, default=24, help="with --sets: pictures of each set")
     parser.add_argument("--size", type=int, nargs=2, default=(480, 360))
     parser.add_argument("--out", type=Path, required=True, help="JSON of temperatures and figures")
 
@@ -34,9 +37,10 @@ def run(args: argparse.Namespace) -> None:
     backbone.eval(), classifier.eval()
     record: dict = {}
     if args.imagenet:
+        classifier.is_pooled = args.sets is not None
         record |= classification(args, backbone, classifier)
     if args.segmenter:
-        record |= segmentation(args, backbone)
+        record |= (anywhere if args.sets else segmentation)(args, backbone)
     args.out.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
 
@@ -118,3 +122,34 @@ def segmentation(args: argparse.Namespace, backbone) -> dict:
         "segmentation_ece_before": round(error(1.0), 4),
         "segmentation_ece_after": round(error(best), 4),
     }
+
+
+def anywhere(args: argparse.Namespace, backbone) -> dict:
+    """One temperature for all sets, each counting the same: by the likelihood of the labels' lists of
+    classes. Beside it what each set alone would have."""
+    described = Anywhere.load(args.sets)
+    branch = load_branch(args.segmenter, len(described.classes), args.balance)
+    meanings = torch.from_numpy(described.meanings)
+    temperatures = [round(t, 2) for t in np.arange(0.6, 2.51, 0.05)]
+    likelihood = {}
+    for one in described.sets:
+        folder = args.val[0] / one.folder / "val" if one.folder else None
+        if folder is None or not folder.is_dir():
+            continue
+        table, cells, truths = described.table(one), [], []
+        files = pairs(folder)
+        for image, label in tqdm(files[:: max(1, len(files) // args.set_pictures)], desc=one.name, leave=False):
+            tensor = torch.from_numpy(to_tensor(whole_picture(Image.open(image), tuple(args.size))))
+            logits = branch(backbone(tensor))[0]
+            rows = Image.fromarray(table[np.asarray(Image.open(label))])
+            rows = np.asarray(rows.resize(logits.shape[:1:-1], Image.Resampling.NEAREST)).astype(np.int64).ravel()
+            known = np.flatnonzero(rows != UNLABELLED)[::5]
+            cells.append(logits[0].flatten(1).T[known])
+            truths.append(torch.from_numpy(rows[known]))
+        cells, outside = torch.cat(cells), torch.where(meanings[torch.cat(truths)], 0.0, -torch.inf)
+        likelihood[one.name] = [
+            (torch.logsumexp(cells / t, 1) - torch.logsumexp(cells / t + outside, 1)).mean().item() for t in temperatures
+        ]
+    best = int(np.mean(list(likelihood.values()), 0).argmin())
+    own = {name: temperatures[int(np.argmin(losses))] for name, losses in likelihood.items()}
+    return {"segmentation": temperatures[best], "segmentation_by_set": own}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .backbone import Classifier, SqueezeNet, load_pretrained
 from .preprocess import test_picture, to_tensor, whole_picture
 from .segmentation_data import SegmentationClasses
-from .segmenter import ConvBn, SegmentationBranch, load_branch
+from .segmenter import ConvBn, GroundBranch, SegmentationBranch, load_branch
 
 FEATURES = {"fire5": (256, 8), "fire7": (384, 16), "fire9": (512, 16)}
 
@@ -43,21 +43,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Combined(nn.Module):
-    """One backbone, its heads, and the maps that place descriptors pool."""
+    """One backbone, its heads, and the maps that place descriptors pool.
 
-    def __init__(self, backbone: SqueezeNet, classifier: Classifier, branch: SegmentationBranch | None) -> None:
+    A `GroundBranch` comes with the classifier that sees means of 2x2 cells, and with one map more:
+    what its last layer reads.
+    """
+
+    def __init__(
+        self, backbone: SqueezeNet, classifier: Classifier, branch: SegmentationBranch | GroundBranch | None
+    ) -> None:
         super().__init__()
         self.backbone, self.classifier, self.branch = backbone, classifier, branch
+        self.has_features = isinstance(branch, GroundBranch)
+        classifier.is_pooled = self.has_features
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps = self.backbone(image)
         outputs = [self.classifier(maps["fire9"])]
-        if self.branch is not None:
+        maps_out = [maps[name] for name in FEATURES]
+        if self.has_features:
+            features = self.branch.features(maps)[0]
+            outputs.append(self.branch.head(features))
+            maps_out.append(features)
+        elif self.branch is not None:
             outputs.append(self.branch(maps)[0])
-        return (*outputs, *(maps[name] for name in FEATURES))
+        return (*outputs, *maps_out)
 
     def output_names(self) -> list[str]:
-        return ["logits", *(["segmentation"] if self.branch is not None else []), *FEATURES]
+        return ["logits", *(["segmentation"] if self.branch is not None else []), *self.feature_shapes()]
+
+    def feature_shapes(self) -> dict[str, tuple[int, int]]:
+        """Channels and stride of each map that is an output."""
+        return FEATURES | ({"mask_features": (GroundBranch.WIDTH, 4)} if self.has_features else {})
 
 
 def fold_batch_norms(module: nn.Module) -> None:
@@ -173,7 +190,7 @@ def run(args: argparse.Namespace) -> None:
             ],
         }
     manifest["features"] = [
-        {"output": name, "channels": channels, "stride": stride} for name, (channels, stride) in FEATURES.items()
+        {"output": name, "channels": channels, "stride": stride} for name, (channels, stride) in model.feature_shapes().items()
     ]
     manifest["scores"] = scores
     manifest["self_test"] = {

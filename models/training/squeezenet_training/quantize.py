@@ -79,7 +79,7 @@ def quantize(prepared: Path, target: Path, reader: Pictures, method: str, kept: 
         prepared, target, reader, quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         calibrate_method=METHODS[method], nodes_to_exclude=kept,
-        op_types_to_quantize=["Conv", "Relu", "MaxPool", "Concat", "Add"],
+        op_types_to_quantize=["Conv", "Relu", "MaxPool", "AveragePool", "Concat", "Add"],
         extra_options={"ActivationSymmetric": False},
     )
 

@@ -143,10 +143,61 @@ class SegmentationBranch(nn.Module):
         self.head.bias += bias.repeat_interleave(4)
 
 
-def load_branch(path: Path, classes: int, balance: Path | None = None) -> SegmentationBranch:
-    """A `segment` run's weights, with the biases of `balance` added to the head."""
-    branch = SegmentationBranch(classes).eval()
-    branch.load_state_dict(torch.load(path, weights_only=True))
+class GroundBranch(nn.Module):
+    """Logits `[N, classes, H/4, W/4]`, for sides divisible by 8: the branch of `anywhere`.
+
+    Three quarters of `SegmentationBranch`'s time by less width, no answer at stride 2, no look at
+    conv1, and a trunk that reads fire9 alone. What the last 1x1 convolution, `head`, reads are the
+    features `[N, WIDTH, H/4, W/4]`; whatever adapts the model to a place needs to change it alone.
+    """
+
+    WIDTH = 48
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.lateral16 = ConvBn(512, 128)
+        self.trunk16 = InvertedResidual(128, 3)
+        self.down32 = Separable(128, 128, 3, 2)
+        self.trunk32 = nn.Sequential(InvertedResidual(128, 3), InvertedResidual(128, 3))
+        self.context = ConvBn(128, 128)
+        self.merge16 = ConvBn(128, 64, relu=False)
+        self.lateral8 = ConvBn(256, 64, relu=False)
+        self.fuse8 = nn.Sequential(FireBn(64, 32), FireBn(64, 32))
+        self.merge8 = ConvBn(64, self.WIDTH, relu=False)
+        self.lateral4 = ConvBn(128, self.WIDTH, relu=False)
+        self.fuse4 = Separable(self.WIDTH, self.WIDTH, 5)
+        self.head = nn.Conv2d(self.WIDTH, classes, 1)
+        self.auxiliary = nn.Conv2d(64, classes, 1)  # while training only
+
+    def features(self, maps: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The maps at stride 4 that the head reads, and those at 8."""
+        at16 = self.trunk16(self.lateral16(maps["fire9"]))
+        at32 = self.trunk32(self.down32(at16))
+        at32 = at32 + self.context(F.adaptive_avg_pool2d(at32, 1))
+        at16 = at16 + resize_like(at32, at16)
+        at8 = self.lateral8(padded(maps["fire5"], 0, 1))
+        at8 = self.fuse8(torch.relu(at8 + resize_like(self.merge16(at16), at8)))
+        up4 = F.interpolate(self.merge8(at8), scale_factor=2, mode="bilinear", align_corners=False)
+        at4 = self.lateral4(padded(maps["fire3"], 0, 1))
+        return self.fuse4(torch.relu(at4 + up4)), at8
+
+    def forward(self, maps: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits and the auxiliary logits at stride 8."""
+        at4, at8 = self.features(maps)
+        return self.head(at4), self.auxiliary(at8)
+
+    @torch.no_grad()
+    def add_bias(self, bias: Tensor) -> None:
+        """One number a class."""
+        self.head.bias += bias
+
+
+def load_branch(path: Path, classes: int, balance: Path | None = None) -> "SegmentationBranch | GroundBranch":
+    """The weights of a `segment` or `anywhere` run, with the biases of `balance` added to the head."""
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    kind = SegmentationBranch if "detail.0.0.weight" in state else GroundBranch
+    branch = kind(classes).eval()
+    branch.load_state_dict(state)
     if balance is not None:
         branch.add_bias(torch.tensor(json.loads(balance.read_text())["bias"]))
     return branch

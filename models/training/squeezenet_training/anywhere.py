@@ -1,0 +1,353 @@
+"""`anywhere`: all sets of labelled pictures, each with classes of its own -> the branch of squeezenet1_1_anywhere."""
+
+import argparse
+import json
+import math
+import multiprocessing
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from .anywhere_data import UNLABELLED, Anywhere, DomainPictures, LabelledSet, Stream
+from .backbone import SqueezeNet, load_pretrained
+from .losses import lovasz_softmax
+from .muon import Muon
+from .preprocess import MEAN_BGR, to_tensor, whole_picture
+from .segment import Averaged, has_fast_bf16, make_optimizers, seed_all
+from .segmentation_data import pairs
+from .segmentation_metrics import upsampled_probabilities
+from .segmenter import GroundBranch
+
+from PIL import Image
+
+HERE = Path(__file__).parents[1]
+STRIDE = 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, default=HERE.parents[2] / "shared" / "data", help="folder of the sets")
+    parser.add_argument("--sets", type=Path, default=HERE / "anywhere.yaml", help="classes, and what each set's labels mean")
+    parser.add_argument("--free", action="store_true", help="only sets that a model for any use may learn from")
+    parser.add_argument("--without", nargs="*", default=[], metavar="SET", help="sets that are left out of training, not of scores")
+    parser.add_argument("--rooms", type=Path, help="folder with images/ and labels/ of more rendered rooms")
+    parser.add_argument("--backbone", type=Path, default=HERE.parent / "squeezenet1_1_imagenet.onnx")
+    parser.add_argument("--out", type=Path, required=True, help="run folder: checkpoints, log, curves; goes on where it stopped")
+    parser.add_argument("--init", type=Path, help="stable.pt of another run, of which everything is taken over, or final.pt, weights alone")
+    parser.add_argument("--minutes", type=float, default=60.0, help="time of training, earlier parts of the same run included")
+    parser.add_argument("--cool", type=float, default=0.3, metavar="SHARE", help="the last part of the time, in which the rate falls to zero")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, nargs=2, default=(416, 320), metavar=("WIDTH", "HEIGHT"), help="of the training crops")
+    parser.add_argument("--view", type=int, nargs=2, default=(480, 360), metavar=("WIDTH", "HEIGHT"), help="of the network")
+    parser.add_argument("--lr", type=float, default=8e-3)
+    parser.add_argument("--weight-decay", type=float, default=0.02)
+    parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's choice")
+    parser.add_argument("--workers", type=int, default=1, help="loader processes")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--limit", type=int, help="use the first pictures of each set only (to try things)")
+    parser.add_argument("--score-every", type=float, default=8.0, metavar="MINUTES")
+    parser.add_argument("--score-pictures", type=int, default=32, help="of each validation set, while training")
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="compute in bf16; by itself where that is fast")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
+class MeaningsLoss(nn.Module):
+    """Cross-entropy and Lovász terms where a label is a list of classes."""
+
+    def __init__(self, anywhere: Anywhere, weights: np.ndarray) -> None:
+        super().__init__()
+        meanings = torch.from_numpy(anywhere.meanings)
+        ground = torch.from_numpy(anywhere.ground)
+        self.register_buffer("meanings", meanings)
+        self.register_buffer("ground", ground)
+        self.register_buffer("is_single", meanings.sum(1) == 1)
+        # 1: every class of the list is ground; 0: none is; -1: some are.
+        some, every = (meanings & ground).any(1), (meanings <= ground).all(1)
+        self.register_buffer("kind", torch.where(every, 1, torch.where(some, -1, 0)))
+        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32))
+
+    def cross_entropy(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """`[P, classes]` and `[P]`: -log of the sum of the probabilities of a label's classes."""
+        outside = torch.where(self.meanings[rows], 0.0, -torch.inf)
+        losses = torch.logsumexp(logits, 1) - torch.logsumexp(logits + outside, 1)
+        weights = self.weights[rows]
+        return (losses * weights).sum() / weights.sum().clamp_min(1.0)
+
+    def ground_terms(self, logits: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and Lovász loss of ground against the rest, where that is known."""
+        logits, kind = logits[kind >= 0], kind[kind >= 0]
+        if not len(kind):
+            return logits.sum() * 0.0, logits.sum() * 0.0
+        ground = torch.logsumexp(logits[:, self.ground], 1)
+        other = torch.logsumexp(logits[:, ~self.ground], 1)
+        pair = torch.stack([other, ground], 1)
+        return F.cross_entropy(pair, kind), lovasz_softmax(torch.softmax(pair, 1), kind)
+
+    def lovasz_of_classes(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Of each class that a label names alone; labels whose list holds it among others say nothing of it."""
+        probabilities = torch.softmax(logits, 1)
+        losses = []
+        for row in torch.unique(rows).tolist():
+            if not self.is_single[row]:
+                continue
+            index = int(self.meanings[row].nonzero())
+            told = (rows == row) | ~self.meanings[rows, index]
+            losses.append(lovasz_softmax_of(probabilities[told, index], (rows[told] == row).float()))
+        return torch.stack(losses).mean() if losses else logits.sum() * 0.0
+
+    def forward(self, logits: Tensor, auxiliary: Tensor, target: Tensor) -> Tensor:
+        """On the logits' own grid: each cell is compared with one of its pixels at random."""
+        dy, dx = torch.randint(0, STRIDE, (2,)).tolist()
+        rows = target[:, dy::STRIDE, dx::STRIDE].flatten().long()
+        flat = logits.float().permute(0, 2, 3, 1).flatten(0, 2)
+        # Every other labelled cell: neighbours tell nearly the same, and it takes half the time.
+        known = (rows != UNLABELLED).nonzero()[:, 0][int(torch.randint(0, 2, ())) :: 2]
+        flat, rows = flat[known], rows[known]
+        ground, ground_lovasz = self.ground_terms(flat, self.kind[rows])
+        some = torch.randperm(len(rows), device=rows.device)[: 16384]
+        loss = self.cross_entropy(flat, rows) + 0.5 * ground + 0.5 * ground_lovasz
+        loss = loss + 0.7 * self.lovasz_of_classes(flat[some], rows[some])
+        coarse = target[:, dy::8, dx::8].flatten().long()
+        known = coarse != UNLABELLED
+        side = auxiliary.float().permute(0, 2, 3, 1).flatten(0, 2)[known]
+        return loss + 0.3 * self.cross_entropy(side, coarse[known])
+
+
+def lovasz_softmax_of(probability: Tensor, foreground: Tensor) -> Tensor:
+    """The Lovász-softmax loss of one class."""
+    errors, order = (foreground - probability).abs().sort(descending=True)
+    ordered = foreground[order]
+    total = ordered.sum()
+    jaccard = 1.0 - (total - ordered.cumsum(0)) / (total + (1.0 - ordered).cumsum(0))
+    jaccard = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+    return (errors * jaccard).sum()
+
+
+def meaning_weights(anywhere: Anywhere, domains: list[DomainPictures]) -> np.ndarray:
+    """1 / ln(1.4 + share), where a label's share is counted as the domains are drawn; mean 1."""
+    counts = np.zeros(len(anywhere.meanings))
+    for domain in domains:
+        own = sum(np.bincount(target[::4, ::4].ravel(), minlength=256) for _, target in domain.pictures)
+        own = own[: len(counts)]
+        counts += domain.set.share * own / max(1, own.sum())
+    weights = 1.0 / np.log(1.4 + counts / max(1e-9, counts.sum()))
+    return weights / weights.mean()
+
+
+@torch.no_grad()
+def ground_scores(
+    backbone: SqueezeNet, branch: GroundBranch, anywhere: Anywhere, one: LabelledSet,
+    files: list[tuple[Path, Path]], view: tuple[int, int], device: str,
+) -> dict:
+    """IoU of ground, share of obstacles called ground, accuracy of the label's list, over whole pictures."""
+    table, rows = anywhere.ground_of_labels(one), anywhere.table(one)
+    hits = union = false = other = right = known = 0
+    for image, label in files:
+        tensor = torch.from_numpy(to_tensor(whole_picture(Image.open(image), view))).to(device)
+        label = np.asarray(Image.open(label))
+        logits = branch(backbone(tensor))[0]
+        mask = upsampled_probabilities(logits, label.shape).argmax(1)[0].cpu().numpy()
+        truth, row = table[label], rows[label]
+        said = anywhere.ground[mask]
+        is_told = truth != UNLABELLED
+        is_ground = truth == 1
+        hits += (said & is_ground)[is_told].sum()
+        union += (said | is_ground)[is_told].sum()
+        false += (said & ~is_ground)[is_told].sum()
+        other += (~is_ground)[is_told].sum()
+        right += anywhere.meanings[row[is_told], mask[is_told]].sum()
+        known += is_told.sum()
+    return {
+        "ground_iou": round(float(hits / max(1, union)), 4), "obstacles_as_ground": round(float(false / max(1, other)), 4),
+        "right": round(float(right / max(1, known)), 4),
+    }
+
+
+def rate(seconds: float, step: int, args: argparse.Namespace) -> float:
+    """A short warm-up in steps, then flat, then falling straight to zero over the last part of the time."""
+    left = 1.0 - seconds / (60 * args.minutes)
+    return args.lr * min(1.0, (step + 1) / 150) * max(0.0, min(1.0, left / args.cool))
+
+
+def validation(anywhere: Anywhere, args: argparse.Namespace) -> list[tuple[str, LabelledSet, list[tuple[Path, Path]]]]:
+    """Every set's own validation pictures, and those of training that wait until late."""
+    found = []
+    for one in anywhere.sets:
+        folder = args.data / one.folder / "val" if one.folder else None
+        if folder is None or not folder.is_dir():
+            continue
+        files = pairs(folder)
+        found.append((one.name, one, spread(files, args.score_pictures)))
+        if one.late:
+            late = [pair for pair in pairs(args.data / one.folder / "train") if pair[0].name.startswith(one.late)]
+            found.append((f"{one.name}_{one.late}", one, spread(late, args.score_pictures)))
+    return found
+
+
+def spread(files: list, count: int) -> list:
+    step = max(1, math.ceil(len(files) / count))
+    return files[::step]
+
+
+def domains_of(anywhere: Anywhere, args: argparse.Namespace) -> list[DomainPictures]:
+    domains = []
+    for one in anywhere.sets:
+        folder = args.rooms if one.folder == "rooms" else one.folder and args.data / one.folder / "train"
+        if folder is None or one.name in args.without or (args.free and not one.free):
+            continue
+        if not folder.is_dir():
+            raise SystemExit(f"{folder}: set {one.name} of {args.sets} is not there; see --data, --without")
+        domain = DomainPictures(anywhere, one, folder, tuple(args.view), args.limit)
+        print(f"{one.name}: {len(domain.pictures)} pictures, {len(domain.late)} late", flush=True)
+        domains.append(domain)
+    return domains
+
+
+def draw_curves(log: Path, path: Path) -> None:
+    """Loss and each set's IoU of ground against time, as a picture."""
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.5))
+    losses = [r for r in records if "loss" in r]
+    left.plot([r["minutes"] for r in losses], [r["loss"] for r in losses])
+    left.set(xlabel="minutes", ylabel="loss")
+    scored = [r for r in records if "scores" in r]
+    for name in sorted({name for r in scored for name in r["scores"]}):
+        own = [(r["minutes"], r["scores"][name]["ground_iou"]) for r in scored if name in r["scores"]]
+        right.plot(*zip(*own), marker="o", label=name)
+    right.set(xlabel="minutes", ylabel="IoU of ground, validation", ylim=(0.3, 1))
+    right.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    pyplot.close(figure)
+
+
+def save(state: dict, path: Path) -> None:
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.bf16 is None:
+        args.bf16 = has_fast_bf16(args.device)
+    seed_all(args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    anywhere = Anywhere.load(args.sets)
+    domains = domains_of(anywhere, args)
+    channels_last = {"memory_format": torch.channels_last}
+    backbone = load_pretrained(args.backbone)[0].requires_grad_(False).eval().to(args.device, **channels_last)
+    branch = GroundBranch(len(anywhere.classes)).to(args.device, **channels_last)
+    optimizers = make_optimizers(branch, args)
+    averaged = Averaged(branch)
+    criterion = MeaningsLoss(anywhere, meaning_weights(anywhere, domains)).to(args.device)
+    last = args.out / "last.pt"
+    step, seconds = 0, 0.0
+    is_cooling = False
+
+    def load(state: dict) -> None:
+        branch.load_state_dict(state["branch"])
+        averaged.module.load_state_dict(state["averaged"])
+        averaged.updates = state["updates"]
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+    if last.exists():
+        state = torch.load(last, weights_only=True, map_location=args.device)
+        load(state)
+        step, seconds, is_cooling = state["step"], state["seconds"], state["is_cooling"]
+        print(f"resumed after step {step}, {seconds / 60:.1f} minutes", flush=True)
+    elif args.init:
+        state = torch.load(args.init, weights_only=True, map_location=args.device)
+        if "optimizers" in state:
+            load(state)
+            step = state["step"]
+        else:
+            branch.load_state_dict(state)
+            averaged = Averaged(branch)
+        print(f"goes on from {args.init}", flush=True)
+    nothing = next((one for one in anywhere.sets if one.name == "nothing" and one.name not in args.without), None)
+    is_late = multiprocessing.Value("b", int(is_cooling))
+    stream = Stream(
+        domains, (nothing.share, int(anywhere.table(nothing)[0])) if nothing else None, tuple(args.size),
+        tuple(args.view), args.seed + 1000 * step, is_late,
+    )
+    loader = iter(DataLoader(stream, args.batch, num_workers=args.workers))
+    scored_sets = validation(anywhere, args)
+    log_path = args.out / "log.jsonl"
+    log = log_path.open("a")
+
+    def note(record: dict) -> None:
+        log.write(json.dumps(record) + "\n")
+        log.flush()
+        print(json.dumps(record), flush=True)
+
+    def keep(path: Path) -> None:
+        save({
+            "branch": branch.state_dict(), "averaged": averaged.module.state_dict(), "updates": averaged.updates,
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers], "step": step, "seconds": seconds,
+            "is_cooling": is_cooling,
+        }, path)
+
+    def score_all() -> None:
+        scores = {
+            name: ground_scores(backbone, averaged.module, anywhere, one, files, tuple(args.view), args.device)
+            for name, one, files in scored_sets
+        }
+        note({"step": step, "minutes": round(seconds / 60, 2), "scores": scores})
+        draw_curves(log_path, args.out / "curves.png")
+
+    mean = torch.tensor(MEAN_BGR, device=args.device)[:, None, None]
+    losses: list[float] = []
+    next_score = seconds + 60 * args.score_every
+    next_save = seconds + 120
+    branch.train()
+    started = time.monotonic()
+    while seconds < 60 * args.minutes:
+        if not is_cooling and seconds > 60 * args.minutes * (1 - args.cool):
+            keep(args.out / "stable.pt")
+            score_all()
+            is_cooling, is_late.value = True, 1
+            started = time.monotonic()
+        pixels, target = next(loader)
+        image = (pixels.to(args.device).flip(1).float() - mean).contiguous(**channels_last)
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["lr"] = rate(seconds, step, args)
+        with torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):
+            with torch.no_grad():
+                maps = backbone(image)
+            logits, auxiliary = branch(maps)
+        loss = criterion(logits, auxiliary, target.to(args.device))
+        branch.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(branch.parameters(), 5.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        averaged.update(branch)
+        losses.append(loss.item())
+        step += 1
+        seconds += time.monotonic() - started
+        started = time.monotonic()
+        if len(losses) == 50:
+            note({"step": step, "minutes": round(seconds / 60, 2), "loss": round(float(np.mean(losses)), 4),
+                  "rate": round(rate(seconds, step, args), 6)})
+            losses.clear()
+        if seconds > next_save:
+            keep(last)
+            next_save = seconds + 120
+        if seconds > next_score:
+            score_all()
+            next_score = seconds + 60 * args.score_every
+        started = time.monotonic() if time.monotonic() - started > 1 else started
+    keep(last)
+    torch.save(averaged.module.state_dict(), args.out / "final.pt")
+    score_all()
+    note({"done": True, "step": step, "minutes": round(seconds / 60, 2)})

@@ -1,0 +1,416 @@
+//! `squeezenet_node masks evaluate`: how well the mask agrees with pictures labelled by hand.
+//!
+//! A picture goes the node's own way, decoder to up-sampled mask, and its mask is compared with the
+//! label file of the same stem, at the label's own size. What the labels mean says `--classes`, a JSON
+//! file with an object `classes`: from each id to a name and one of `traversable`, `caution`,
+//! `obstacle`, `background` and `ignore`.
+
+mod measure;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, Subcommand};
+use image::{ExtendedColorType, RgbImage, imageops};
+use serde::{Deserialize, Serialize};
+
+use super::{ModelOptions, Outcome, print_line};
+use crate::frame::Frame;
+use crate::geometry::Size;
+use crate::head::segmentation::UNKNOWN;
+use crate::manifest::{SegmentationSpec, Traversability};
+use crate::overlay::{self, Overlay};
+use crate::pipeline::Pipeline;
+use crate::result::{Maps, Picture, Wanted};
+use crate::settings::{CameraSettings, MaskKind};
+
+use measure::{Figures, LabelMeaning, Measures, Truth};
+
+/// Label files of more pixels than this are refused.
+const MAX_PIXELS: u64 = 1 << 26;
+/// Of one picture of the sheet; the left half shows the label, the right half the mask.
+const CELL: (u32, u32) = (320, 260);
+
+/// Arguments of `masks`.
+#[derive(Debug, Args)]
+pub struct MasksArgs {
+    #[command(subcommand)]
+    command: MasksCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum MasksCommand {
+    /// Compare masks with pictures labelled by hand
+    Evaluate(EvaluateArgs),
+}
+
+/// Arguments of `masks evaluate`.
+#[derive(Debug, Args)]
+struct EvaluateArgs {
+    /// Folder of pictures, JPEG or PNG
+    images: PathBuf,
+    /// Folder of labels: a PNG for each picture's stem, 8 bits and one channel, an id a pixel
+    labels: PathBuf,
+    /// What the ids mean: JSON, {"classes": {"ID": ["NAME", "traversable|caution|obstacle|background|ignore"]}}
+    #[arg(long, value_name = "FILE")]
+    classes: PathBuf,
+    /// One JSON object of all figures
+    #[arg(long)]
+    json: bool,
+    /// Write the worst pictures here, as PNG: label to the left, mask to the right
+    #[arg(long, value_name = "PNG")]
+    sheet: Option<PathBuf>,
+    /// How many pictures the sheet shows
+    #[arg(long, default_value_t = 12)]
+    worst: usize,
+    /// Pixels below this confidence are unknown; as the parameter mask.min_confidence
+    #[arg(long, default_value_t = CameraSettings::default().mask.min_confidence, value_parser = probability)]
+    min_confidence: f32,
+    #[command(flatten)]
+    model: ModelOptions,
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("a number from 0 to 1 is wanted".to_owned()),
+    }
+}
+
+pub(super) fn run(args: &MasksArgs) -> anyhow::Result<Outcome> {
+    match &args.command {
+        MasksCommand::Evaluate(args) => evaluate(args),
+    }
+}
+
+/// A file like `classes.json` of a set of labelled pictures; what else it holds is for people.
+#[derive(Debug, Deserialize)]
+struct ClassesFile {
+    classes: BTreeMap<String, (String, String)>,
+}
+
+/// What each id means, by id.
+fn read_classes(path: &Path) -> anyhow::Result<Vec<Option<LabelMeaning>>> {
+    let context = || path.display().to_string();
+    let file = BufReader::new(File::open(path).with_context(context)?);
+    let content: ClassesFile = serde_json::from_reader(file).with_context(context)?;
+    parse_classes(&content).with_context(context)
+}
+
+fn parse_classes(content: &ClassesFile) -> anyhow::Result<Vec<Option<LabelMeaning>>> {
+    let mut meanings = vec![None; 256];
+    for (id, (name, kind)) in &content.classes {
+        let slot = id.parse().ok().and_then(|id: usize| meanings.get_mut(id));
+        let slot = slot.with_context(|| format!("class {id:?}: an id from 0 to 255 is wanted"))?;
+        let traversability = match kind.as_str() {
+            "ignore" => continue,
+            kind => Traversability::ALL.into_iter().find(|t| t.name() == kind).with_context(|| {
+                format!("class {id} ({name}): {kind:?} is none of traversable, caution, obstacle, background, ignore")
+            })?,
+        };
+        *slot = Some(LabelMeaning { name: name.clone(), traversability });
+    }
+    ensure!(
+        meanings.iter().any(Option::is_some),
+        "all classes are ignored, so there is nothing to compare"
+    );
+    Ok(meanings)
+}
+
+/// Pictures with the label of the same stem, in the order of their names.
+fn pairs(images: &Path, labels: &Path) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
+    let is_picture = |path: &Path| {
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        let is_hidden =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        !is_hidden && matches!(extension.as_deref(), Some("jpg" | "jpeg" | "png"))
+    };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(images).with_context(|| images.display().to_string())? {
+        let path = entry?.path();
+        if is_picture(&path) {
+            let label = labels.join(path.file_stem().unwrap_or_default()).with_extension("png");
+            found.push((path, label));
+        }
+    }
+    ensure!(!found.is_empty(), "{}: no JPEG or PNG pictures", images.display());
+    found.sort();
+    Ok(found)
+}
+
+/// One picture's figures, and what the sheet needs of it.
+#[derive(Debug)]
+struct Compared {
+    file: PathBuf,
+    label: PathBuf,
+    figures: Figures,
+}
+
+/// `--json`: a picture.
+#[derive(Debug, Serialize)]
+struct PictureRecord<'a> {
+    file: &'a Path,
+    #[serde(flatten)]
+    figures: &'a Figures,
+}
+
+/// `--json`: the whole.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    precision: &'static str,
+    min_confidence: f32,
+    pictures: usize,
+    failed: usize,
+    #[serde(flatten)]
+    figures: &'a Figures,
+    worst: Vec<PictureRecord<'a>>,
+}
+
+fn evaluate(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
+    let meanings = read_classes(&args.classes)?;
+    let files = pairs(&args.images, &args.labels)?;
+    let mut pipeline = args.model.pipeline()?;
+    let card = pipeline.network().card().clone();
+    let Some(spec) = &card.manifest.segmentation else {
+        bail!("model {} has no mask", card.manifest.name);
+    };
+    let mut camera = CameraSettings::default();
+    camera.mask.min_confidence = args.min_confidence;
+    let mut total = Measures::new(&meanings, spec);
+    let mut compared = Vec::with_capacity(files.len());
+    for (file, label) in files {
+        let mut own = Measures::new(&meanings, spec);
+        match compare(&file, &label, &mut pipeline, &camera, &mut [&mut total, &mut own]) {
+            Ok(()) => compared.push(Compared { file, label, figures: own.figures() }),
+            Err(error) => eprintln!("{}: {error:#}", file.display()),
+        }
+    }
+    ensure!(!compared.is_empty(), "none of the {} pictures could be compared", total.failed());
+    // A picture without ground, in label and mask, has no IoU and is not among the worst.
+    let iou = |one: &Compared| one.figures.ground_iou.unwrap_or(1.0);
+    compared.sort_by(|a, b| iou(a).total_cmp(&iou(b)));
+    let worst = &compared[..compared.len().min(args.worst)];
+    if let Some(path) = &args.sheet {
+        write_sheet(path, worst, &meanings, &mut pipeline, &camera, spec)?;
+    }
+    let figures = total.figures();
+    if args.json {
+        let record = |one| {
+            let Compared { file, figures, .. }: &Compared = one;
+            PictureRecord { file, figures }
+        };
+        let report = Report {
+            model: &card.manifest.name,
+            precision: pipeline.network().execution().precision.name(),
+            min_confidence: args.min_confidence,
+            pictures: compared.len(),
+            failed: total.failed(),
+            figures: &figures,
+            worst: worst.iter().map(record).collect(),
+        };
+        print_line(&serde_json::to_string(&report)?)?;
+    } else {
+        tell(&figures, compared.len(), worst)?;
+    }
+    Ok(if total.failed() == 0 { Outcome::Done } else { Outcome::SomeFailed })
+}
+
+/// Adds one picture to `measures`; one that fails is counted in all of them.
+fn compare(
+    file: &Path,
+    label: &Path,
+    pipeline: &mut Pipeline,
+    camera: &CameraSettings,
+    measures: &mut [&mut Measures],
+) -> anyhow::Result<()> {
+    let result = run_on(file, pipeline, camera, false).and_then(|(maps, _)| {
+        let truth = read_label(label)?;
+        let sizes = (truth.size, maps.size);
+        ensure!(
+            sizes.0 == sizes.1,
+            "the label {} is {}x{}, the picture {}x{}",
+            label.display(),
+            sizes.0.width,
+            sizes.0.height,
+            sizes.1.width,
+            sizes.1.height
+        );
+        Ok((truth, maps))
+    });
+    for one in measures {
+        match &result {
+            Ok((truth, maps)) => one.add(truth, maps),
+            Err(_) => one.add_failure(),
+        }
+    }
+    result.map(drop)
+}
+
+fn run_on(
+    file: &Path,
+    pipeline: &mut Pipeline,
+    camera: &CameraSettings,
+    picture: bool,
+) -> anyhow::Result<(Maps, Option<Picture>)> {
+    let bytes = std::fs::read(file)?;
+    let wanted = Wanted { mask: true, picture, ..Wanted::default() };
+    let result = pipeline.process(Frame::Compressed(&bytes), wanted, camera)?;
+    let maps = result.maps.context("the model gave no mask")?;
+    Ok((maps, result.picture))
+}
+
+/// A label's ids as they stand in the file: the indices of one with a palette, not its colours.
+fn read_label(path: &Path) -> anyhow::Result<Truth> {
+    let context = || path.display().to_string();
+    let file = BufReader::new(File::open(path).with_context(context)?);
+    let mut reader = png::Decoder::new(file).read_info().with_context(context)?;
+    let info = reader.info();
+    let (size, color, depth) =
+        (Size::new(info.width, info.height), info.color_type, info.bit_depth);
+    let is_single = matches!(color, png::ColorType::Grayscale | png::ColorType::Indexed);
+    ensure!(
+        is_single && depth == png::BitDepth::Eight,
+        "{}: {color:?} of {} bits a channel, where a label has one channel of 8 bits",
+        path.display(),
+        depth as u8
+    );
+    let pixels = u64::from(size.width) * u64::from(size.height);
+    ensure!(pixels <= MAX_PIXELS, "{}: {pixels} pixels are too many", path.display());
+    let mut ids = vec![0; size.area()];
+    reader.next_frame(&mut ids).with_context(context)?;
+    Ok(Truth { size, ids })
+}
+
+fn write_sheet(
+    path: &Path,
+    worst: &[Compared],
+    meanings: &[Option<LabelMeaning>],
+    pipeline: &mut Pipeline,
+    camera: &CameraSettings,
+    spec: &SegmentationSpec,
+) -> anyhow::Result<()> {
+    const COLUMNS: usize = 2;
+    let rows = worst.len().div_ceil(COLUMNS);
+    let mut sheet = RgbImage::new(2 * COLUMNS as u32 * CELL.0, rows as u32 * CELL.1);
+    let at =
+        |index: usize| ((index % COLUMNS) as u32 * 2 * CELL.0, (index / COLUMNS) as u32 * CELL.1);
+    for (index, one) in worst.iter().enumerate() {
+        let (maps, picture) = run_on(&one.file, pipeline, camera, true)?;
+        let Some(picture) = picture else { continue };
+        let truth = read_label(&one.label)?;
+        let meant = |&id: &u8| meanings[usize::from(id)].as_ref().map(|m| m.traversability.id());
+        let traversability = truth.ids.iter().map(|id| meant(id).unwrap_or(UNKNOWN)).collect();
+        let labelled = Maps {
+            size: truth.size,
+            semantic: Vec::new(),
+            traversability,
+            confidence: Vec::new(),
+            cost: Vec::new(),
+        };
+        let (x, y) = at(index);
+        for (shown, x) in [(&labelled, x), (&maps, x + CELL.0)] {
+            let mut drawn = picture.clone();
+            let mask = Some((shown, spec, MaskKind::Traversability));
+            overlay::draw(&mut drawn, &Overlay { mask, alpha: 0.5, ..Overlay::default() });
+            let small = overlay::shrink(&drawn, Size::new(CELL.0, CELL.1 - 20)).into_owned();
+            let small = RgbImage::from_raw(small.size.width, small.size.height, small.rgb);
+            if let Some(small) = small {
+                imageops::replace(&mut sheet, &small, i64::from(x), i64::from(y) + 20);
+            }
+        }
+    }
+    let size = Size::new(sheet.width(), sheet.height());
+    let mut picture = Picture { size, rgb: sheet.into_raw() };
+    for (index, one) in worst.iter().enumerate() {
+        let name = one.file.file_name().unwrap_or_default().to_string_lossy();
+        let line = format!("{} ground {}", name, share(one.figures.ground_iou));
+        overlay::write_line(&mut picture, &line, at(index));
+    }
+    image::save_buffer(path, &picture.rgb, size.width, size.height, ExtendedColorType::Rgb8)
+        .with_context(|| path.display().to_string())
+}
+
+/// A share, or a dash where there was nothing to take it of.
+fn share(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))
+}
+
+fn tell(figures: &Figures, pictures: usize, worst: &[Compared]) -> anyhow::Result<()> {
+    print_line(&format!("{pictures} pictures, {} labelled pixels", figures.labelled_px))?;
+    let rows = [
+        ("ground: IoU", figures.ground_iou),
+        ("ground: precision", figures.ground_precision),
+        ("ground: recall", figures.ground_recall),
+        ("foot: median error, share of the height", figures.foot_median_error),
+        ("foot: columns within 5 % of the height", figures.foot_within_5_percent),
+        ("obstacles called ground", figures.obstacles_called_ground),
+        ("unknown, of all labelled pixels", figures.unknown),
+        ("unknown, of ground", figures.unknown_ground),
+        ("mean IoU of classes known by name", figures.mean_iou),
+        ("their expected calibration error", figures.calibration_error),
+        ("AUROC of the confidence for ground or not", figures.error_auroc),
+    ];
+    for (name, value) in rows {
+        print_line(&format!("  {name:<44} {}", share(value)))?;
+    }
+    for (name, iou) in &figures.iou {
+        print_line(&format!("  IoU {name:<40} {}", share(*iou)))?;
+    }
+    print_line("worst:")?;
+    for one in worst {
+        let iou = share(one.figures.ground_iou);
+        print_line(&format!("  {iou}  {}", one.file.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may")]
+
+    use super::*;
+
+    fn parse(text: &str) -> anyhow::Result<Vec<Option<LabelMeaning>>> {
+        parse_classes(&serde_json::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn classes_say_what_ids_mean_and_what_is_passed_over() {
+        let text = r#"{"licence": "CC0", "classes": {"3": ["road", "traversable"], "9": ["seam", "ignore"]}}"#;
+        let meanings = parse(text).unwrap();
+        assert_eq!(meanings[3].as_ref().unwrap().traversability, Traversability::Traversable);
+        assert!(meanings[9].is_none() && meanings[0].is_none());
+    }
+
+    #[test]
+    fn classes_that_make_no_sense_are_named() {
+        let message = |text| format!("{:#}", parse(text).unwrap_err());
+        assert!(message(r#"{"classes": {"300": ["road", "traversable"]}}"#).contains("300"));
+        assert!(message(r#"{"classes": {"1": ["road", "drivable"]}}"#).contains("drivable"));
+        assert!(message(r#"{"classes": {"1": ["seam", "ignore"]}}"#).contains("ignored"));
+    }
+
+    #[test]
+    fn a_label_gives_its_indices_and_one_of_three_channels_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.png");
+        let write = |color: png::ColorType, data: &[u8]| {
+            let mut encoder = png::Encoder::new(File::create(&path).unwrap(), 2, 1);
+            encoder.set_color(color);
+            if color == png::ColorType::Indexed {
+                encoder.set_palette(vec![9; 3 * 8]);
+            }
+            encoder.write_header().unwrap().write_image_data(data).unwrap();
+        };
+        write(png::ColorType::Indexed, &[7, 2]);
+        assert_eq!(read_label(&path).unwrap().ids, [7, 2]);
+        write(png::ColorType::Grayscale, &[255, 0]);
+        assert_eq!(read_label(&path).unwrap().ids, [255, 0]);
+        write(png::ColorType::Rgb, &[0; 6]);
+        assert!(read_label(&path).unwrap_err().to_string().contains("one channel of 8 bits"));
+    }
+}
