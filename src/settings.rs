@@ -399,7 +399,7 @@ impl Default for PlaceSettings {
 impl Default for ModelSettings {
     fn default() -> Self {
         Self {
-            model: "squeezenet1_1_street".to_owned(),
+            model: "squeezenet1_1_anywhere".to_owned(),
             precision: Precision::Auto,
             provider: Provider::Auto,
             threads: 0,

@@ -103,7 +103,7 @@ fn runs_give_the_same_bytes_over_any_threads_and_jobs() {
         let Some((code, stdout, stderr)) = run(&arguments) else { return };
         assert!(stdout.contains(told), "{stdout}");
         assert_eq!(code, 0, "{stderr}");
-        assert!(stdout.contains("5 frames with squeezenet1_1_street"), "{stdout}");
+        assert!(stdout.contains("5 frames with squeezenet1_1_anywhere"), "{stdout}");
         let mut all = messages(&out);
         all.retain(|message| &*message.topic != "/squeezenet/timing");
         runs.push(all);

@@ -90,7 +90,7 @@ const LARGEST: f64 = 1e9;
 pub const TABLE: &[Parameter] = &[
     parameter(
         "model",
-        Text("squeezenet1_1_street"),
+        Text("squeezenet1_1_anywhere"),
         Any,
         "",
         "Model to run: a name that `squeezenet_node model` lists, or the path of a manifest.",

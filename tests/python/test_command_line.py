@@ -195,9 +195,9 @@ def test_the_mask_is_that_of_the_models_output(precision, tmp_path):
     assert done.returncode == 0, done.stderr
     mask = np.asarray(Picture.open(tmp_path / "porch_semantic.png"))
     suffix = "_int8" if precision == "int8" else ""
-    session = onnxruntime.InferenceSession(ROOT / "models" / f"squeezenet1_1_street{suffix}.onnx")
+    session = onnxruntime.InferenceSession(ROOT / "models" / f"squeezenet1_1_anywhere{suffix}.onnx")
     (logits,) = session.run(["segmentation"], {"image": to_tensor(porch)})
-    temperature = yaml.safe_load((ROOT / "models" / "squeezenet1_1_street.yaml").read_text())["segmentation"]["temperature"]
+    temperature = yaml.safe_load((ROOT / "models" / "squeezenet1_1_anywhere.yaml").read_text())["segmentation"]["temperature"]
     odds = np.exp((logits[0] - logits[0].max(0)) / temperature)
     size = mask.shape[::-1]
     planes = [Picture.fromarray(p).resize(size, Picture.Resampling.BILINEAR) for p in odds / odds.sum(0)]
@@ -209,7 +209,7 @@ def test_int8_answers_as_fp32_does_on_this_processor():
     picture = to_tensor(whole_picture(Picture.open(ROOT / "docs" / "pictures" / "porch.jpg"), (480, 360)))
     masks, labels = [], []
     for suffix in ("", "_int8"):
-        session = onnxruntime.InferenceSession(ROOT / "models" / f"squeezenet1_1_street{suffix}.onnx")
+        session = onnxruntime.InferenceSession(ROOT / "models" / f"squeezenet1_1_anywhere{suffix}.onnx")
         mask, logits = session.run(["segmentation", "logits"], {"image": picture})
         masks.append(mask.argmax(1))
         labels.append(logits.argmax())

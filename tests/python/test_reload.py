@@ -217,7 +217,7 @@ def test_a_model_that_does_not_load_leaves_the_old_one(start, peer, tmp_path: Pa
 def test_a_copy_of_the_shipped_file_holds_from_the_start(start, peer, file: Path) -> None:
     """Its section has a wildcard, as a node of any namespace needs it; later files hold over it."""
     shipped = (ROOT / "config" / "squeezenet.yaml").read_text()
-    edited = shipped.replace('model: "squeezenet1_1_street"', 'model: "squeezenet1_1_imagenet"').replace("top_k: 5", "top_k: 2")
+    edited = shipped.replace('model: "squeezenet1_1_anywhere"', 'model: "squeezenet1_1_imagenet"').replace("top_k: 5", "top_k: 2")
     assert edited.count("squeezenet1_1_imagenet") == 1 and "top_k: 2" in edited
     file.write_text(edited)
     later = file.with_name("later.yaml")
