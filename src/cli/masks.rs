@@ -24,7 +24,7 @@ use crate::head::segmentation::UNKNOWN;
 use crate::manifest::{SegmentationSpec, Traversability};
 use crate::overlay::{self, Overlay};
 use crate::pipeline::Pipeline;
-use crate::result::{Maps, Picture, Wanted};
+use crate::result::{Maps, Outputs, Picture};
 use crate::settings::{CameraSettings, MaskKind};
 
 use measure::{Figures, LabelMeaning, Measures, Truth};
@@ -174,9 +174,9 @@ fn evaluate(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
     let meanings = read_classes(&args.classes)?;
     let files = pairs(&args.images, &args.labels)?;
     let mut pipeline = args.model.pipeline()?;
-    let card = pipeline.network().card().clone();
-    let Some(spec) = &card.manifest.segmentation else {
-        bail!("model {} has no mask", card.manifest.name);
+    let model = pipeline.network().model().clone();
+    let Some(spec) = &model.manifest.segmentation else {
+        bail!("model {} has no mask", model.manifest.name);
     };
     let mut camera = CameraSettings::default();
     camera.mask.min_confidence = args.min_confidence;
@@ -204,7 +204,7 @@ fn evaluate(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
             PictureRecord { file, figures }
         };
         let report = Report {
-            model: &card.manifest.name,
+            model: &model.manifest.name,
             precision: pipeline.network().execution().precision.name(),
             min_confidence: args.min_confidence,
             pictures: compared.len(),
@@ -257,7 +257,7 @@ fn run_on(
     picture: bool,
 ) -> anyhow::Result<(Maps, Option<Picture>)> {
     let bytes = std::fs::read(file)?;
-    let wanted = Wanted { mask: true, picture, ..Wanted::default() };
+    let wanted = Outputs { mask: true, picture, ..Outputs::default() };
     let result = pipeline.process(Frame::Compressed(&bytes), wanted, camera)?;
     let maps = result.maps.context("the model gave no mask")?;
     Ok((maps, result.picture))

@@ -485,10 +485,11 @@ fn walk_ray(
     (first, end): (u32, u32),
 ) -> Ray {
     let (first, end) = (first as usize, end as usize);
-    if first == end {
+    let max = table.reach.max_m as f32;
+    // A ray that comes into view out of range says nothing of what is in range.
+    if first == end || table.distances[first] >= max {
         return Ray { free: [f32::NAN; 2], end: End::Unknown(f32::NAN) };
     }
-    let max = table.reach.max_m as f32;
     let mut stretch: Option<Stretch> = None;
     let mut last_ground: Option<f32> = None;
     let mut previous: Option<([f32; 2], f32)> = None;

@@ -561,9 +561,15 @@ mod tests {
                 prop_assert!(back.is_some(), "{name} {d:?}: {direction:?}");
                 prop_assert!((back.unwrap() - pixel).norm() < 1e-4, "{name} {d:?}: {back:?}");
             } else {
-                // Only beyond the lens model's limit.
-                let radius = ((u - 320.5) / 400.0_f64).hypot((v - 239.0) / 410.0);
-                prop_assert!(radius > 0.6, "{name} {d:?} {radius}");
+                // Only where no direction below the lens model's limit falls.
+                let toward = Vector3::new(u - model.centre.x, v - model.centre.y, 0.0).normalize();
+                for i in 0..=1000 {
+                    let (sin, cos) = (f64::from(i) / 1000.0 * std::f64::consts::PI).sin_cos();
+                    let direction = toward * sin + Vector3::z() * cos;
+                    if let Some(back) = model.project(direction) {
+                        prop_assert!((back - pixel).norm() > 0.1, "{name} {d:?}: {direction:?}");
+                    }
+                }
             }
         }
 

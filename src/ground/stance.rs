@@ -103,7 +103,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_ground_frame_lies_under_the_camera(
-            height in 0.01..50.0, pitch in -1.6..1.6, roll in -3.2..3.2,
+            height in 0.01..50.0, pitch in -1.5..1.5, roll in -3.2..3.2,
         ) {
             let stance = Stance::from_angles(height, pitch, roll);
             let ground_from_camera = stance.ground_from_camera();
@@ -113,7 +113,7 @@ mod tests {
             let again = Stance::from_transform(&ground_from_camera, "").unwrap();
             prop_assert!((again.up - stance.up).norm() < 1e-9);
             let axis = ground_from_camera.rotation * Vector3::z();
-            prop_assert!(axis.y.abs() < 1e-3 && axis.x > -1e-9, "{axis:?}");
+            prop_assert!(axis.y.abs() < 1e-6 && axis.x > -1e-9, "{axis:?}");
             if let Some(hit) = stance.hit(Vector3::new(0.2, 0.4, 1.0)) {
                 let hit = ground_from_camera * nalgebra::Point3::from(hit);
                 prop_assert!(hit.z.abs() < 1e-6 * (1.0 + hit.coords.norm()));

@@ -5,7 +5,7 @@
 //! to the wanted size, and the arg-max is taken there. All of it is one pass over the output.
 //!
 //! ```
-//! use squeezenet_node::geometry::{Fit, Size, place};
+//! use squeezenet_node::geometry::{Fit, Size, input_transform};
 //! use squeezenet_node::head::segmentation::{Grid, ClassMapping, SegmentationHead};
 //! use squeezenet_node::manifest::{SegmentationClass, SegmentationSpec, Traversability};
 //! use squeezenet_node::settings::MaskSettings;

