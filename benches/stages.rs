@@ -12,6 +12,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use image::imageops::{self, FilterType};
 use image::{ExtendedColorType, ImageBuffer, ImageFormat, Rgb};
 use squeezenet_node::decode::Decoder;
+use squeezenet_node::descriptor::{Descriptors, FeatureMap};
 use squeezenet_node::frame::{Frame, RawImage};
 use squeezenet_node::geometry::{Fit, Size, input_transform};
 use squeezenet_node::head::classification::softmax;
@@ -19,7 +20,7 @@ use squeezenet_node::head::obstacle;
 use squeezenet_node::head::segmentation::{ClassMapping, Grid, SegmentationHead};
 use squeezenet_node::manifest::{Manifest, SegmentationSpec};
 use squeezenet_node::pipeline::test_picture;
-use squeezenet_node::place::{Descriptors, FeatureMap, Gallery, Kind, Motion, Recognition, View};
+use squeezenet_node::place::{Gallery, Kind, Motion, Recognition, View};
 use squeezenet_node::preprocess::Preprocessor;
 use squeezenet_node::result::Picture;
 use squeezenet_node::settings::{MaskSettings, ObstacleSettings};
@@ -255,7 +256,7 @@ fn places(criterion: &mut Criterion) {
                     card.features.iter().find(|spec| spec.output == name).unwrap().channels;
                 let (height, width) = (22, 30);
                 let values = &features[..channels * height * width];
-                Ok::<_, squeezenet_node::place::DescriptorError>(FeatureMap {
+                Ok::<_, squeezenet_node::descriptor::DescriptorError>(FeatureMap {
                     channels,
                     height,
                     width,

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::descriptor::Descriptors;
+use crate::execution::Precision;
 use crate::geometry::{Fit, Size};
-use crate::place::Descriptors;
-use crate::settings::Precision;
+pub use crate::traversability::Traversability;
 
 /// The manifest's format that this crate reads.
 pub const SCHEMA: u32 = 1;
@@ -146,41 +147,6 @@ pub struct SegmentationClass {
     pub traversability: Traversability,
     /// Cost in Nav2 units, 0 free to 254 lethal, 255 unknown.
     pub cost: u8,
-}
-
-/// What a class means for a robot; the ids of the traversability mask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[repr(u8)]
-pub enum Traversability {
-    /// It can be driven on.
-    Traversable = 0,
-    /// Slowly.
-    Caution = 1,
-    /// It cannot be passed.
-    Obstacle = 2,
-    /// Sky and whatever else is out of reach.
-    Background = 3,
-}
-
-impl Traversability {
-    /// All of them, by id.
-    pub const ALL: [Self; 4] = [Self::Traversable, Self::Caution, Self::Obstacle, Self::Background];
-
-    /// The id in the mask.
-    pub fn id(self) -> u8 {
-        self as u8
-    }
-
-    /// The name in manifests, parameters and `label_info`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Traversable => "traversable",
-            Self::Caution => "caution",
-            Self::Obstacle => "obstacle",
-            Self::Background => "background",
-        }
-    }
 }
 
 /// A feature map `[1, channels, h, w]`.

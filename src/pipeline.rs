@@ -3,13 +3,13 @@
 use thiserror::Error;
 
 use crate::decode::Decoder;
+use crate::descriptor::Descriptor;
 use crate::frame::{Frame, FrameError, RawImage};
 use crate::geometry::{self, ASPECT_MULTIPLE, Fit, InputTransform, Size};
 use crate::head::classification::ClassificationHead;
 use crate::head::obstacle;
 use crate::head::segmentation::{ClassMapping, SegmentationHead};
 use crate::manifest::Manifest;
-use crate::place::Descriptor;
 use crate::preprocess::Preprocessor;
 use crate::result::{FrameResult, Ground, Outputs, Picture};
 use crate::session::{Network, NetworkError, NetworkOutputs};

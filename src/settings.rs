@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
+pub use crate::execution::{Precision, Provider};
 use crate::geometry::Fit;
+use crate::traversability::Traversability;
 
 /// Everything that can be tuned, in force together.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,83 +45,6 @@ pub struct ModelSettings {
     pub threads: usize,
     /// Whether each inference thread keeps to processors of its own.
     pub pin_threads: bool,
-}
-
-/// Arithmetic of the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// The faster on this machine.
-    Auto,
-    /// 32-bit floating point.
-    Fp32,
-    /// 8-bit integers.
-    Int8,
-}
-
-/// Where ONNX Runtime computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Provider {
-    /// The fastest that the runtime has.
-    Auto,
-    /// The processor.
-    Cpu,
-    /// Intel OpenVINO.
-    Openvino,
-    /// XNNPACK.
-    Xnnpack,
-    /// NVIDIA CUDA.
-    Cuda,
-    /// NVIDIA TensorRT.
-    Tensorrt,
-}
-
-impl Precision {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Fp32, Self::Int8];
-
-    /// The one of that name in settings.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|precision| precision.name() == name)
-    }
-
-    /// Its name in settings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Fp32 => "fp32",
-            Self::Int8 => "int8",
-        }
-    }
-}
-
-impl Provider {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Auto, Self::Cpu, Self::Openvino, Self::Xnnpack, Self::Cuda, Self::Tensorrt];
-
-    /// The one of that name in settings.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|provider| provider.name() == name)
-    }
-
-    /// Its name in settings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Cpu => "cpu",
-            Self::Openvino => "openvino",
-            Self::Xnnpack => "xnnpack",
-            Self::Cuda => "cuda",
-            Self::Tensorrt => "tensorrt",
-        }
-    }
-
-    /// Whether it takes the quantised files.
-    pub fn runs_int8(self) -> bool {
-        matches!(self, Self::Cpu | Self::Openvino)
-    }
 }
 
 /// One camera.
@@ -205,7 +130,7 @@ pub struct MaskSettings {
     /// Pixels of a lower confidence are unknown (255), 0 to 1.
     pub min_confidence: f32,
     /// Traversability by class name, over the manifest's.
-    pub traversability: BTreeMap<String, crate::manifest::Traversability>,
+    pub traversability: BTreeMap<String, Traversability>,
     /// Cost by class name, over the manifest's; 0 to 254, or 255 for unknown.
     pub cost: BTreeMap<String, u8>,
 }

@@ -6,9 +6,9 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use squeezenet_node::bag::message::{CompressedImage, Header, Image, RosMessage, Stamp};
 use squeezenet_node::bag::writer::BagWriter;
 use squeezenet_node::bag::{Bag, Selection, Topic};
+use squeezenet_node::message::{CompressedImage, Header, Image, RosMessage, Stamp};
 
 const SECOND: u64 = 1_000_000_000;
 

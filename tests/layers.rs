@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -64,4 +65,68 @@ fn the_core_knows_neither_shell() {
 #[test]
 fn only_timing_and_the_shells_read_clocks() {
     check(&["timing.rs", "ros/", "cli/"], &["Instant::now", "SystemTime::now"]);
+}
+
+/// The rooms that a source names, a room being a file or folder directly in `src`. Its unit tests
+/// may use what they please.
+fn rooms_used(code: &str, rooms: &BTreeSet<String>) -> BTreeSet<String> {
+    let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let words = lines.flat_map(|line| line.split("crate::").skip(1));
+    let room = |rest: &str| {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        rest[..end].to_owned()
+    };
+    words.map(room).filter(|name| rooms.contains(name)).collect()
+}
+
+/// A way from `room` back to itself, if there is one.
+fn circle(uses: &BTreeMap<String, BTreeSet<String>>, room: &str) -> Option<Vec<String>> {
+    let mut ways = vec![vec![room.to_owned()]];
+    let mut seen = BTreeSet::new();
+    while let Some(way) = ways.pop() {
+        for next in uses.get(way.last()?).into_iter().flatten() {
+            let mut longer = way.clone();
+            longer.push(next.clone());
+            if next == room {
+                return Some(longer);
+            }
+            if seen.insert(next.clone()) {
+                ways.push(longer);
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn no_room_knows_itself_through_others() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let room_of = |file: &Path| {
+        let first = file.strip_prefix(&root).unwrap().components().next().unwrap();
+        first.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned()
+    };
+    let rooms: BTreeSet<String> = files.iter().map(|file| room_of(file)).collect();
+    assert!(rooms.contains("manifest") && rooms.contains("settings"), "{rooms:?}");
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in &files {
+        let room = room_of(file);
+        let mut used = rooms_used(&std::fs::read_to_string(file).unwrap(), &rooms);
+        used.remove(&room);
+        uses.entry(room).or_default().extend(used);
+    }
+    assert!(
+        uses["manifest"].contains("traversability"),
+        "the `use` lines were not found: {uses:?}"
+    );
+    for room in &rooms {
+        assert_eq!(circle(&uses, room), None, "rooms that know each other");
+    }
+    let looped = BTreeMap::from(
+        [("a", "b"), ("b", "c"), ("c", "b")]
+            .map(|(from, to)| (from.to_owned(), BTreeSet::from([to.to_owned()]))),
+    );
+    assert!(circle(&looped, "a").is_none() && circle(&looped, "b").is_some());
 }

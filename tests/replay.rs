@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use squeezenet_node::bag::message::{CompressedImage, Header, Image, RosMessage, Stamp, Text};
 use squeezenet_node::bag::writer::BagWriter;
 use squeezenet_node::bag::{Bag, Message, Selection};
+use squeezenet_node::message::{CompressedImage, Header, Image, RosMessage, Stamp, Text};
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use squeezenet_node::bag::message::{Classification, CompressedImage, Image, RosMessage, Text};
+use squeezenet_node::message::{Classification, CompressedImage, Image, RosMessage, Text};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(image) = Image::read(bytes) {

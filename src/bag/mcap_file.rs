@@ -11,9 +11,9 @@ use mcap::records::op;
 
 use crate::bag::compression::{PlainPath, Source, unpack_message};
 use crate::bag::mcap_index::{
-    Channel, Damage, MAX_DEFINITION_BYTES, MESSAGE_HEADER, McapIndex, Packing, RECORD_HEADER,
-    Segment, little_endian,
+    Damage, MAX_DEFINITION_BYTES, MESSAGE_HEADER, McapIndex, Packing, RECORD_HEADER, Segment,
 };
+use crate::bag::mcap_record::{Channel, little_endian};
 use crate::bag::{BagError, MAX_MESSAGE_BYTES, Message, Messages, Selection, Topic};
 
 /// Selected messages that wait in memory for their turn, at most. Chunks that overlap further in

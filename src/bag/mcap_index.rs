@@ -10,7 +10,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use mcap::records::op;
 
-use crate::bag::mcap_record;
+use crate::bag::mcap_record::{self, Channel, Schema, little_endian};
 
 /// Opcode and length in front of every record.
 pub(super) const RECORD_HEADER: u64 = 9;
@@ -57,30 +57,6 @@ pub enum Packing {
         /// CRC-32 of them, 0 for none.
         crc: u32,
     },
-}
-
-/// A channel with its schema.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Channel {
-    /// Its topic.
-    pub topic: String,
-    /// How its messages are serialised.
-    pub serialization: String,
-    /// Key and value pairs, `offered_qos_profiles` among them.
-    pub metadata: BTreeMap<String, String>,
-    /// Its schema, 0 for none.
-    pub schema: u16,
-}
-
-/// A message definition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schema {
-    /// The type's name.
-    pub name: String,
-    /// `ros2msg`, `ros2idl`.
-    pub encoding: String,
-    /// The definition.
-    pub text: String,
 }
 
 /// Something wrong at a place of the file.
@@ -412,9 +388,4 @@ impl Walk {
         index.counts = statistics.unwrap_or(indexed);
         index
     }
-}
-
-/// Up to eight bytes as a number.
-pub(super) fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

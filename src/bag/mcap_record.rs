@@ -5,7 +5,29 @@
 
 use std::collections::BTreeMap;
 
-use crate::bag::mcap_index::{Channel, Schema, little_endian};
+/// A channel with its schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channel {
+    /// Its topic.
+    pub topic: String,
+    /// How its messages are serialised.
+    pub serialization: String,
+    /// Key and value pairs, `offered_qos_profiles` among them.
+    pub metadata: BTreeMap<String, String>,
+    /// Its schema, 0 for none.
+    pub schema: u16,
+}
+
+/// A message definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    /// The type's name.
+    pub name: String,
+    /// `ros2msg`, `ros2idl`.
+    pub encoding: String,
+    /// The definition.
+    pub text: String,
+}
 
 /// Reads fields in order.
 struct Fields<'a>(&'a [u8]);
@@ -76,6 +98,11 @@ pub(super) fn chunk_start(body: &[u8]) -> Result<u64, String> {
     // First and last log time.
     fields.take(16)?;
     fields.u64()
+}
+
+/// Up to eight bytes as a number.
+pub(super) fn little_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! `metadata.yaml`, split and compressed ones, read as far as they are good.
 //!
 //! ```no_run
-//! use squeezenet_node::bag::{Bag, Selection, message::Image};
+//! use squeezenet_node::bag::{Bag, Selection};
+//! use squeezenet_node::message::Image;
 //!
 //! let bag = Bag::open("recording".as_ref())?;
 //! for topic in bag.topics() {
@@ -20,13 +21,10 @@
 //! Memory stays bounded by the chunks that overlap in time: no file is read whole, and every
 //! length is checked before memory is taken for it.
 
-pub mod cdr;
 pub mod compression;
-pub mod definition;
 pub mod mcap_file;
 pub mod mcap_index;
 mod mcap_record;
-pub mod message;
 mod metadata;
 mod sqlite_file;
 #[cfg(test)]

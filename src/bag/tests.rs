@@ -11,9 +11,9 @@ use rusqlite::Connection;
 
 use super::mcap_file::{McapMessages, learn_from_segments};
 use super::mcap_index::McapIndex;
-use super::message::{Header, Image, RosMessage, Stamp, Text};
 use super::writer::BagWriter;
 use super::*;
+use crate::message::{Header, Image, RosMessage, Stamp, Text};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -40,7 +40,7 @@ fn mcap_file(options: WriteOptions, count: u8) -> Vec<u8> {
     let mut writer = options.profile("ros2").create(Cursor::new(Vec::new())).unwrap();
     let metadata = BTreeMap::new();
     let mut add = |topic: &str, ros_type: &str| {
-        let text = definition::definition(ros_type).unwrap();
+        let text = crate::message::definition::definition(ros_type).unwrap();
         let schema = writer.add_schema(ros_type, "ros2msg", text.as_bytes()).unwrap();
         writer.add_channel(schema, topic, "cdr", &metadata).unwrap()
     };

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use mcap::records::MessageHeader;
 use mcap::{Compression, WriteOptions};
 
-use crate::bag::definition::{definition, type_hash};
 use crate::bag::{BagError, Topic};
+use crate::message::definition::{definition, type_hash};
 
 /// Bytes of a chunk before compression, as rosbag2 makes them by default.
 const CHUNK_BYTES: u64 = 768 << 10;
@@ -77,7 +77,7 @@ impl BagWriter {
         &self.path
     }
 
-    /// Adds a topic of a type that this crate writes, see [`crate::bag::definition`].
+    /// Adds a topic of a type that this crate writes, see [`crate::message::definition`].
     ///
     /// # Errors
     /// [`BagError`] of the file.

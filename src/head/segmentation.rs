@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use squeezenet_node::geometry::{Fit, Size, input_transform};
-//! use squeezenet_node::head::segmentation::{Grid, ClassMapping, SegmentationHead};
+//! use squeezenet_node::head::segmentation::{ClassMapping, Grid, SegmentationHead};
 //! use squeezenet_node::manifest::{SegmentationClass, SegmentationSpec, Traversability};
 //! use squeezenet_node::settings::MaskSettings;
 //!

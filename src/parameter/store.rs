@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::{Entry, FileRefusal, Parameter, TABLE, Value, find};
 use crate::geometry::Fit;
-use crate::manifest::Traversability;
 use crate::settings::{
     CameraSettings, ClassIdFormat, GroundSettings, LabelSettings, LogLevel, MapSettings, MaskKind,
     MaskSettings, MaskSize, ModelSettings, ObstacleSettings, OutputSettings, PlaceSettings,
     Precision, Provider, Reliability, Settings, Transport,
 };
+use crate::traversability::Traversability;
 
 /// Why a value was not taken; nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! What was taught: names, each with a few views.
 
 use super::codes::{Codes, product};
-use super::pose::Pose;
+use crate::pose::Pose;
 
 /// A view of the same name that is more alike than this teaches nothing new.
 const DUPLICATE: f32 = 0.95;

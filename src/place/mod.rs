@@ -7,18 +7,14 @@
 //! ```
 
 mod codes;
-mod descriptor;
 mod file;
 mod filter;
 mod gallery;
-mod pose;
 mod recognition;
 mod recognizer;
 
-pub use descriptor::{Descriptor, DescriptorError, Descriptors, FeatureMap};
 pub use file::{FileError, Memory, Owner, write};
 pub use filter::{Filter, Motion};
 pub use gallery::{Gallery, TeachOutcome, View};
-pub use pose::{Pose, PoseEstimate};
 pub use recognition::{Kind, Match, Recognition};
 pub use recognizer::PlaceRecognizer;

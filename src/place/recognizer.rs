@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::file::Memory;
 use super::filter::Motion;
 use super::gallery::{Gallery, TeachOutcome, View};
-use super::pose::PoseEstimate;
 use super::recognition::{Kind, Match, Recognition};
+use crate::pose::PoseEstimate;
 use crate::result::{FrameResult, Label};
 use crate::settings::LabelSettings;
 
@@ -148,8 +148,8 @@ fn to_labels(gallery: &Gallery, matches: &[Match], first_index: usize) -> Vec<La
 mod tests {
     use super::super::file::Owner;
     use super::super::gallery::tests::{vector, view};
-    use super::super::pose::Pose;
     use super::*;
+    use crate::pose::Pose;
 
     fn recognizer() -> PlaceRecognizer {
         let owner = Owner { model: "m".into(), weights: "a".into(), descriptors: "b".into() };

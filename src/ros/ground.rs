@@ -14,7 +14,6 @@ use super::camera_info;
 use super::diagnostics::CameraState;
 use super::output::CameraOutputs;
 use super::tf::{self, TfSlot};
-use crate::bag::message::{self, LaserScan, OccupancyGrid, PointCloud, Stamp};
 use crate::geometry::Size;
 use crate::ground::beams::WalkRules;
 use crate::ground::local_map::{LocalMap, MapRules, PlanarPose};
@@ -23,6 +22,7 @@ use crate::ground::projector::Projector;
 use crate::ground::scan::Scan;
 use crate::ground::tf_buffer::At;
 use crate::ground::{CameraInfo, CameraModel, Reason, Stance, Transform};
+use crate::message::{self, LaserScan, OccupancyGrid, PointCloud, Stamp};
 use crate::result::FrameResult;
 use crate::settings::{CameraSettings, GroundSettings, MapSettings, Settings};
 

@@ -14,13 +14,13 @@ use r2r::{Node, Publisher, PublisherUntyped, QosProfile, WrappedTypesupport};
 
 use super::diagnostics::CameraState;
 use super::pose;
-use crate::bag::cdr::CdrWriter;
-use crate::bag::message::{
-    self, CompressedImage, Image, LaserScan, OccupancyGrid, PointCloud, RosMessage, Stamp,
-};
 use crate::geometry::Size;
 use crate::manifest::{Manifest, Traversability};
-use crate::place::PoseEstimate;
+use crate::message::cdr::CdrWriter;
+use crate::message::{
+    self, CompressedImage, Image, LaserScan, OccupancyGrid, PointCloud, RosMessage, Stamp,
+};
+use crate::pose::PoseEstimate;
 use crate::result::{FrameResult, Label, Obstacle, Outputs};
 use crate::settings::{ClassIdFormat, MaskKind, MaskSettings, Reliability};
 use crate::timing::{StageTimes, milliseconds};

@@ -20,7 +20,8 @@ use super::place_requests::{MOST_WAITING, PATIENCE, Request};
 use super::pose::PoseSlot;
 use crate::manifest::Model;
 use crate::overlay;
-use crate::place::{Kind, Memory, Motion, PlaceRecognizer, PoseEstimate, TeachOutcome, View};
+use crate::place::{Kind, Memory, Motion, PlaceRecognizer, TeachOutcome, View};
+use crate::pose::PoseEstimate;
 use crate::result::{FrameResult, Outputs};
 use crate::settings::{LabelSettings, PlaceSettings, Settings};
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::executor::NodeHandle;
 use super::names::Resolver;
 use super::supervision::guarded;
-use crate::place::{Pose, PoseEstimate};
+use crate::pose::{Pose, PoseEstimate};
 use crate::settings::Settings;
 
 const LOOK_AROUND: Duration = Duration::from_millis(500);

@@ -16,9 +16,9 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::value::TensorRef;
 use thiserror::Error;
 
+use crate::descriptor::DescriptorError;
 use crate::geometry::Size;
 use crate::manifest::{ManifestError, Model};
-use crate::place::DescriptorError;
 use crate::settings::{ModelSettings, Precision, Provider};
 use crate::threads::Threads;
 use crate::timing::Stopwatch;

@@ -4,10 +4,10 @@ use ort::session::SessionOutputs;
 
 use super::NetworkError;
 use super::graph::Shuffled;
+use crate::descriptor::FeatureMap;
 use crate::geometry::Size;
 use crate::head::segmentation::{Grid, PixelShuffle};
 use crate::manifest::SegmentationSpec;
-use crate::place::FeatureMap;
 
 /// What one run gave.
 #[derive(Debug)]

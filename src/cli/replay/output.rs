@@ -6,14 +6,14 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::source::Camera;
-use crate::bag::message::{
-    Classification, CompressedImage, Detection, Detections, FloatArray, Header, Hypothesis, Image,
-    LabelInfo, RosMessage, Status, VisionInfo,
-};
 use crate::bag::writer::{BagWriter, TopicId};
 use crate::bag::{Bag, Message};
 use crate::geometry::Size;
 use crate::manifest::{Model, Traversability};
+use crate::message::{
+    Classification, CompressedImage, Detection, Detections, FloatArray, Header, Hypothesis, Image,
+    LabelInfo, RosMessage, Status, VisionInfo,
+};
 use crate::overlay::{self, Overlay};
 use crate::result::{FrameResult, Outputs, Picture};
 use crate::settings::{ClassIdFormat, MaskKind, Settings};

@@ -3,10 +3,10 @@
 
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use crate::bag::message::{CompressedImage, Header, Image, RosMessage, Stamp};
 use crate::bag::{Bag, BagError, FROM_ROS_1, Message, Selection};
 use crate::cli::print::tell;
 use crate::frame::{Frame, FrameError, check_format};
+use crate::message::{CompressedImage, Header, Image, RosMessage, Stamp};
 use crate::pipeline::PipelineError;
 
 /// Frames that wait between the threads: one being filled, one being used, one between.
@@ -59,7 +59,7 @@ pub struct QueuedFrame {
 pub enum FrameFailure {
     /// The message is no image message.
     #[error(transparent)]
-    Cdr(#[from] crate::bag::cdr::CdrError),
+    Cdr(#[from] crate::message::cdr::CdrError),
     /// The picture or the network.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bag::message::{Classification, Image, RosMessage, Text};
 use crate::bag::{Bag, Message, Selection, seconds};
+use crate::message::{Classification, Image, RosMessage, Text};
 use crate::result::{Label, Maps};
 
 /// How well the answers fit, in sums that many replays can add up.

@@ -1,6 +1,6 @@
 //! The messages that bags are read for, borrowed, and those that the node answers with.
 
-use crate::bag::cdr::{CdrError, CdrReader, CdrWriter};
+use super::cdr::{CdrError, CdrReader, CdrWriter};
 use crate::frame::{FrameError, RawImage};
 use crate::ground::points::{Cloud, POINT_STEP};
 use crate::ground::scan::Scan;
