@@ -88,8 +88,11 @@ fn resize<'a>(
         3 => resize_typed::<U8x3>(&source, transform.source, target, resizer, resized),
         _ => resize_typed::<U8x4>(&source, transform.source, target, resizer, resized),
     };
-    // Sizes are over 0 and the source lies within the picture: nothing is left to go wrong.
-    debug_assert!(done.is_ok(), "{done:?}");
+    // Sizes are over 0 and the source lies within the picture: nothing is left to go wrong. Should
+    // it, a line on the log is better than a wrong answer without a word.
+    if let Err(error) = done {
+        tracing::error!("{} to {target}: {error}", pixels.size);
+    }
     Pixels {
         layout: pixels.layout,
         size: target,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::qos::{self, QosOverride};
 use super::{Entry, FileRefusal, Parameter, TABLE, Value, find};
 use crate::geometry::Fit;
 use crate::settings::{
@@ -58,6 +59,9 @@ impl Store {
         }
         let cameras = texts(&values, "cameras");
         for (name, value) in overrides {
+            if let Some(reason) = qos::misspelt(name) {
+                return Err(refuse(name, reason));
+            }
             if declaration(name, &cameras).is_some() {
                 check_declared(name, value, &cameras)?;
                 values.insert(name.clone(), value.clone());
@@ -79,8 +83,14 @@ impl Store {
             let own = TABLE.iter().filter(|p| p.per_camera);
             names.extend(own.map(|p| format!("{camera}.{}", p.name)));
         }
+        names.extend(self.values.keys().filter(|name| name.starts_with(qos::PREFIX)).cloned());
         names.sort();
         names
+    }
+
+    /// What users say of the QoS of topics, fixed at start.
+    pub fn qos_overrides(&self) -> Vec<QosOverride> {
+        self.values.iter().filter_map(|(name, value)| qos::read(name, value)).collect()
     }
 
     /// Declaration and value; of a camera's parameter that is not set the common one's.
@@ -246,12 +256,12 @@ const NO_SUCH: &str = "there is no such parameter; `ros2 param list` shows all";
 const READ_ONLY: &str = "it is read-only: set it in the parameter file and start the node anew";
 
 fn is_read_only(name: &str) -> bool {
-    find(name).is_some_and(|parameter| parameter.read_only)
+    find(name).or_else(|| qos::declaration(name)).is_some_and(|parameter| parameter.read_only)
 }
 
 /// The table's row for a name, or for a camera's own variant of it.
 fn declaration(name: &str, cameras: &[String]) -> Option<&'static Parameter> {
-    find(name).or_else(|| {
+    find(name).or_else(|| qos::declaration(name)).or_else(|| {
         let (camera, own) = name.split_once('.')?;
         let is_known = cameras.iter().any(|known| known == camera);
         find(own).filter(|parameter| is_known && parameter.per_camera)
@@ -309,6 +319,12 @@ impl<'a> Reader<'a> {
         own.or_else(|| self.values.get(name))
     }
 
+    /// The name under which a value is refused: the camera's own, where it has one.
+    fn refuse(&self, name: &str, reason: impl Into<String>) -> Refusal {
+        let own = format!("{}.{name}", self.camera);
+        refuse(if self.values.contains_key(&own) { &own } else { name }, reason)
+    }
+
     fn text(&self, name: &str) -> &'a str {
         match self.value(name) {
             Some(Value::Text(text)) => text,
@@ -349,7 +365,7 @@ impl<'a> Reader<'a> {
                     .split_once('=')
                     .and_then(|(key, value)| Some((key.trim().to_owned(), parse(value.trim())?)));
                 parsed.ok_or_else(|| {
-                    refuse(name, format!("{entry:?} is not of the form class={allowed}"))
+                    self.refuse(name, format!("{entry:?} is not of the form class={allowed}"))
                 })
             })
             .collect()
@@ -480,11 +496,11 @@ fn ground_settings(reader: &Reader<'_>) -> Result<GroundSettings, Refusal> {
 fn camera_settings(reader: &Reader<'_>) -> Result<CameraSettings, Refusal> {
     let topic = reader.text("image_topic");
     if !is_topic(topic) {
-        return Err(refuse("image_topic", format!("{topic:?} is no topic name")));
+        return Err(reader.refuse("image_topic", format!("{topic:?} is no topic name")));
     }
     let side = |name| match reader.integer(name) {
         size @ 1..64 => {
-            Err(refuse(name, format!("{size} is not allowed, it must be 0 or 64 to 4096")))
+            Err(reader.refuse(name, format!("{size} is not allowed, it must be 0 or 64 to 4096")))
         }
         size => Ok(size as u32),
     };
@@ -559,6 +575,24 @@ mod tests {
     }
 
     #[test]
+    fn qos_overrides_are_declared_by_being_given_and_fixed() {
+        let name = "qos_overrides./squeezenet/mask.publisher.depth";
+        let mut store = store(&[(name, Value::Integer(3))]).unwrap();
+        assert_eq!(store.get(name).unwrap().1, &Value::Integer(3));
+        assert!(store.names().contains(&name.to_owned()));
+        assert_eq!(store.qos_overrides().len(), 1);
+        let error = store.set(&[(name.to_owned(), Value::Integer(4))]).unwrap_err();
+        assert!(error.reason.contains("read-only"), "{error}");
+        let wrong = |name: &str, value| super::Store::new(&[(name.to_owned(), value)]).unwrap_err();
+        let error = wrong(name, text("deep")).to_string();
+        assert!(error.contains("expected a integer"), "{error}");
+        let error = wrong("qos_overrides./a.publisher.reliability", text("often")).to_string();
+        assert!(error.contains("reliable, best_effort"), "{error}");
+        let error = wrong("qos_overrides./a.publisher.colour", Value::Integer(3)).to_string();
+        assert!(error.contains("not of the form"), "{error}");
+    }
+
+    #[test]
     fn every_default_is_allowed() {
         for parameter in TABLE {
             parameter.check(&parameter.default.value()).unwrap();
@@ -625,6 +659,8 @@ mod tests {
         assert_eq!(store.get("rear.labels.top_k").unwrap().1, &Value::Integer(4));
         assert!(store.names().contains(&"front.mask.kind".to_owned()));
         assert!(store.set(&[("left.labels.top_k".into(), Value::Integer(9))]).is_err());
+        let refusal = store.set(&[("front.input.width".into(), Value::Integer(9))]).unwrap_err();
+        assert_eq!(refusal.name, "front.input.width", "not that of all cameras");
     }
 
     fn cameras(names: &[&str]) -> (String, Value) {

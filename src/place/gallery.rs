@@ -31,6 +31,13 @@ pub enum TeachOutcome {
         /// How alike they are, 0 to 1.
         similarity: f32,
     },
+    /// It is of another model, and nothing is stored.
+    WrongLength {
+        /// Numbers that the gallery's vectors have.
+        expected: usize,
+        /// Numbers that it has.
+        actual: usize,
+    },
 }
 
 impl std::fmt::Display for TeachOutcome {
@@ -40,6 +47,9 @@ impl std::fmt::Display for TeachOutcome {
             Self::Replaced => f.write_str("a new view, in place of the least informative one"),
             Self::Known { similarity } => {
                 write!(f, "known already, {:.0} % alike", 100.0 * similarity)
+            }
+            Self::WrongLength { expected, actual } => {
+                write!(f, "not learnt: a descriptor of {actual} numbers, expected {expected}")
             }
         }
     }
@@ -126,7 +136,9 @@ impl Gallery {
         view: View,
         most_views: usize,
     ) -> TeachOutcome {
-        debug_assert_eq!(vector.len(), self.dimensions);
+        if vector.len() != self.dimensions {
+            return TeachOutcome::WrongLength { expected: self.dimensions, actual: vector.len() };
+        }
         let index = match self.names.iter().position(|known| known == name) {
             Some(index) => index,
             None => {

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::life::Base;
+use super::qos;
 
 /// Time between two heartbeats.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -88,9 +89,11 @@ pub async fn keep(
             active = is_active.wait_for(|active| *active) => if active.is_err() { return },
         }
         let made = base.node.with(|node| {
-            let qos = QosProfile::default().keep_last(100).reliable();
-            let publisher = node.create_publisher::<Status>(TOPIC, qos.clone())?;
-            Ok::<_, r2r::Error>((publisher, node.subscribe::<Status>(TOPIC, qos)?))
+            let base = QosProfile::default().keep_last(100).reliable();
+            let publisher =
+                node.create_publisher::<Status>(TOPIC, qos::publisher(TOPIC, base.clone()))?;
+            let heard = node.subscribe::<Status>(TOPIC, qos::subscription(TOPIC, base))?;
+            Ok::<_, r2r::Error>((publisher, heard))
         });
         let (publisher, mut heard) = match made.await {
             Some(Ok(made)) => made,

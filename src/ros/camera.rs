@@ -16,6 +16,7 @@ use super::diagnostics::{CameraState, Health};
 use super::executor::NodeHandle;
 use super::mailbox::Mailboxes;
 use super::names::Resolver;
+use super::qos;
 use super::supervision::guarded;
 use crate::frame::{Frame, FrameError, RawImage};
 use crate::settings::{CameraSettings, Reliability, Transport};
@@ -260,6 +261,7 @@ async fn subscribe(node: &NodeHandle, topic: &str, choice: Choice, drain: Drain)
     // Deep enough that nothing is lost between two spins; older frames are replaced in the slot.
     let base = QosProfile::default().keep_last(5).volatile();
     let qos = if choice.is_reliable { base.reliable() } else { base.best_effort() };
+    let qos = qos::subscription(topic, qos);
     let name = topic.to_owned();
     let prefix = drain.camera.prefix();
     let failed = if choice.is_compressed {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::diagnostics::CameraState;
 use super::executor::NodeHandle;
 use super::names::Resolver;
+use super::qos;
 use super::supervision::guarded;
 use crate::ground::{CameraInfo, Roi};
 use crate::settings::CameraSettings;
@@ -56,6 +57,7 @@ pub async fn follow(
                 let asked = topic.clone();
                 // Matches every publisher, reliable or not.
                 let qos = QosProfile::default().keep_last(1).best_effort().volatile();
+                let qos = qos::subscription(&asked, qos);
                 let subscribe =
                     move |node: &mut r2r::Node| node.subscribe::<msg::CameraInfo>(&asked, qos);
                 match node.with(subscribe).await {

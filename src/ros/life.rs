@@ -36,6 +36,7 @@ use super::place_file::PlaceFile;
 use super::place_requests::{self, Inbox};
 use super::places::{PlaceReport, Places};
 use super::pose::{self, PoseSlot};
+use super::qos;
 use super::supervision::{Watch, guarded};
 use super::tf::{self, TfSlot};
 use super::worker::Worker;
@@ -142,12 +143,13 @@ impl Life {
             self.serves_requests = true;
         }
         let diagnostics = base.node.with(|node| {
-            node.create_publisher::<DiagnosticArray>("/diagnostics", r2r::QosProfile::default())
+            let qos = qos::publisher("/diagnostics", r2r::QosProfile::default());
+            node.create_publisher::<DiagnosticArray>("/diagnostics", qos)
         });
         let diagnostics = diagnostics.await.context("the node has gone")??;
         let broadcaster = base.node.with(|node| {
             let qos = r2r::QosProfile::default().keep_last(100).reliable().volatile();
-            node.create_publisher::<TFMessage>("/tf", qos)
+            node.create_publisher::<TFMessage>("/tf", qos::publisher("/tf", qos))
         });
         let broadcaster = broadcaster.await.context("the node has gone")??;
         let tf = Arc::new(TfSlot::default());

@@ -14,6 +14,7 @@ use r2r::lifecycle_msgs::srv::{
 use r2r::{Node, Publisher, QosProfile, ServiceRequest, WrappedServiceTypeSupport};
 
 use super::life::{Base, Life};
+use super::qos;
 use super::supervision::guarded;
 use crate::lifecycle::{self, Lifecycle, Outcome, State, Step, TRANSITIONS, Transition};
 
@@ -40,6 +41,7 @@ impl Managed {
 
     fn serve_on(node: &mut Node, life: Arc<tokio::sync::Mutex<Life>>) -> r2r::Result<Arc<Self>> {
         let qos = QosProfile::default().keep_last(10).reliable();
+        let qos = qos::publisher("~/transition_event", qos);
         let events = node.create_publisher("~/transition_event", qos)?;
         let managed = Arc::new(Self { state: Mutex::default(), life, events: Mutex::new(events) });
         serve_changes(node, managed.clone())?;

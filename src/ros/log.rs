@@ -18,6 +18,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
+use super::qos;
 use crate::settings::LogLevel;
 
 /// The way to change how much is logged.
@@ -110,7 +111,7 @@ impl Log {
         let has_rosout = unsafe { r2r_rcl::rcl_logging_rosout_enabled() };
         // rcl's rmw_qos_profile_rosout_default.
         let qos = QosProfile::default().keep_last(1000).reliable().transient_local();
-        let qos = qos.lifespan(Duration::from_secs(10));
+        let qos = qos::publisher("/rosout", qos.lifespan(Duration::from_secs(10)));
         let rosout = has_rosout.then(|| node.create_publisher("/rosout", qos)).transpose()?;
         let rcl = Rcl { logger, rosout: rosout.map(Mutex::new) };
         let runtime = given.named.iter().rev().find(|(name, _)| name == "ort");

@@ -29,6 +29,7 @@ mod place_file;
 mod place_requests;
 mod places;
 mod pose;
+mod qos;
 mod supervision;
 mod tf;
 mod worker;
@@ -83,6 +84,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
     }
     let store = Store::new(&overrides)?;
     let (store, config) = config_file::take_over(store, given, &qualified_name)?;
+    let (name, namespace) = (node.name()?, node.namespace()?);
+    let resolver = Resolver::new(&name, &namespace, std::env::args());
+    qos::start(store.qos_overrides(), resolver.clone());
     let log = Log::start(&mut node, store.settings().log_level, &levels)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -96,7 +100,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
     let watch = Watch::new(shutdown.clone());
     watch.hear_panics();
     let spin_end = CancellationToken::new();
-    let (base, spin_thread) = serve(node, store, log, watch.clone(), spin_end.clone())?;
+    let (base, spin_thread) = serve(node, store, resolver, log, watch.clone(), spin_end.clone())?;
     if let Some(file) = config {
         let (parameters, warning) = (base.parameters.clone(), base.file_warning.clone());
         let end = shutdown.clone();
@@ -131,6 +135,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
 fn serve(
     mut node: r2r::Node,
     store: Store,
+    resolver: Resolver,
     log: Log,
     watch: Arc<Watch>,
     spin_end: CancellationToken,
@@ -159,13 +164,12 @@ fn serve(
     };
     let parameters =
         parameter_services::serve(&mut node, store, models.clone(), clock.clone(), on_change)?;
-    let (name, namespace) = (node.fully_qualified_name()?, node.namespace()?);
-    let resolver = Arc::new(Resolver::new(&node.name()?, &namespace, std::env::args()));
+    let name = node.fully_qualified_name()?;
     let (handle, spin_thread) = executor::spin(node, watch.clone(), spin_end)?;
     let base = Base {
         name,
         node: handle,
-        resolver,
+        resolver: Arc::new(resolver),
         clock,
         settings,
         parameters,

@@ -1,5 +1,6 @@
 //! Models come and go here: loaded and tried beside the one that runs, swapped between two frames.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -72,7 +73,11 @@ impl ModelSlot {
         // To measure takes seconds of a processor that frames need: only for who asks for it.
         let is_other_model = before.model != after.model;
         let fallback = if is_other_model { *lock(&self.execution) } else { None };
-        let pipeline = self.prepare(after, fallback).map_err(|error| {
+        // Who loads for a client of a service must not end with what a runtime does to it.
+        let prepare = AssertUnwindSafe(|| self.prepare(after, fallback));
+        let prepared = catch_unwind(prepare)
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("it cannot be loaded, see the log")));
+        let pipeline = prepared.map_err(|error| {
             let name = first_difference(&before, after);
             let reason = format!("{error:#}; {} goes on", before.model);
             Refusal { name: name.to_owned(), reason }

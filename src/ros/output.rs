@@ -14,6 +14,7 @@ use r2r::{Node, Publisher, PublisherUntyped, QosProfile, WrappedTypesupport};
 
 use super::diagnostics::CameraState;
 use super::pose;
+use super::qos;
 use crate::geometry::Size;
 use crate::manifest::{Manifest, Traversability};
 use crate::message::cdr::CdrWriter;
@@ -33,6 +34,7 @@ struct Topic<T: WrappedTypesupport> {
 
 impl<T: WrappedTypesupport + 'static> Topic<T> {
     fn new(node: &mut Node, name: String, qos: QosProfile) -> r2r::Result<Self> {
+        let qos = qos::publisher(&name, qos);
         Ok(Self { publisher: node.create_publisher(&name, qos)?, name })
     }
 
@@ -87,7 +89,8 @@ impl PictureTopics {
         qos: &QosProfile,
     ) -> r2r::Result<Self> {
         let topic = |name: &String| {
-            let publisher = node.create_publisher_untyped(name, M::TYPE, qos.clone())?;
+            let qos = qos::publisher(name, qos.clone());
+            let publisher = node.create_publisher_untyped(name, M::TYPE, qos)?;
             Ok((publisher, name.clone()))
         };
         let topics = names.iter().map(topic).collect::<r2r::Result<_>>()?;

@@ -13,6 +13,7 @@ use r2r::rcl_interfaces::srv;
 use r2r::{Node, Publisher, QosProfile, ServiceRequest, WrappedServiceTypeSupport};
 
 use super::model::ModelSlot;
+use super::qos;
 use super::supervision::guarded;
 use crate::parameter::{Allowed, Entry, FileRefusal, Parameter, Refusal, Store, Value};
 
@@ -32,7 +33,7 @@ pub fn serve(
 ) -> r2r::Result<Arc<Parameters>> {
     let events = node.create_publisher::<ParameterEvent>(
         "/parameter_events",
-        QosProfile::default().keep_last(1000).reliable(),
+        qos::publisher("/parameter_events", QosProfile::default().keep_last(1000).reliable()),
     )?;
     let state = Arc::new(Parameters {
         store: Mutex::new(store),

@@ -16,6 +16,7 @@ use r2r::{Node, QosProfile, ServiceRequest};
 use super::camera::Arrival;
 use super::mailbox::Mailboxes;
 use super::place_file::Reply;
+use super::qos;
 use super::supervision::guarded;
 use crate::place::Kind;
 
@@ -97,7 +98,8 @@ fn listen(
     request: fn(String) -> Request,
 ) -> r2r::Result<()> {
     let qos = QosProfile::default().keep_last(10).reliable();
-    let mut names = node.subscribe::<StringMessage>(&format!("~/{topic}"), qos)?;
+    let name = format!("~/{topic}");
+    let mut names = node.subscribe::<StringMessage>(&name, qos::subscription(&name, qos))?;
     let inbox = inbox.clone();
     tokio::spawn(guarded(async move {
         while let Some(StringMessage { data }) = names.next().await {

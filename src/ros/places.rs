@@ -392,7 +392,7 @@ impl Places {
             let said = format!("{prefix}{kind} {name}{at}: {came} ({views} views)");
             tracing::info!("{said}");
             self.last_lesson = Some(said);
-            self.is_dirty |= !matches!(came, TeachOutcome::Known { .. });
+            self.is_dirty |= matches!(came, TeachOutcome::Added | TeachOutcome::Replaced);
         }
         self.pending.retain(|lesson| !lesson.cameras.is_empty());
         self.save_changes();

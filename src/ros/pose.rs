@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::executor::NodeHandle;
 use super::names::Resolver;
+use super::qos;
 use super::supervision::guarded;
 use crate::pose::{Pose, PoseEstimate};
 use crate::settings::Settings;
@@ -162,7 +163,7 @@ async fn subscribe(
     slot: &PoseSlot,
     end: CancellationToken,
 ) -> Result<(), String> {
-    let (topic, qos) = (topic.to_owned(), offer.qos());
+    let (topic, qos) = (topic.to_owned(), qos::subscription(topic, offer.qos()));
     let slot = slot.clone();
     let gone = || "the node is gone".to_owned();
     let text = |error: r2r::Error| error.to_string();

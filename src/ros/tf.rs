@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::executor::NodeHandle;
+use super::qos;
 use super::supervision::guarded;
 use crate::ground::tf_buffer::{At, Insertion, TfBuffer, TfError};
 use crate::ground::transform::{self, Transform};
@@ -130,6 +131,7 @@ async fn subscribe(
     let moving = QosProfile::default().keep_last(100).best_effort().volatile();
     let fixed = QosProfile::default().keep_last(100).reliable().transient_local();
     for (topic, qos, is_static) in [("/tf", moving, false), ("/tf_static", fixed, true)] {
+        let qos = qos::subscription(topic, qos);
         let stream = node.with(move |node| node.subscribe::<TFMessage>(topic, qos)).await;
         let stream = stream.ok_or("the node is gone")?.map_err(|error| error.to_string())?;
         tokio::spawn(guarded(drain(stream, slot.clone(), is_static, end.clone())));

@@ -6,7 +6,27 @@
 //! processors are shared out in as many groups as there are threads, the caller the first: no two
 //! threads of the pool meet, and each can still leave a busy processor for another of its group.
 
+use std::sync::OnceLock;
+
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The processors that this process may use: as the first thread that asks finds it, before any is
+/// kept on some of them.
+fn allowed() -> Option<&'static CpuSet> {
+    static ALLOWED: OnceLock<Option<CpuSet>> = OnceLock::new();
+    ALLOWED.get_or_init(|| sched_getaffinity(None).ok()).as_ref()
+}
+
+/// Lets the calling thread run on all processors of this process again.
+///
+/// # Errors
+/// The system's.
+pub fn release_caller() -> std::io::Result<()> {
+    match allowed() {
+        Some(allowed) => Ok(sched_setaffinity(None, allowed)?),
+        None => Ok(()),
+    }
+}
 
 /// A group of processors for each inference thread, the calling one first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +38,7 @@ impl ThreadAffinity {
     /// Shares out the processors that this process may use; `None` where there is one thread, or
     /// fewer processors than threads, or the system does not tell.
     pub fn new(threads: usize) -> Option<Self> {
-        let allowed = sched_getaffinity(None).ok()?;
+        let allowed = allowed()?;
         let processors: Vec<usize> =
             (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
         Self::of(&processors, threads)
@@ -79,5 +99,9 @@ mod tests {
         let allowed = sched_getaffinity(None).unwrap();
         let now: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
         assert_eq!(now, affinity.groups[0]);
+        release_caller().unwrap();
+        let released = sched_getaffinity(None).unwrap();
+        let all = affinity.groups.concat();
+        assert!(all.iter().all(|&cpu| released.is_set(cpu)), "it may run anywhere again");
     }
 }

@@ -107,6 +107,9 @@ pub struct NetworkOutputs {
     pub taught: bool,
 }
 
+/// Sessions that a network keeps, one for each combination of outputs that subscribers had lately.
+const MOST_SESSIONS: usize = 6;
+
 /// A loaded model. Runs on the thread that calls it and on its own pool, which sleeps between
 /// runs. Each combination of outputs that is asked for has a session over a graph cut down to it.
 #[derive(Debug)]
@@ -259,8 +262,14 @@ impl Network {
     }
 
     /// Keeps the calling thread on the processors that the pool's threads leave to it, where
-    /// [`ModelSettings::pin_threads`] asks for that. Threads that it starts later inherit this.
+    /// [`ModelSettings::pin_threads`] asks for that, and else on none. Threads that it starts later
+    /// inherit this.
     pub fn pin_caller(&self) {
+        if self.affinity.is_none()
+            && let Err(error) = affinity::release_caller()
+        {
+            tracing::warn!("the calling thread keeps to some processors: {error}");
+        }
         pin_caller(self.affinity.as_ref(), 0);
     }
 
@@ -312,10 +321,15 @@ impl Network {
     /// As [`Network::infer`].
     pub fn prepare(&mut self, needs: NetworkOutputs) -> Result<usize, NetworkError> {
         let needs = self.possible(needs);
+        // The one used last stands last.
         if let Some(index) = self.sessions.iter().position(|(has, _)| *has == needs) {
-            return Ok(index);
+            self.sessions[index..].rotate_left(1);
+            return Ok(self.sessions.len() - 1);
         }
         let session = self.session(needs)?;
+        if self.sessions.len() >= MOST_SESSIONS {
+            self.sessions.remove(0);
+        }
         self.sessions.push((needs, session));
         Ok(self.sessions.len() - 1)
     }
