@@ -40,7 +40,12 @@ if [ -d "$_sq_underlay/share" ]; then
     _sq_front LD_LIBRARY_PATH "$_sq_underlay/lib"
     _sq_front PYTHONPATH "$(echo "$_sq_underlay"/lib/python3.*/site-packages)"
 fi
+# The package itself, once `make install` has laid it out.
+if [ -d "$_sq_deps/install/share/squeezenet_node" ]; then
+    _sq_front AMENT_PREFIX_PATH "$_sq_deps/install"
+fi
 _sq_front PATH "$_sq_venv/bin"
+_sq_front PATH "$_sq_root/scripts/bin"
 _sq_front PATH "$_sq_root/target/release"
 
 # Building: bindgen's libclang with the C compiler's own headers, and the messages that are used.

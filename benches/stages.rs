@@ -19,11 +19,12 @@ use squeezenet_node::head::classification::softmax;
 use squeezenet_node::head::obstacle;
 use squeezenet_node::head::segmentation::{ClassMapping, Grid, SegmentationHead};
 use squeezenet_node::manifest::{Manifest, SegmentationSpec};
+use squeezenet_node::overlay::{self, Overlay};
 use squeezenet_node::pipeline::test_picture;
 use squeezenet_node::place::{Gallery, Kind, Motion, Recognition, View};
 use squeezenet_node::preprocess::Preprocessor;
-use squeezenet_node::result::Picture;
-use squeezenet_node::settings::{MaskSettings, ObstacleSettings};
+use squeezenet_node::result::{Label, Picture};
+use squeezenet_node::settings::{MaskKind, MaskSettings, ObstacleSettings};
 
 const SIZES: [(u32, u32); 2] = [(640, 480), (1280, 720)];
 
@@ -218,6 +219,26 @@ fn postprocess(criterion: &mut Criterion) {
                 let found =
                     obstacle::find(&maps, settings.size, &transform, &spec, &mapping, &limits);
                 black_box(found.len())
+            });
+        });
+        let limits = ObstacleSettings::default();
+        let obstacles = obstacle::find(&maps, settings.size, &transform, &spec, &mapping, &limits);
+        let label = |name: &str| Label { name: name.to_owned(), index: 0, score: 0.31 };
+        let labels = ["street sign", "traffic light", "minivan"].map(label);
+        let mut drawn = self::picture(width, height);
+        group.bench_function("overlay", |bencher| {
+            bencher.iter(|| {
+                let overlay = Overlay {
+                    mask: Some((&maps, &spec, MaskKind::Traversability)),
+                    alpha: 0.5,
+                    obstacles: &obstacles,
+                    labels: &labels,
+                    place: Some("kitchen"),
+                    frames_per_s: Some(29.97),
+                    ..Overlay::default()
+                };
+                overlay::draw(&mut drawn, &overlay);
+                black_box(drawn.rgb[0])
             });
         });
     }

@@ -1,11 +1,10 @@
 """Starts squeezenet_node: labels and traversability masks of a camera's pictures."""
 
-import importlib.util
 import os
 from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -49,12 +48,6 @@ def environment() -> dict[str, str]:
     added = {}
     if not os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE") and not os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE"):
         added["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(SHARE / "config" / "fastdds_large_frames.xml")
-    if not os.environ.get("ORT_DYLIB_PATH"):
-        package = importlib.util.find_spec("onnxruntime")
-        folders = package.submodule_search_locations if package else []
-        libraries = [path for folder in folders for path in Path(folder).glob("capi/libonnxruntime.so.*")]
-        if libraries:
-            added["ORT_DYLIB_PATH"] = str(libraries[0])
     return added
 
 
@@ -70,19 +63,13 @@ def start(context):
     # What is given here reaches the node as another parameter file: the one to watch is the user's.
     if config and given:
         given["config_file"] = config
-    added = environment()
-    actions = []
-    if "ORT_DYLIB_PATH" not in added and not os.environ.get("ORT_DYLIB_PATH"):
-        actions.append(
-            LogInfo(msg="ONNX Runtime was not found by Python: pip install onnxruntime==1.32.0, or set ORT_DYLIB_PATH")
-        )
     node = Node(
         package="squeezenet_node", executable="squeezenet_node", name="squeezenet",
         namespace=value("namespace"), parameters=([config] if config else []) + ([given] if given else []),
-        additional_env=added, output="screen", emulate_tty=True,
+        additional_env=environment(), output="screen", emulate_tty=True,
         respawn=value("respawn") == "true", respawn_delay=2.0,
     )
-    return [*actions, node]
+    return [node]
 
 
 def generate_launch_description():

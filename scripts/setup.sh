@@ -127,6 +127,10 @@ if [ "$ros" = wheels ]; then
     step mend-wheels "$(key_of "$root/scripts/mend_wheels.py" "$deps/stamp/python-packages")" mend_wheels
 fi
 
+# --- What is fetched now, so that building needs no network ------------------------------------
+step onnxruntime "$(key_of "$root/scripts/fetch_onnxruntime.sh")" bash "$root/scripts/fetch_onnxruntime.sh" "$deps/onnxruntime"
+step crates "$(key_of "$root/Cargo.lock")" cargo fetch --locked --manifest-path "$root/Cargo.toml"
+
 # --- Messages that no wheel has ---------------------------------------------------------------
 # vision_msgs, tf2_msgs and bond come from apt on a robot; elsewhere the same definitions are built.
 has_package() {

@@ -18,6 +18,7 @@ pub mod cli;
 pub mod decode;
 pub mod descriptor;
 pub mod execution;
+pub mod finding;
 pub mod frame;
 pub mod geometry;
 pub mod ground;

@@ -18,11 +18,16 @@ fn main() -> ExitCode {
         // Where standard error has gone there is nobody to tell so.
         .log_internal_errors(false)
         .init();
-    match cli::run(command) {
+    match cli::run(command, SURVEY) {
         Ok(outcome) => outcome.into(),
         Err(error) => failed(&error),
     }
 }
+
+#[cfg(feature = "ros")]
+const SURVEY: Option<cli::doctor::Survey> = Some(squeezenet_node::ros::survey);
+#[cfg(not(feature = "ros"))]
+const SURVEY: Option<cli::doctor::Survey> = None;
 
 #[cfg(feature = "ros")]
 fn run_node() -> ExitCode {

@@ -1,6 +1,7 @@
 //! The command line: one file a command, thin over the core.
 
 mod bench;
+pub mod doctor;
 mod image;
 mod masks;
 mod model;
@@ -12,6 +13,7 @@ pub(crate) mod places;
 mod print;
 mod replay;
 mod report;
+mod shell;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,6 +61,12 @@ pub enum Command {
     Places(places::PlacesArgs),
     /// The reports of many replays as one
     Report(report::ReportArgs),
+    /// Whether this machine has what the node needs, and what to do where it has not
+    Doctor(doctor::DoctorArgs),
+    /// Completions for a shell: bash, zsh, fish
+    Completions(shell::CompletionsArgs),
+    /// The man page, as `man -l -` reads it
+    Man,
 }
 
 /// Which model, and how it is run.
@@ -136,11 +144,11 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// Runs a command.
+/// Runs a command; `survey` is what `doctor` asks about ROS, where there is one.
 ///
 /// # Errors
 /// Usage and set-up: the exit status is 2.
-pub fn run(command: Command) -> anyhow::Result<Outcome> {
+pub fn run(command: Command, survey: Option<doctor::Survey>) -> anyhow::Result<Outcome> {
     match command {
         Command::Image(args) => image::run(&args),
         Command::Bench(args) => bench::run(&args),
@@ -150,5 +158,8 @@ pub fn run(command: Command) -> anyhow::Result<Outcome> {
         Command::Places(args) => places::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Doctor(args) => doctor::run(&args, survey),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man => shell::man(),
     }
 }

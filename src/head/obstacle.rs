@@ -2,6 +2,10 @@
 //!
 //! Each row of the mask is cut into runs of one class; a run joins the regions that touch it
 //! from the row above (union-find). That looks at each pixel once and keeps no picture of labels.
+//!
+//! Where a class is just likelier than another, the mask breaks up, and differently in the next
+//! frame: regions of one class that nearly touch are therefore taken together where one is a crumb
+//! of the other, or both are crumbs of something.
 
 use crate::geometry::{InputTransform, Rect};
 use crate::head::segmentation::{ClassMapping, UNKNOWN};
@@ -12,6 +16,16 @@ use crate::settings::{MaskSize, ObstacleSettings};
 /// Regions are found on a copy of the mask that is at most about this wide: boxes are exact to
 /// its pixels (2 source pixels at 640x480), and the search takes a fraction of a millisecond.
 const SEARCH_WIDTH: u32 = 320;
+
+/// Regions nearer than this share of the search width nearly touch.
+const GAP: f64 = 0.015;
+
+/// A region with at most this share of another one's area may be a crumb of it.
+const CRUMB: f64 = 0.1;
+
+/// Regions that are looked at for crumbs, the largest first. The search is quadratic, and a mask of
+/// noise has ten thousands of regions.
+const MOST_REGIONS: usize = 500;
 
 /// What is known of a region, in search pixels; `right` and `bottom` are the last ones within.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +47,49 @@ struct Run {
     end: u32,
     region: usize,
     class: u8,
+}
+
+impl Region {
+    /// Makes this one the union of both.
+    fn absorb(&mut self, other: &Self) {
+        self.left = self.left.min(other.left);
+        self.top = self.top.min(other.top);
+        self.right = self.right.max(other.right);
+        self.bottom = self.bottom.max(other.bottom);
+        self.cells += other.cells;
+        self.confidence += other.confidence;
+    }
+
+    /// Whether at most `gap` cells lie between the boxes.
+    fn is_near(&self, other: &Self, gap: u32) -> bool {
+        let gap = gap + 1;
+        self.left <= other.right + gap
+            && other.left <= self.right + gap
+            && self.top <= other.bottom + gap
+            && other.top <= self.bottom + gap
+    }
+}
+
+/// Gives crumbs to what they belong to. A region of fewer cells than `crumb` is a crumb beside any
+/// other of its class, one of at most [`CRUMB`] of another's area beside that one.
+fn gather_crumbs(mut regions: Vec<Region>, gap: u32, crumb: f64) -> Vec<Region> {
+    // The larger first; among equals their place decides, so that the order is always the same.
+    regions.sort_unstable_by_key(|r| (std::cmp::Reverse(r.cells), r.bottom, r.left, r.class));
+    regions.truncate(MOST_REGIONS);
+    let mut gathered: Vec<Region> = Vec::new();
+    for region in regions {
+        let cells = f64::from(region.cells);
+        let owner = gathered.iter_mut().find(|owner| {
+            owner.class == region.class
+                && owner.is_near(&region, gap)
+                && (cells <= CRUMB * f64::from(owner.cells) || cells < crumb)
+        });
+        match owner {
+            Some(owner) => owner.absorb(&region),
+            None => gathered.push(region),
+        }
+    }
+    gathered
 }
 
 /// Regions that may turn out to be one.
@@ -69,13 +126,7 @@ impl Regions {
         let (kept, gone) = (a.min(b), a.max(b));
         self.parents[gone] = kept;
         let other = self.found[gone];
-        let region = &mut self.found[kept];
-        region.left = region.left.min(other.left);
-        region.top = region.top.min(other.top);
-        region.right = region.right.max(other.right);
-        region.bottom = region.bottom.max(other.bottom);
-        region.cells += other.cells;
-        region.confidence += other.confidence;
+        self.found[kept].absorb(&other);
         kept
     }
 
@@ -147,9 +198,9 @@ fn regions(maps: &Maps, mapping: &ClassMapping, stride: u32) -> Regions {
     regions
 }
 
-/// Regions of one obstacle class each (8-connected), lowest edge first, the larger first among
-/// equals. Smaller ones than `settings.min_area` of the picture are left out, and all after the
-/// first `settings.max_count`.
+/// Regions of one obstacle class each (8-connected, with their crumbs), lowest edge first, the
+/// larger first among equals. Smaller ones than `settings.min_area` of the picture are left out, and
+/// all after the first `settings.max_count`.
 ///
 /// `size_is` says of what size the maps are; `transform` takes those of the network's size back
 /// to source pixels.
@@ -186,8 +237,10 @@ pub fn find(
         let (start, end) = (start.max(0.0), end.min(f64::from(side)));
         (start, end - start)
     };
-    let mut obstacles: Vec<Obstacle> = regions(maps, mapping, stride)
-        .into_roots()
+    let all = regions(maps, mapping, stride).into_roots().collect();
+    let gap = (GAP * f64::from(maps.size.width / stride)).ceil() as u32;
+    let mut obstacles: Vec<Obstacle> = gather_crumbs(all, gap, least / cell_area)
+        .into_iter()
         .filter(|region| f64::from(region.cells) * cell_area >= least)
         .map(|region| {
             let image = transform.image_size;
@@ -294,6 +347,43 @@ mod tests {
     }
 
     #[test]
+    fn crumbs_go_with_what_they_belong_to_and_equals_stay_apart() {
+        // A car in two halves a pixel apart, a crumb of it, and a crumb of another class.
+        let maps =
+            maps(&[(1, 4, 4, 20, 10), (1, 25, 4, 20, 10), (1, 4, 15, 3, 3), (2, 8, 15, 3, 3)]);
+        let boxes: Vec<_> = find_in(&maps, MaskSize::Source, maps.size)
+            .into_iter()
+            .map(|o| (o.class, o.bounding_box))
+            .collect();
+        let expected = [
+            ("car", Rect { left: 4.0, top: 4.0, width: 20.0, height: 14.0 }),
+            ("pole", Rect { left: 8.0, top: 15.0, width: 3.0, height: 3.0 }),
+            ("car", Rect { left: 25.0, top: 4.0, width: 20.0, height: 10.0 }),
+        ];
+        assert_eq!(boxes, expected.map(|(name, area)| (name.to_owned(), area)));
+    }
+
+    #[test]
+    fn what_is_seen_in_crumbs_alone_is_one_box() {
+        // Pickets, each too small to count (3 of 64x48 pixels are 0.001).
+        let pickets: Vec<_> = (0..8).map(|at| (2, 10 + 2 * at, 20, 1, 2)).collect();
+        let obstacles = find_in(&maps(&pickets), MaskSize::Source, Size::new(64, 48));
+        let fence = Rect { left: 10.0, top: 20.0, width: 15.0, height: 2.0 };
+        assert_eq!(obstacles.iter().map(|o| o.bounding_box).collect::<Vec<_>>(), [fence]);
+        assert!(find_in(&maps(&pickets[..1]), MaskSize::Source, Size::new(64, 48)).is_empty());
+    }
+
+    #[test]
+    fn a_mask_of_noise_costs_no_more_than_the_largest_regions() {
+        let mut maps = maps(&[]);
+        for (index, id) in maps.semantic.iter_mut().enumerate() {
+            *id = u8::from(index % 2 == 0 && index / 64 % 2 == 0);
+        }
+        let found = find_in(&maps, MaskSize::Source, maps.size);
+        assert!(!found.is_empty() && found.len() <= 3);
+    }
+
+    #[test]
     fn arms_that_meet_below_are_one_region() {
         // A comb: three teeth, joined by their last row alone.
         let comb =
@@ -357,16 +447,9 @@ mod tests {
                 Maps { size, traversability: Vec::new(), semantic, confidence, cost: Vec::new() };
             let spec = spec();
             let mapping = ClassMapping::new(&spec, &crate::settings::MaskSettings::default());
-            let transform = input_transform(size, size, Fit::Stretch, 0);
-            let settings = ObstacleSettings { min_area: 0.0, max_count: usize::MAX };
-            let found = find(&maps, MaskSize::Source, &transform, &spec, &mapping, &settings);
-            let mut found: Vec<_> = found
-                .iter()
-                .map(|o| {
-                    let r = o.bounding_box;
-                    let edges = [r.left, r.top, r.left + r.width, r.top + r.height];
-                    (o.class_id, o.area_px as usize, edges.map(|edge| edge as u32))
-                })
+            let mut found: Vec<_> = regions(&maps, &mapping, 1)
+                .into_roots()
+                .map(|r| (r.class, r.cells as usize, [r.left, r.top, r.right + 1, r.bottom + 1]))
                 .collect();
             let mut expected = flooded(&maps);
             found.sort_unstable();

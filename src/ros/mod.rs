@@ -31,6 +31,7 @@ mod places;
 mod pose;
 mod qos;
 mod supervision;
+mod survey;
 mod tf;
 mod worker;
 
@@ -53,6 +54,7 @@ use model::ModelSlot;
 use names::Resolver;
 use place_requests::Inbox;
 use supervision::{Watch, guarded};
+pub use survey::survey;
 
 /// The node's name, unless it is remapped.
 const NAME: &str = "squeezenet";

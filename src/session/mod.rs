@@ -5,7 +5,7 @@ mod graph;
 mod tensors;
 mod tuning;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use crate::descriptor::DescriptorError;
 use crate::geometry::Size;
+use crate::install;
 use crate::manifest::{ManifestError, Model};
 use crate::settings::{ModelSettings, Precision, Provider};
 use crate::threads::Threads;
@@ -34,7 +35,7 @@ pub use tuning::{Execution, default_threads};
 pub enum NetworkError {
     /// ONNX Runtime's library is missing or unfit.
     #[error(
-        "ONNX Runtime cannot be loaded from {path:?}: {reason}. Install it (pip install onnxruntime==1.32.0) and set ORT_DYLIB_PATH to its libonnxruntime.so"
+        "ONNX Runtime cannot be loaded from {path:?}: {reason}. `make install` and colcon fetch it; another one (1.22 or newer) is named by ORT_DYLIB_PATH: its libonnxruntime.so"
     )]
     Runtime {
         /// What was tried.
@@ -485,11 +486,11 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// ONNX Runtime, loaded once a process from `ORT_DYLIB_PATH`, or by the loader's search.
+/// ONNX Runtime, loaded once a process from where [`install::runtime_library`] finds it.
 fn environment() -> Result<&'static Environment, NetworkError> {
     static ENVIRONMENT: OnceLock<Result<Environment, (String, String)>> = OnceLock::new();
     let loaded = ENVIRONMENT.get_or_init(|| {
-        let path = runtime_library();
+        let path = install::runtime_library();
         let shown = path.display().to_string();
         let builder = ort::init_from(&path).map_err(|error| (shown.clone(), error.to_string()))?;
         builder
@@ -502,12 +503,6 @@ fn environment() -> Result<&'static Environment, NetworkError> {
         path: path.clone(),
         reason: reason.clone(),
     })
-}
-
-fn runtime_library() -> PathBuf {
-    std::env::var_os("ORT_DYLIB_PATH")
-        .filter(|path| !path.is_empty())
-        .map_or_else(|| PathBuf::from("libonnxruntime.so"), PathBuf::from)
 }
 
 /// Version and build of the loaded runtime, for diagnostics.

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# build.sh TARGET_DIR ONNXRUNTIME_DIR: the release binary into TARGET_DIR/release, ONNX Runtime into
+# ONNXRUNTIME_DIR. CMakeLists.txt runs it for colcon, install.sh for `make install`.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+fail() { # what, why, what to do
+    printf 'build failed at: %s\n  why: %s\n  do:  %s\n' "$1" "$2" "$3" >&2
+    exit 1
+}
+PATH=$root/scripts/bin:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+release=$(cargo --version 2>/dev/null | cut -d' ' -f2 | cut -d. -f2)
+[ -n "$release" ] || fail "looking for cargo" "no Rust toolchain on PATH" "install Rust 1.92 or newer with rustup"
+[ "$release" -ge 92 ] || fail "looking at cargo" "it is $(cargo --version), this package needs 1.92" "rustup update stable"
+
+# Of all the messages that are installed, r2r is to generate those that are used.
+eval "$(grep '^export IDL_PACKAGE_FILTER=' "$root/env.sh")"
+bash "$root/scripts/fetch_onnxruntime.sh" "$2"
+python3 "$root/scripts/progress.py" cargo build --release --locked --manifest-path "$root/Cargo.toml" --target-dir "$1"
