@@ -23,6 +23,7 @@ pub mod frame;
 pub mod geometry;
 pub mod ground;
 pub mod head;
+pub mod image_health;
 pub mod install;
 pub mod lifecycle;
 pub mod manifest;

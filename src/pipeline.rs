@@ -9,6 +9,7 @@ use crate::geometry::{self, ASPECT_MULTIPLE, Fit, InputTransform, Size};
 use crate::head::classification::ClassificationHead;
 use crate::head::obstacle;
 use crate::head::segmentation::{ClassMapping, SegmentationHead};
+use crate::image_health;
 use crate::manifest::Manifest;
 use crate::preprocess::Preprocessor;
 use crate::result::{FrameResult, Ground, Outputs, Picture};
@@ -94,6 +95,7 @@ impl Pipeline {
 
         let pixels = self.decoder.decode(frame)?;
         times.decode = watch.lap();
+        let image = camera.health.is_on().then(|| image_health::measure(&pixels)).flatten();
 
         let needs = NetworkOutputs {
             classification: wanted.labels,
@@ -102,8 +104,10 @@ impl Pipeline {
             taught: wanted.taught,
         };
         if needs == NetworkOutputs::default() {
+            times.preprocess = watch.lap();
             return Ok(FrameResult {
                 image_size: pixels.size,
+                image,
                 labels: None,
                 maps: None,
                 obstacles: None,
@@ -164,6 +168,7 @@ impl Pipeline {
 
         Ok(FrameResult {
             image_size: pixels.size,
+            image,
             labels,
             maps,
             obstacles,

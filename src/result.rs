@@ -111,11 +111,36 @@ pub struct Picture {
     pub rgb: Vec<u8>,
 }
 
+/// What was measured of a picture; grey levels are 0 to 255.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ImageMeasures {
+    /// Mean grey level.
+    pub mean: f32,
+    /// A tenth of the cells is brighter.
+    pub bright: f32,
+    /// Share of cells whose mean is at least 250.
+    pub saturated: f32,
+    /// Share of cells without texture.
+    pub flat: f32,
+    /// Largest step between neighbouring samples as a share of the strip's range, median over the
+    /// fifth of the strips with most contrast; 1 where no strip has contrast enough to say.
+    pub sharpness: f32,
+    /// Standard deviation of the noise (Immerkaer, "Fast Noise Variance Estimation", 1996), in the
+    /// cell that is smoother than four fifths of those neither black nor white.
+    pub noise: f32,
+    /// Share of the rows of cells, counted from below, that are one grey or one row repeated.
+    pub dead_rows: f32,
+    /// Of all samples; the same for the same picture.
+    pub fingerprint: u64,
+}
+
 /// All that one frame gave. What was not wanted, or the model has no head for, is `None`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrameResult {
     /// The camera picture's size.
     pub image_size: Size,
+    /// What the picture itself is like; `None` where nobody checks, or it is too small to tell.
+    pub image: Option<ImageMeasures>,
     /// Best first.
     pub labels: Option<Vec<Label>>,
     /// Mask, confidence, cost.

@@ -76,6 +76,8 @@ pub struct CameraSettings {
     pub obstacles: ObstacleSettings,
     /// The ground that this camera sees.
     pub ground: GroundSettings,
+    /// When its pictures are no good, and what becomes of their answers.
+    pub health: HealthSettings,
 }
 
 /// How pictures travel.
@@ -251,6 +253,75 @@ impl Default for MapSettings {
     }
 }
 
+/// What becomes of the answers to a faulty picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HealthAction {
+    /// They are published as they are; diagnostics say what is wrong.
+    Report,
+    /// Mask and cost are unknown (255) all over, confidence is 0, the scan is NaN, and there are
+    /// neither obstacles nor points.
+    Unknown,
+}
+
+/// From where on a picture is faulty. A threshold of 0 switches its check off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HealthSettings {
+    /// What becomes of the answers.
+    pub action: HealthAction,
+    /// Dark if nine tenths of the picture are darker, in grey levels 0 to 255.
+    pub dark: f32,
+    /// Blown out if a larger share of the picture is saturated, 0 to 1.
+    pub blown_out: f32,
+    /// Torn if a larger share of the rows, counted from below, is no picture, 0 to 1.
+    pub torn: f32,
+    /// Covered if a larger share of the picture is without texture, 0 to 1.
+    pub covered: f32,
+    /// Blurred if the largest step of an edge is a smaller share of it, 0 to 1.
+    pub blurred: f32,
+    /// Noisy from this standard deviation in smooth parts on, in grey levels.
+    pub noise: f32,
+    /// Frozen if the same picture comes for longer, in seconds.
+    pub frozen_s: f64,
+    /// Exposure jumped if the mean changes by more between two frames, in grey levels.
+    pub exposure_jump: f32,
+}
+
+impl Default for HealthSettings {
+    fn default() -> Self {
+        Self {
+            action: HealthAction::Report,
+            dark: 20.0,
+            blown_out: 0.45,
+            torn: 0.1,
+            covered: 0.87,
+            blurred: 0.13,
+            noise: 8.0,
+            frozen_s: 3.0,
+            exposure_jump: 60.0,
+        }
+    }
+}
+
+impl HealthSettings {
+    /// Nothing is checked.
+    pub const OFF: Self = Self {
+        action: HealthAction::Report,
+        dark: 0.0,
+        blown_out: 0.0,
+        torn: 0.0,
+        covered: 0.0,
+        blurred: 0.0,
+        noise: 0.0,
+        frozen_s: 0.0,
+        exposure_jump: 0.0,
+    };
+
+    /// Whether anything is checked.
+    pub fn is_on(&self) -> bool {
+        *self != Self { action: self.action, ..Self::OFF }
+    }
+}
+
 /// What all cameras share.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutputSettings {
@@ -349,6 +420,7 @@ impl Default for CameraSettings {
             mask: MaskSettings::default(),
             obstacles: ObstacleSettings::default(),
             ground: GroundSettings::default(),
+            health: HealthSettings::default(),
         }
     }
 }

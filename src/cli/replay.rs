@@ -15,6 +15,7 @@ mod workers;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -34,6 +35,7 @@ use super::print::{print_line, reader_has_gone, tell as tell_line};
 use super::{ModelOptions, Outcome, places};
 use crate::bag::writer::BagWriter;
 use crate::bag::{Bag, Message, seconds};
+use crate::image_health;
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::place::PlaceRecognizer;
 use crate::result::{FrameResult, Outputs};
@@ -171,6 +173,8 @@ struct Replay {
     truth: Option<Truth>,
     samples: Option<SampleFrames>,
     recorder: Recorder,
+    /// One a camera.
+    watches: Vec<image_health::Watch>,
     report: Report,
     is_json: bool,
     /// Whether every picture of the bag is meant to come.
@@ -250,6 +254,7 @@ impl Replay {
                 && args.limit == u64::MAX,
             samples: args.report.is_some().then(SampleFrames::default),
             recorder: Recorder::default(),
+            watches: vec![image_health::Watch::default(); cameras.len()],
             report,
             is_json: args.json,
         })
@@ -313,6 +318,16 @@ impl Replay {
         let is_compressed = self.asked.cameras[queued.camera].is_compressed;
         let header = queued.header(is_compressed)?;
         let message = &queued.message;
+        let watch = &mut self.watches[queued.camera];
+        let at = Duration::from_nanos(message.log_time);
+        let verdict = result
+            .image
+            .as_ref()
+            .and_then(|image| watch.judge(image, at, &self.asked.settings.health));
+        let fault = verdict.map(|verdict| verdict.fault);
+        if let Some(fault) = fault {
+            *self.report.image_faults.entry(fault.name().to_owned()).or_default() += 1;
+        }
         let certainty = self.recorder.record(message.log_time, &result);
         if let (Some(samples), Some(certainty)) = (&mut self.samples, certainty) {
             samples.offer(queued, is_compressed, certainty, &result);
@@ -346,7 +361,7 @@ impl Replay {
             }
         }
         if let Some(output) = &mut self.output {
-            output.write(queued.camera, header, message.log_time, &mut result)?;
+            output.write(queued.camera, header, message.log_time, &mut result, fault)?;
         }
         Ok(())
     }

@@ -298,6 +298,8 @@ impl RosMessage for VisionInfo<'_> {
 /// `diagnostic_msgs/DiagnosticStatus` of level OK.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status<'a> {
+    /// 0 OK, 1 WARN, 2 ERROR, 3 STALE.
+    pub level: u8,
     /// What it is about.
     pub name: &'a str,
     /// One line.
@@ -312,7 +314,7 @@ impl RosMessage for Status<'_> {
     const TYPE: &'static str = "diagnostic_msgs/msg/DiagnosticStatus";
 
     fn write(&self, writer: &mut CdrWriter) {
-        writer.u8(0).string(self.name).string(self.message).string(self.hardware_id);
+        writer.u8(self.level).string(self.name).string(self.message).string(self.hardware_id);
         writer.count(self.values.len());
         for (key, value) in &self.values {
             writer.string(key).string(value);

@@ -7,9 +7,9 @@ use super::qos::{self, QosOverride};
 use super::{Entry, FileRefusal, Parameter, TABLE, Value, find};
 use crate::geometry::Fit;
 use crate::settings::{
-    CameraSettings, ClassIdFormat, GroundSettings, LabelSettings, LogLevel, MapSettings, MaskKind,
-    MaskSettings, MaskSize, ModelSettings, ObstacleSettings, OutputSettings, PlaceSettings,
-    Precision, Provider, Reliability, Settings, Transport,
+    CameraSettings, ClassIdFormat, GroundSettings, HealthAction, HealthSettings, LabelSettings,
+    LogLevel, MapSettings, MaskKind, MaskSettings, MaskSize, ModelSettings, ObstacleSettings,
+    OutputSettings, PlaceSettings, Precision, Provider, Reliability, Settings, Transport,
 };
 use crate::traversability::Traversability;
 
@@ -552,6 +552,20 @@ fn camera_settings(reader: &Reader<'_>) -> Result<CameraSettings, Refusal> {
             max_count: reader.integer("obstacles.max_count") as usize,
         },
         ground: ground_settings(reader)?,
+        health: HealthSettings {
+            action: match reader.text("health.action") {
+                "unknown" => HealthAction::Unknown,
+                _ => HealthAction::Report,
+            },
+            dark: reader.double("health.dark") as f32,
+            blown_out: reader.double("health.blown_out") as f32,
+            torn: reader.double("health.torn") as f32,
+            covered: reader.double("health.covered") as f32,
+            blurred: reader.double("health.blurred") as f32,
+            noise: reader.double("health.noise") as f32,
+            frozen_s: reader.double("health.frozen_s"),
+            exposure_jump: reader.double("health.exposure_jump") as f32,
+        },
     })
 }
 

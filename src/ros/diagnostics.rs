@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use r2r::builtin_interfaces::msg::Time;
 use r2r::diagnostic_msgs::msg::DiagnosticStatus;
 
 use super::ground::GroundState;
 use super::output::key_value;
 use crate::answer_state::AnswerState;
-use crate::settings::{CameraSettings, Settings};
+use crate::image_health::{ImageFault, Watch};
+use crate::result::ImageMeasures;
+use crate::settings::{CameraSettings, HealthAction, HealthSettings, Settings};
 use crate::timing::{StageStatistics, StageTimes};
 
 /// Stamps ahead of the node's clock by less are nobody's concern.
@@ -45,7 +48,20 @@ pub struct CameraState {
     unheard: AtomicU64,
     left_out: AtomicU64,
     ahead: AtomicU64,
+    faulty: AtomicU64,
+    /// What times of frames are counted from.
+    start: Instant,
     rest: Mutex<Rest>,
+}
+
+/// A picture that is no good, and the ones before it.
+#[derive(Debug, Clone)]
+struct FaultyPictures {
+    fault: ImageFault,
+    action: HealthAction,
+    /// When the first of them came, by the steady clock and by its stamp.
+    since: Duration,
+    stamp: Time,
 }
 
 #[derive(Debug)]
@@ -58,9 +74,15 @@ struct Rest {
     /// By how much the last frame's stamp was ahead of this clock that was counted.
     last_ahead: Duration,
     window_start: Instant,
-    /// Received, processed, replaced, too old, rejected, left out, ahead at the last report.
-    reported: [u64; 7],
+    /// Received, processed, replaced, too old, rejected, left out, ahead, faulty at the last report.
+    reported: [u64; 8],
+    /// But for what the newest picture itself is like.
     state: AnswerState,
+    watch: Watch,
+    /// Of the newest frame.
+    fault: Option<FaultyPictures>,
+    /// The last one since the last report.
+    recent_fault: Option<FaultyPictures>,
     rate_hz: Option<f64>,
 }
 
@@ -80,6 +102,8 @@ impl CameraState {
             unheard: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
             ahead: AtomicU64::new(0),
+            faulty: AtomicU64::new(0),
+            start: Instant::now(),
             rest: Mutex::new(Rest {
                 health: Health::Waiting("starting".to_owned()),
                 statistics: StageStatistics::default(),
@@ -88,8 +112,11 @@ impl CameraState {
                 last_frame: None,
                 last_ahead: Duration::ZERO,
                 window_start: Instant::now(),
-                reported: [0; 7],
+                reported: [0; 8],
                 state: AnswerState::Stale,
+                watch: Watch::default(),
+                fault: None,
+                recent_fault: None,
                 rate_hz: None,
             }),
         }
@@ -139,9 +166,44 @@ impl CameraState {
         }
     }
 
-    /// The state of the answers, as of the last report.
+    /// The state of the answers: as of the last report, and by what the newest picture is like.
     pub fn state(&self) -> AnswerState {
-        self.rest().state
+        let rest = self.rest();
+        let fault = rest.fault.as_ref().map(|faulty| faulty.fault.state(faulty.action));
+        fault.unwrap_or_default().max(rest.state)
+    }
+
+    /// What is wrong with the newest picture.
+    pub fn image_fault(&self) -> Option<ImageFault> {
+        self.rest().fault.as_ref().map(|faulty| faulty.fault)
+    }
+
+    /// Judges a picture that came at `at`, after the ones before. Gives what is wrong with it.
+    pub fn judge_image(
+        &self,
+        measures: Option<&ImageMeasures>,
+        (at, stamp): (Instant, &Time),
+        settings: &HealthSettings,
+    ) -> Option<ImageFault> {
+        let mut rest = self.rest();
+        let at = at.saturating_duration_since(self.start);
+        let verdict = measures.and_then(|measures| rest.watch.judge(measures, at, settings));
+        let before = rest.fault.take();
+        rest.fault = verdict.map(|verdict| {
+            let first = before
+                .filter(|before| (before.fault, before.since) == (verdict.fault, verdict.since));
+            FaultyPictures {
+                fault: verdict.fault,
+                action: settings.action,
+                since: verdict.since,
+                stamp: first.map_or_else(|| stamp.clone(), |first| first.stamp),
+            }
+        });
+        if rest.fault.is_some() {
+            self.faulty.fetch_add(1, Relaxed);
+            rest.recent_fault = rest.fault.clone();
+        }
+        rest.fault.as_ref().map(|faulty| faulty.fault)
     }
 
     /// A frame could not be used. Gives whether to log it: once a second at most.
@@ -211,6 +273,7 @@ impl CameraState {
             &self.rejected,
             &self.left_out,
             &self.ahead,
+            &self.faulty,
         ];
         let counts = counters.map(|counter| counter.load(Relaxed));
         let mut rest = self.rest();
@@ -241,6 +304,15 @@ impl CameraState {
             warning: warnings.first().map(|(_, text)| text.as_str()).or(no_ground.as_deref()),
         };
         let (state, message) = judge(&state);
+        let base_state = state;
+        let faulty = rest.recent_fault.take();
+        let (state, message) = match &faulty {
+            Some(faulty) if faulty.fault.state(faulty.action) >= state => {
+                let lasts = (now - self.start).saturating_sub(faulty.since);
+                (faulty.fault.state(faulty.action), faulty.text(fresh[7], fresh[1], lasts))
+            }
+            _ => (state, message),
+        };
         let names = [
             "received",
             "processed",
@@ -249,6 +321,7 @@ impl CameraState {
             "rejected",
             "left out by rate",
             "ahead of time",
+            "with faulty pictures",
         ];
         let mut values = vec![key_value("state", state.name())];
         let counted = names.iter().zip(counts);
@@ -269,11 +342,15 @@ impl CameraState {
         if let Some(ground) = ground {
             values.push(key_value("ground", ground.unwrap_or_else(|reason| reason)));
         }
+        if let Some(faulty) = &faulty {
+            values.push(key_value("image fault", faulty.fault.name()));
+            values.push(key_value("image fault since", stamp_text(&faulty.stamp)));
+        }
         if let Some(error) = &rest.last_error {
             values.push(key_value("last rejected frame", error.clone()));
         }
         rest.reported = counts;
-        rest.state = state;
+        rest.state = base_state;
         rest.rate_hz = Some(fresh[1] as f64 / seconds);
         rest.window_start = now;
         rest.statistics.clear();
@@ -284,6 +361,27 @@ impl CameraState {
         let (level, name) = (state.level(), format!("{node}: {task}"));
         Some(DiagnosticStatus { level, name, message, hardware_id, values })
     }
+}
+
+impl FaultyPictures {
+    /// What is wrong, for how long, and what to do; `faulty` of `answered` frames of the last second.
+    fn text(&self, faulty: u64, answered: u64, lasts: Duration) -> String {
+        let withheld = match self.action {
+            HealthAction::Report => "",
+            HealthAction::Unknown => "; the mask is unknown by health.action",
+        };
+        format!(
+            "{} ({faulty} of {answered} frames, for {:.1} s): {}{withheld}",
+            self.fault.text(),
+            lasts.as_secs_f64(),
+            self.fault.advice()
+        )
+    }
+}
+
+/// A stamp in seconds, as the key `stamp` of timing has it.
+pub fn stamp_text(Time { sec, nanosec }: &Time) -> String {
+    format!("{sec}.{nanosec:09}")
 }
 
 /// What a report is judged by.

@@ -12,7 +12,7 @@ use r2r::vision_msgs::msg::{
 };
 use r2r::{Node, Publisher, PublisherUntyped, QosProfile, WrappedTypesupport};
 
-use super::diagnostics::CameraState;
+use super::diagnostics::{CameraState, stamp_text};
 use super::pose;
 use super::qos;
 use crate::geometry::Size;
@@ -401,8 +401,10 @@ impl CameraOutputs {
             values.map(|(name, value)| key_value(name, format!("{value:.3}"))).collect();
         let state = camera.state();
         values.push(key_value("state", state.name()));
-        let Time { sec, nanosec } = header.stamp;
-        values.push(key_value("stamp", format!("{sec}.{nanosec:09}")));
+        if let Some(fault) = camera.image_fault() {
+            values.push(key_value("image fault", fault.name()));
+        }
+        values.push(key_value("stamp", stamp_text(&header.stamp)));
         self.timing.publish(&DiagnosticStatus {
             level: state.level(),
             name: "squeezenet: timing".to_owned(),

@@ -19,11 +19,12 @@ use super::mailbox::{Mailboxes, Turn};
 use super::model::{self, ModelSlot};
 use super::output::CameraOutputs;
 use super::places::Places;
+use crate::image_health;
 use crate::overlay::{self, Overlay};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::result::Outputs;
 use crate::schedule::Schedule;
-use crate::settings::{CameraSettings, MaskSettings, Settings};
+use crate::settings::{CameraSettings, HealthAction, MaskSettings, Settings};
 use crate::timing::Stopwatch;
 
 /// What the inference thread works with.
@@ -258,6 +259,12 @@ impl Worker {
         }
         result.times.receive = waited;
         let mut watch = Stopwatch::new();
+        let health = &camera_settings.health;
+        let came = (arrival.at, &header.stamp);
+        let fault = camera.judge_image(result.image.as_ref(), came, health);
+        if fault.is_some() && health.action == HealthAction::Unknown {
+            image_health::withhold(&mut result);
+        }
         let (places, labels) = (&mut self.places, &camera_settings.labels);
         let stamp_s = u64::try_from(header.stamp.sec).unwrap_or_default();
         let pose = places.process(index, stamp_s, &mut result, wanted, settings, labels);

@@ -9,6 +9,7 @@ use super::source::Camera;
 use crate::bag::writer::{BagWriter, TopicId};
 use crate::bag::{Bag, Message};
 use crate::geometry::Size;
+use crate::image_health::ImageFault;
 use crate::manifest::{Model, Traversability};
 use crate::message::{
     Classification, CompressedImage, Detection, Detections, FloatArray, Header, Hypothesis, Image,
@@ -16,7 +17,7 @@ use crate::message::{
 };
 use crate::overlay::{self, Overlay};
 use crate::result::{FrameResult, Outputs, Picture};
-use crate::settings::{ClassIdFormat, MaskKind, Settings};
+use crate::settings::{ClassIdFormat, HealthAction, MaskKind, Settings};
 use crate::timing::milliseconds;
 
 /// Topics of a camera under its prefix, their types, and whether they are kept for late listeners.
@@ -161,6 +162,7 @@ impl Output {
         header: Header<'_>,
         log_time: u64,
         result: &mut FrameResult,
+        fault: Option<ImageFault>,
     ) -> anyhow::Result<()> {
         let picture = result.picture.take();
         let settings = self.settings.cameras.values().next().cloned().unwrap_or_default();
@@ -225,7 +227,7 @@ impl Output {
         if let Some(picture) = picture {
             self.draw(camera, header, log_time, picture, result, settings.mask.kind)?;
         }
-        self.write_timing(camera, log_time, result)
+        self.write_timing(camera, log_time, result, fault)
     }
 
     fn write_timing(
@@ -233,11 +235,16 @@ impl Output {
         camera: usize,
         log_time: u64,
         result: &FrameResult,
+        fault: Option<ImageFault>,
     ) -> anyhow::Result<()> {
         let stages = result.times.stages().into_iter().chain([("total", result.times.total())]);
         let values = stages.map(|(name, time)| (name, format!("{:.3}", milliseconds(time))));
         let hardware_id = self.cameras[camera].name.clone();
+        let state = fault.map(|fault| fault.state(HealthAction::Report)).unwrap_or_default();
+        let values = values.chain([("state", state.name().to_owned())]);
+        let values = values.chain(fault.map(|fault| ("image fault", fault.name().to_owned())));
         let message = Status {
+            level: state.level(),
             name: "squeezenet: timing",
             message: "ms",
             hardware_id: &hardware_id,

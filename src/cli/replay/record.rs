@@ -49,6 +49,9 @@ pub struct Report {
     pub stages_ms: BTreeMap<String, Percentiles>,
     /// Frames with each best label.
     pub labels: BTreeMap<String, u64>,
+    /// Frames whose picture is no good, by what is wrong with it.
+    #[serde(default)]
+    pub image_faults: BTreeMap<String, u64>,
     /// Mean share of traversable pixels, 0 to 1, and the frames that it is of.
     pub traversable: Option<(f64, u64)>,
     /// How well the answers fit the truth.
@@ -233,6 +236,9 @@ impl Report {
         }
         for (label, count) in &other.labels {
             *self.labels.entry(label.clone()).or_default() += count;
+        }
+        for (fault, count) in &other.image_faults {
+            *self.image_faults.entry(fault.clone()).or_default() += count;
         }
         self.traversable = match (self.traversable, other.traversable) {
             (Some((a, n)), Some((b, m))) => {

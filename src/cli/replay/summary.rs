@@ -54,6 +54,11 @@ pub fn tell(report: &Report, compared: u64, is_json: bool) -> anyhow::Result<()>
             ));
         }
     }
+    if !report.image_faults.is_empty() {
+        let faults = report.image_faults.iter().map(|(fault, count)| format!("{count} {fault}"));
+        let faults = faults.collect::<Vec<_>>().join(", ");
+        lines.push(format!("  pictures     of {} frames no good: {faults}", report.frames));
+    }
     if let Some((share, _)) = report.traversable {
         lines.push(format!("  traversable  {:.1} % of the picture", 100.0 * share));
     }
