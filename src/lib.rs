@@ -26,6 +26,7 @@ pub mod head;
 pub mod image_health;
 pub mod install;
 pub mod lifecycle;
+pub mod log;
 pub mod manifest;
 pub mod message;
 pub mod overlay;

@@ -1,10 +1,11 @@
 //! The node and its command line; see `squeezenet_node --help`.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use squeezenet_node::cli::{self, Cli};
+use squeezenet_node::log;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -15,6 +16,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .fmt_fields(log::fields())
         // Where standard error has gone there is nobody to tell so.
         .log_internal_errors(false)
         .init();
@@ -44,7 +47,7 @@ fn run_node() -> ExitCode {
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     // Where standard error has gone there is nobody left to tell.
-    let _ = writeln!(std::io::stderr(), "squeezenet_node: {error:#}");
+    let _ = writeln!(std::io::stderr(), "squeezenet_node: {}", log::escaped(&format!("{error:#}")));
     ExitCode::from(2)
 }
 

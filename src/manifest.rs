@@ -290,6 +290,15 @@ impl Model {
         })?;
         read_checked(&folder(&self.path).join(&file.path), &file.sha256)
     }
+
+    /// The folder of the network's file, where it keeps its tensors if they are in files of their
+    /// own (ONNX external data).
+    pub fn network_folder(&self, precision: Precision) -> PathBuf {
+        let path = self.manifest.file(precision).map(|file| file.path.clone());
+        let whole = folder(&self.path).join(path.unwrap_or_default());
+        let parent = whole.parent().unwrap_or(Path::new("."));
+        std::fs::canonicalize(parent).unwrap_or_else(|_| parent.to_owned())
+    }
 }
 
 impl Manifest {
@@ -340,6 +349,13 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// Names of the classes of a model's mask, none for one without; `None` if the model cannot be read.
+pub fn mask_classes(model: &str, models_dir: &Path) -> Option<Vec<String>> {
+    let manifest = &Model::load(model, models_dir).ok()?.manifest;
+    let classes = manifest.segmentation.iter().flat_map(|spec| &spec.classes);
+    Some(classes.map(|class| class.name.clone()).collect())
 }
 
 /// Names of the models in a folder, sorted.

@@ -282,3 +282,29 @@ fn no_picture_of_image_out_overwrites_another() {
     assert!(code == 2 && stderr.contains("which is read"), "{stderr}");
     assert_eq!(std::fs::read(at("x_mask.png")).unwrap(), before);
 }
+
+#[test]
+fn a_replay_takes_the_nodes_parameter_file() {
+    let folder = tempfile::tempdir().unwrap();
+    bag(&folder.path().join("bag.mcap"), &[COLOUR], &[1]);
+    let file = folder.path().join("tuned.yaml");
+    let write = |lines: &str| {
+        std::fs::write(&file, format!("/**/squeezenet:\n  ros__parameters:\n{lines}")).unwrap();
+    };
+    write("    model: squeezenet1_1_imagenet\n    labels:\n      top_k: 2\n");
+    let base = ["replay", "bag.mcap", "--json", "--params-file", "tuned.yaml"];
+    let Some((code, stdout, stderr)) = run(folder.path(), &base) else { return };
+    assert_eq!(code, 0, "{stderr}");
+    let line: serde_json::Value = serde_json::from_str(stdout.lines().next().unwrap()).unwrap();
+    assert_eq!(line["labels"].as_array().unwrap().len(), 2);
+    assert!(stderr.contains("squeezenet1_1_imagenet (fp32)"), "{stderr}");
+    let over = [base.as_slice(), &["--model", "squeezenet1_1_street"]].concat();
+    let (_, _, stderr) = run(folder.path(), &over).unwrap();
+    assert!(stderr.contains("squeezenet1_1_street (fp32)"), "{stderr}");
+    write("    labels.topk: 2\n");
+    let (code, _, stderr) = run(folder.path(), &base).unwrap();
+    assert!(code == 2 && stderr.contains("tuned.yaml, line 3: parameter labels.topk"), "{stderr}");
+    write("    mask.traversability: [pavment=caution]\n");
+    let (code, _, stderr) = run(folder.path(), &base).unwrap();
+    assert!(code == 2 && stderr.contains("no class \"pavment\"; it has"), "{stderr}");
+}

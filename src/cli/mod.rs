@@ -69,21 +69,22 @@ pub enum Command {
     Man,
 }
 
-/// Which model, and how it is run.
+/// Which model, and how it is run. Of an option that is given twice the last one holds, so that a
+/// script can set them and its caller still has a word.
 #[derive(Debug, Clone, Args)]
 pub struct ModelOptions {
-    /// Model name, or path of a manifest
-    #[arg(long, default_value_t = ModelSettings::default().model)]
-    pub model: String,
-    /// Arithmetic
-    #[arg(long, default_value = "fp32", value_parser = precisions())]
-    pub precision: Precision,
-    /// Execution provider of ONNX Runtime
-    #[arg(long, default_value = "cpu", value_parser = providers())]
-    pub provider: Provider,
-    /// Inference threads; 0 takes as many as the machine has, up to four
-    #[arg(long, default_value_t = 0)]
-    pub threads: usize,
+    /// Model name, or path of a manifest [default: squeezenet1_1_street]
+    #[arg(long, overrides_with = "model")]
+    pub model: Option<String>,
+    /// Arithmetic [default: fp32]
+    #[arg(long, value_parser = precisions(), overrides_with = "precision")]
+    pub precision: Option<Precision>,
+    /// Execution provider of ONNX Runtime [default: cpu]
+    #[arg(long, value_parser = providers(), overrides_with = "provider")]
+    pub provider: Option<Provider>,
+    /// Inference threads; 0 takes as many as the machine has, up to four [default: 0]
+    #[arg(long, overrides_with = "threads")]
+    pub threads: Option<usize>,
 }
 
 /// Names of [`Precision`].
@@ -102,12 +103,25 @@ impl ModelOptions {
     /// The settings that these options make.
     pub fn settings(&self) -> ModelSettings {
         ModelSettings {
-            model: self.model.clone(),
-            precision: self.precision,
-            provider: self.provider,
-            threads: self.threads,
+            model: self.model.clone().unwrap_or(ModelSettings::default().model),
+            precision: self.precision.unwrap_or(Precision::Fp32),
+            provider: self.provider.unwrap_or(Provider::Cpu),
+            threads: self.threads.unwrap_or(0),
             // Run after run the threads stay awake, and other commands may run beside this one.
             pin_threads: false,
+        }
+    }
+
+    /// Takes from settings of the node what was not asked for; what these leave to be measured stays
+    /// as it is without them.
+    pub fn or(self, node: &ModelSettings) -> Self {
+        let precision = Some(node.precision).filter(|precision| *precision != Precision::Auto);
+        let provider = Some(node.provider).filter(|provider| *provider != Provider::Auto);
+        Self {
+            model: self.model.or_else(|| Some(node.model.clone())),
+            precision: self.precision.or(precision),
+            provider: self.provider.or(provider),
+            threads: self.threads.or(Some(node.threads)),
         }
     }
 

@@ -16,6 +16,7 @@ use super::{ModelOptions, Outcome};
 use crate::install;
 use crate::overlay;
 use crate::pipeline::Pipeline;
+use crate::place::lock::Lock;
 use crate::place::{self, Gallery, Kind, Memory, Motion, PlaceRecognizer, View};
 use crate::result::{FrameResult, Outputs};
 use crate::settings::{CameraSettings, PlaceSettings};
@@ -194,6 +195,8 @@ fn learn(
         bail!("the name is empty");
     }
     let mut pipeline = model.pipeline()?;
+    // From before it is read until it is written: a node would write over it.
+    let _lock = Lock::take(path, "squeezenet_node places learn")?;
     let memory = load_memory(path, &pipeline)?;
     let most_views = PlaceSettings::default().max_views;
     let mut recognizer = PlaceRecognizer::new(memory, Motion::Anywhere);

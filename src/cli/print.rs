@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
+use crate::log::escaped;
+
 /// Whether the reader of standard output has gone.
 static HAS_GONE: AtomicBool = AtomicBool::new(false);
 
@@ -33,5 +35,5 @@ pub fn reader_has_gone() -> bool {
 
 /// Writes a line to standard error. Where that has gone there is nobody left to tell.
 pub fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", escaped(line));
 }

@@ -2,9 +2,11 @@
 //! as fast as it goes, with the same answers each time.
 
 mod budget;
+mod definitions;
 mod golden;
 mod output;
 mod page;
+mod parameters;
 pub(super) mod record;
 mod sample_frames;
 mod source;
@@ -101,6 +103,10 @@ pub struct ReplayArgs {
     /// True masks: sensor_msgs/Image mono8 of the model's class ids, 255 for unknown
     #[arg(long, value_name = "T")]
     masks_topic: Option<String>,
+    /// Parameter file, taken as the node /squeezenet takes it; options of the command line hold over it.
+    /// May be given several times
+    #[arg(long, value_name = "FILE")]
+    params_file: Vec<PathBuf>,
     /// Recognise the places and labels that were taught in this file
     #[arg(long, value_name = "FILE")]
     gallery: Option<PathBuf>,
@@ -132,9 +138,15 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     let truth: Vec<&str> = args.masks_topic.iter().map(String::as_str).collect();
     let cameras = source::cameras(&bag, &args.topics, &truth)?;
     let choice = choice(args, &bag)?;
-    let pipelines = pipelines(args)?;
+    let mut settings = parameters::settings(&args.params_file)?;
+    settings.cameras = parameters::of_cameras(&settings, &cameras);
+    let model = match args.params_file.as_slice() {
+        [] => args.model.clone(),
+        _ => args.model.clone().or(&settings.model),
+    };
+    let pipelines = pipelines(args, &model)?;
     let stop = stop_on_interrupt()?;
-    let mut replay = Replay::new(args, &bag, &cameras, &pipelines)?;
+    let mut replay = Replay::new(args, &bag, &cameras, &pipelines, &settings)?;
     for problem in bag.problems() {
         replay.fail(problem.to_string());
     }
@@ -187,8 +199,8 @@ impl Replay {
         bag: &Bag,
         cameras: &[Camera],
         pipelines: &[Pipeline],
+        settings: &Settings,
     ) -> anyhow::Result<Self> {
-        let settings = Settings::default();
         let pipeline = &pipelines[0];
         let (model, execution) = (pipeline.network().model(), pipeline.network().execution());
         let (model, manifest) = (model.clone(), &model.manifest);
@@ -202,7 +214,7 @@ impl Replay {
             if args.gallery.is_some() && !outputs.iter().any(|name| name == "place") {
                 outputs.push("place".to_owned());
             }
-            Output::create(path, cameras, &outputs, bag, &copied, &settings, (&model, &method))
+            Output::create(path, cameras, &outputs, bag, &copied, settings, (&model, &method))
         });
         let output = output.transpose()?;
         let tolerance = Tolerance { score: args.score_tolerance, iou: args.min_iou };
@@ -236,7 +248,10 @@ impl Replay {
         };
         let asked = Asked {
             wanted,
-            settings: settings.cameras.values().next().cloned().unwrap_or_default(),
+            settings: cameras
+                .iter()
+                .map(|camera| settings.cameras.get(&camera.name).cloned().unwrap_or_default())
+                .collect(),
             cameras: cameras.to_vec(),
         };
         Ok(Self {
@@ -312,7 +327,7 @@ impl Replay {
 
     fn use_result(&mut self, queued: &QueuedFrame, mut result: FrameResult) -> anyhow::Result<()> {
         if let Some(recognizer) = &mut self.recognizer {
-            let labels = &self.asked.settings.labels;
+            let labels = &self.asked.settings[queued.camera].labels;
             recognizer.add_to(&mut result, queued.camera, self.smoothing, labels, self.classes);
         }
         let is_compressed = self.asked.cameras[queued.camera].is_compressed;
@@ -323,7 +338,7 @@ impl Replay {
         let verdict = result
             .image
             .as_ref()
-            .and_then(|image| watch.judge(image, at, &self.asked.settings.health));
+            .and_then(|image| watch.judge(image, at, &self.asked.settings[queued.camera].health));
         let fault = verdict.map(|verdict| verdict.fault);
         if let Some(fault) = fault {
             *self.report.image_faults.entry(fault.name().to_owned()).or_default() += 1;
@@ -404,7 +419,7 @@ impl Replay {
 impl ReplayArgs {
     /// Sees to it that nothing is written over the recording, or over another thing that is read.
     fn refuse_to_overwrite(&self, bag: &Bag) -> anyhow::Result<()> {
-        let read = [&self.golden, &self.gallery].into_iter().flatten();
+        let read = [&self.golden, &self.gallery].into_iter().flatten().chain(&self.params_file);
         let inputs: Vec<PathBuf> =
             bag.paths().iter().chain([&self.bag]).chain(read).cloned().collect();
         let out = self.out.iter().flat_map(|path| BagWriter::files(path));
@@ -448,14 +463,14 @@ impl ReplayArgs {
 }
 
 /// A pipeline for each frame that is under way at once, all run in the same way.
-fn pipelines(args: &ReplayArgs) -> anyhow::Result<Vec<Pipeline>> {
-    let threads = match args.model.threads {
-        0 => default_threads(),
-        threads => threads,
+fn pipelines(args: &ReplayArgs, model: &ModelOptions) -> anyhow::Result<Vec<Pipeline>> {
+    let threads = match model.threads {
+        None | Some(0) => default_threads(),
+        Some(threads) => threads,
     };
-    let is_one = !args.budgets.is_empty() || args.model.provider != Provider::Cpu;
+    let is_one = !args.budgets.is_empty() || model.settings().provider != Provider::Cpu;
     let jobs = args.jobs.map_or(if is_one { 1 } else { threads }, usize::from);
-    let options = ModelOptions { threads: (threads / jobs).max(1), ..args.model.clone() };
+    let options = ModelOptions { threads: Some((threads / jobs).max(1)), ..model.clone() };
     let first = options.pipeline()?;
     let (model, execution) = (first.network().model().clone(), first.network().execution());
     let mut all = vec![first];

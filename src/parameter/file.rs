@@ -1,10 +1,16 @@
-//! The standard ROS 2 parameter file, read again while the node runs. rcl reads it at start; it
-//! does not say where in the file a value stands, and reads no second time.
+//! The standard ROS 2 parameter file, read at start and again while the node runs. rcl has a parser
+//! of its own, which does not say where in the file a value stands and ends the program where it
+//! cannot read one; this one reads both times, so that a file means the same whenever it is read.
+//!
+//! What plain scalars are follows rcl's parser: `03` is an integer in C's notation, `yes` and `on`
+//! are bools, anything in quotes is a string. Of YAML's further means type tags are understood;
+//! aliases, merge keys and keys that stand twice are refused, as they mean different things to
+//! different readers.
 
 use std::fmt;
+use std::iter::Peekable;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use super::Value;
 
@@ -12,6 +18,8 @@ use super::Value;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct FileRefusal {
+    /// Which of several sources it stands in, from 0.
+    pub origin: usize,
     /// Line in the file, from 1.
     pub line: u64,
     /// What is wrong and what is allowed.
@@ -25,11 +33,29 @@ pub struct Entry {
     pub name: String,
     /// Its value.
     pub value: Value,
+    /// Which of several sources it stands in, from 0.
+    pub origin: usize,
     /// Where it stands, from 1.
     pub line: u64,
     /// Whether the section is for all nodes (`/**`), so that names may be others'.
     pub is_for_all: bool,
 }
+
+/// What stands below one node's name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Section {
+    /// The name, from the root: `/**`, `/robot/squeezenet`.
+    pub node: String,
+    /// Where it starts, from 1.
+    pub line: u64,
+    /// Whether it is for the node that was asked for.
+    pub is_own: bool,
+    /// Its parameters, in the file's order.
+    pub entries: Vec<Entry>,
+}
+
+/// Deeper nesting is refused: no parameter has so many parts.
+const DEEPEST: usize = 32;
 
 /// What a parameter file says to the node of the fully qualified name `node`, in the file's
 /// order: of entries with the same name the last one holds.
@@ -37,31 +63,56 @@ pub struct Entry {
 /// # Errors
 /// The first place that is no YAML, or not of the form of a parameter file.
 pub fn parse(text: &str, node: &str) -> Result<Vec<Entry>, FileRefusal> {
+    Ok(in_order(sections(text, node)?))
+}
+
+/// All sections of a file, in its order.
+///
+/// # Errors
+/// As [`parse`].
+pub fn sections(text: &str, node: &str) -> Result<Vec<Section>, FileRefusal> {
+    let mut found = Vec::new();
     // What is missing at the end is said to be on the line after it, be there one or not.
     let last = line_count(text);
     let on_a_line = |refusal: FileRefusal| FileRefusal { line: refusal.line.min(last), ..refusal };
-    let mut entries = read(text, node).map_err(on_a_line)?;
-    entries.iter_mut().for_each(|entry| entry.line = entry.line.min(last));
-    Ok(entries)
+    let Some(root) = document(text).map_err(on_a_line)? else { return Ok(found) };
+    collect(&root, &mut Vec::new(), &tokens(node), &mut found).map_err(on_a_line)?;
+    for section in &mut found {
+        section.entries.iter_mut().for_each(|entry| entry.line = entry.line.min(last));
+    }
+    Ok(found)
 }
 
-fn read(text: &str, node: &str) -> Result<Vec<Entry>, FileRefusal> {
-    let mut entries = Vec::new();
-    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-        return Ok(entries);
+/// The entries of the node's own sections in the order in which they hold, the last one wins. As in
+/// rclcpp: what several sources say in one section is put together where the section first stands,
+/// then the sections follow each other.
+pub fn in_order(sections: Vec<Section>) -> Vec<Entry> {
+    let mut together: Vec<Section> = Vec::new();
+    for section in sections.into_iter().filter(|section| section.is_own) {
+        match together.iter_mut().find(|known| known.node == section.node) {
+            Some(known) => known.entries.extend(section.entries),
+            None => together.push(section),
+        }
     }
-    // A NaN in another node's section is no concern of ours; as text it fails our own checks.
-    let options = serde_saphyr::options! {
-        reject_non_finite_typeless_float: false,
-        with_snippet: false,
-    };
-    let root: Spanned<Yaml> =
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| FileRefusal {
-            line: error.location().map_or(1, |location| location.line()),
-            reason: first_line(&error.to_string()),
-        })?;
-    sections(&root, &mut Vec::new(), &tokens(node), &mut entries)?;
-    Ok(entries)
+    together.into_iter().flat_map(|section| section.entries).collect()
+}
+
+/// A value as it stands behind `-p name:=`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_value(text: &str) -> Result<Value, String> {
+    let node = document(text).map_err(|refusal| refusal.reason)?;
+    match node.as_ref().map(|node| &node.yaml) {
+        Some(Yaml::Map(_)) => Err("a map is no value of a parameter".to_owned()),
+        Some(yaml) => Ok(value(yaml)),
+        None => Err("there is no value".to_owned()),
+    }
+}
+
+/// Whether a section's name, such as `/**/squeezenet`, is for the node.
+pub fn is_for(section: &str, node: &str) -> bool {
+    matches(&tokens(section), &tokens(node))
 }
 
 /// As YAML counts: a lone carriage return ends a line too.
@@ -69,39 +120,42 @@ fn line_count(text: &str) -> u64 {
     text.replace("\r\n", "\n").split(['\n', '\r']).count() as u64
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
-}
-
 fn tokens(path: &str) -> Vec<String> {
     path.split('/').filter(|token| !token.is_empty()).map(str::to_owned).collect()
 }
 
+fn refusal(line: u64, reason: impl Into<String>) -> FileRefusal {
+    FileRefusal { origin: 0, line, reason: reason.into() }
+}
+
 /// Goes through namespaces and node names down to each `ros__parameters`.
-fn sections(
-    yaml: &Spanned<Yaml>,
+fn collect(
+    node: &Node,
     path: &mut Vec<String>,
-    node: &[String],
-    entries: &mut Vec<Entry>,
+    own: &[String],
+    found: &mut Vec<Section>,
 ) -> Result<(), FileRefusal> {
-    let Yaml::Map(children) = &yaml.value else {
-        let reason =
-            format!("expected `ros__parameters` below a node's name, found {}", yaml.value);
-        return Err(FileRefusal { line: yaml.referenced.line(), reason });
+    let Yaml::Map(children) = &node.yaml else {
+        let reason = format!("expected `ros__parameters` below a node's name, found {}", node.yaml);
+        return Err(refusal(node.line, reason));
     };
     for (key, child) in children {
         if key == "ros__parameters" {
             let is_for_all = matches!(path.as_slice(), [only] if only == "**");
             // Sections of other nodes are read too: their form has to be right.
-            let mut own = Vec::new();
-            flatten(child, "", is_for_all, &mut own)?;
-            if matches(path, node) {
-                entries.append(&mut own);
-            }
+            let mut entries = Vec::new();
+            flatten(child, "", is_for_all, &mut entries)?;
+            let is_own = matches(path, own);
+            found.push(Section {
+                node: format!("/{}", path.join("/")),
+                line: node.line,
+                is_own,
+                entries,
+            });
         } else {
             let before = path.len();
             path.extend(tokens(key));
-            sections(child, path, node, entries)?;
+            collect(child, path, own, found)?;
             path.truncate(before);
         }
     }
@@ -125,13 +179,13 @@ fn matches(pattern: &[String], node: &[String]) -> bool {
 
 /// Nested keys to dotted names.
 fn flatten(
-    yaml: &Spanned<Yaml>,
+    node: &Node,
     name: &str,
     is_for_all: bool,
     entries: &mut Vec<Entry>,
 ) -> Result<(), FileRefusal> {
-    let line = yaml.referenced.line();
-    let value = match &yaml.value {
+    let line = node.line;
+    match &node.yaml {
         Yaml::Map(children) => {
             for (key, child) in children {
                 let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
@@ -141,28 +195,40 @@ fn flatten(
         }
         // A section or group whose every line is commented out.
         Yaml::Null if name.is_empty() || is_group(name) => return Ok(()),
-        Yaml::Null => Value::Other("value without a type"),
+        Yaml::Null => return Err(refusal(line, format!("{name} has no value"))),
+        _ => {}
+    }
+    if name.is_empty() {
+        let reason = format!("expected parameters below `ros__parameters`, found {}", node.yaml);
+        return Err(refusal(line, reason));
+    }
+    // `a.b: 1` and `a: {b: 2}` are the same key.
+    if entries.iter().any(|entry| entry.name == name) {
+        return Err(refusal(line, format!("duplicate key: {name} stands there twice")));
+    }
+    let value = value(&node.yaml);
+    entries.push(Entry { name: name.to_owned(), value, origin: 0, line, is_for_all });
+    Ok(())
+}
+
+/// A parameter's value; maps have none.
+fn value(yaml: &Yaml) -> Value {
+    match yaml {
+        Yaml::Null | Yaml::Map(_) => Value::Other("value without a type"),
         Yaml::Bool(value) => Value::Bool(*value),
         Yaml::Integer(value) => Value::Integer(*value),
         Yaml::Double(value) => Value::Double(*value),
         Yaml::Text(value) => Value::Text(value.clone()),
         Yaml::List(values) => {
-            let texts: Option<Vec<String>> = values
-                .iter()
-                .map(|value| match value {
-                    Yaml::Text(text) => Some(text.clone()),
-                    _ => None,
-                })
-                .collect();
-            texts.map_or(Value::Other("array that holds other things than strings"), Value::Texts)
+            let texts = values.iter().map(|node| match &node.yaml {
+                Yaml::Text(text) => Some(text.clone()),
+                _ => None,
+            });
+            texts
+                .collect::<Option<Vec<String>>>()
+                .map_or(Value::Other("array that holds other things than strings"), Value::Texts)
         }
-    };
-    if name.is_empty() {
-        let reason = format!("expected parameters below `ros__parameters`, found {}", yaml.value);
-        return Err(FileRefusal { line, reason });
     }
-    entries.push(Entry { name: name.to_owned(), value, line, is_for_all });
-    Ok(())
 }
 
 fn is_group(name: &str) -> bool {
@@ -170,7 +236,13 @@ fn is_group(name: &str) -> bool {
     super::TABLE.iter().any(|parameter| is_below(parameter.name))
 }
 
-/// A YAML node of which each value knows its place.
+/// A YAML node and the line on which it starts.
+#[derive(Debug, Clone, PartialEq)]
+struct Node {
+    line: u64,
+    yaml: Yaml,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 enum Yaml {
     Null,
@@ -178,8 +250,8 @@ enum Yaml {
     Integer(i64),
     Double(f64),
     Text(String),
-    List(Vec<Yaml>),
-    Map(Vec<(String, Spanned<Yaml>)>),
+    List(Vec<Node>),
+    Map(Vec<(String, Node)>),
 }
 
 impl fmt::Display for Yaml {
@@ -196,73 +268,196 @@ impl fmt::Display for Yaml {
     }
 }
 
-impl<'de> Deserialize<'de> for Yaml {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(YamlVisitor)
+/// Events of the YAML parser, without comments.
+struct Events<'a> {
+    events: Peekable<Parser<'a, StrInput<'a>>>,
+}
+
+type Located<'a> = (Event<'a>, u64);
+
+impl<'a> Events<'a> {
+    fn next(&mut self) -> Result<Option<Located<'a>>, FileRefusal> {
+        loop {
+            return match self.events.next() {
+                None => Ok(None),
+                Some(Ok((Event::Comment(..), _))) => continue,
+                Some(Ok((event, span))) => Ok(Some((event, line(span)))),
+                Some(Err(error)) => {
+                    let reason = error.info().lines().next().unwrap_or_default().to_owned();
+                    Err(refusal((error.marker().line() as u64).max(1), reason))
+                }
+            };
+        }
     }
 }
 
-struct YamlVisitor;
+fn line(span: Span) -> u64 {
+    (span.start.line() as u64).max(1)
+}
 
-impl<'de> Visitor<'de> for YamlVisitor {
-    type Value = Yaml;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a bool, a number, a string, a list or a map")
-    }
-
-    fn visit_unit<E>(self) -> Result<Yaml, E> {
-        Ok(Yaml::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Yaml, E> {
-        Ok(Yaml::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Yaml, D::Error> {
-        Yaml::deserialize(deserializer)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Yaml, E> {
-        Ok(Yaml::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Yaml, E> {
-        Ok(Yaml::Integer(value))
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Yaml, E> {
-        i64::try_from(value)
-            .map(Yaml::Integer)
-            .map_err(|_| E::custom(format!("{value} is no 64-bit integer")))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Yaml, E> {
-        Ok(Yaml::Double(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Yaml, E> {
-        Ok(Yaml::Text(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Yaml, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = items.next_element()? {
-            values.push(value);
-        }
-        Ok(Yaml::List(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Yaml, A::Error> {
-        let mut children: Vec<(String, Spanned<Yaml>)> = Vec::new();
-        while let Some((key, value)) = pairs.next_entry::<String, Spanned<Yaml>>()? {
-            if children.iter().any(|(known, _)| *known == key) {
-                return Err(A::Error::custom(format!("{key:?} is there twice")));
+/// The one document of a text; `None` if it has none.
+fn document(text: &str) -> Result<Option<Node>, FileRefusal> {
+    let mut events = Events { events: Parser::new_from_str(text).peekable() };
+    let mut root = None;
+    while let Some((event, line)) = events.next()? {
+        match event {
+            Event::DocumentStart(..) if root.is_some() => {
+                return Err(refusal(
+                    line,
+                    "a parameter file is one document: `---` starts another",
+                ));
             }
-            children.push((key, value));
+            Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(..)
+            | Event::DocumentEnd => {}
+            event => root = Some(node(event, line, &mut events, 0)?),
         }
-        Ok(Yaml::Map(children))
     }
+    // A document of nothing, such as of comments alone, says nothing.
+    Ok(root.filter(|node| node.yaml != Yaml::Null))
+}
+
+/// The node that starts with an event.
+fn node(
+    event: Event<'_>,
+    line: u64,
+    events: &mut Events<'_>,
+    depth: usize,
+) -> Result<Node, FileRefusal> {
+    if depth > DEEPEST {
+        return Err(refusal(line, format!("nested deeper than {DEEPEST} levels")));
+    }
+    let cut_off = || refusal(line, "the file ends within it");
+    let yaml = match event {
+        Event::Scalar(text, style, _, tag) => {
+            scalar(&text, style, tag.as_deref()).map_err(|reason| refusal(line, reason))?
+        }
+        Event::SequenceStart(_, _, tag) => {
+            check_tag(tag.as_deref(), "seq").map_err(|reason| refusal(line, reason))?;
+            let mut values = Vec::new();
+            loop {
+                match events.next()?.ok_or_else(cut_off)? {
+                    (Event::SequenceEnd, _) => break,
+                    (event, line) => values.push(node(event, line, events, depth + 1)?),
+                }
+            }
+            Yaml::List(values)
+        }
+        Event::MappingStart(_, _, tag) => {
+            check_tag(tag.as_deref(), "map").map_err(|reason| refusal(line, reason))?;
+            let mut children: Vec<(String, Node)> = Vec::new();
+            loop {
+                let (key, at) = match events.next()?.ok_or_else(cut_off)? {
+                    (Event::MappingEnd, _) => break,
+                    (Event::Scalar(key, ..), at) => (key.into_owned(), at),
+                    (Event::Alias(_), at) => return Err(refusal(at, NO_ALIASES)),
+                    (_, at) => return Err(refusal(at, "a key has to be a name")),
+                };
+                if key == "<<" {
+                    return Err(refusal(at, "merge keys (<<) are not taken: write the values out"));
+                }
+                if children.iter().any(|(known, _)| *known == key) {
+                    return Err(refusal(at, format!("duplicate key: {key} stands there twice")));
+                }
+                let (event, line) = events.next()?.ok_or_else(cut_off)?;
+                let child = node(event, line, events, depth + 1)?;
+                // A value that is missing is on the line of its key.
+                let line = if child.yaml == Yaml::Null { at } else { child.line };
+                children.push((key, Node { line, ..child }));
+            }
+            Yaml::Map(children)
+        }
+        Event::Alias(_) => return Err(refusal(line, NO_ALIASES)),
+        _ => return Err(refusal(line, "expected a value")),
+    };
+    Ok(Node { line, yaml })
+}
+
+const NO_ALIASES: &str = "aliases (*) are not taken: write the value out";
+
+fn check_tag(tag: Option<&Tag>, expected: &str) -> Result<(), String> {
+    match tag {
+        None => Ok(()),
+        Some(tag) if tag.core_suffix() == Some(expected) => Ok(()),
+        Some(tag) => Err(format!("the type tag {} does not fit here", tag.original())),
+    }
+}
+
+/// A scalar's value, as rcl's parser finds it; a type tag has the last word.
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Yaml, String> {
+    if let Some(tag) = tag {
+        let parsed = match tag.core_suffix() {
+            Some("str") => Some(Yaml::Text(text.to_owned())),
+            Some("int") => integer(text).map(Yaml::Integer),
+            Some("float") => double(text).map(Yaml::Double),
+            Some("bool") => bool(text).map(Yaml::Bool),
+            Some("null") => Some(Yaml::Null),
+            _ if tag.original() == "!" => Some(Yaml::Text(text.to_owned())),
+            _ => return Err(format!("the type tag {} is not known", tag.original())),
+        };
+        return parsed.ok_or_else(|| format!("{text:?} is not what its type tag says"));
+    }
+    Ok(if style != ScalarStyle::Plain {
+        Yaml::Text(text.to_owned())
+    } else if ["", "~", "null", "Null", "NULL"].contains(&text) {
+        Yaml::Null
+    } else if let Some(value) = bool(text) {
+        Yaml::Bool(value)
+    } else if let Some(value) = integer(text) {
+        Yaml::Integer(value)
+    } else if let Some(value) = double(text) {
+        Yaml::Double(value)
+    } else {
+        Yaml::Text(text.to_owned())
+    })
+}
+
+fn bool(text: &str) -> Option<bool> {
+    match text {
+        "Y" | "y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            Some(true)
+        }
+        "N" | "n" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            Some(false)
+        }
+        _ => None,
+    }
+}
+
+/// As C's `strtol` of base 0: `0x1f` is hexadecimal, `017` octal.
+fn integer(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.as_bytes().first()? {
+        b'-' => ("-", &text[1..]),
+        b'+' => ("", &text[1..]),
+        _ => ("", text),
+    };
+    let (digits, radix) = match digits.as_bytes() {
+        [b'0', b'x' | b'X', _, ..] => (&digits[2..], 16),
+        [b'0', _, ..] => (&digits[1..], 8),
+        _ => (digits, 10),
+    };
+    // A second sign would be taken by the conversion.
+    let is_number = digits.bytes().next().is_some_and(|first| first.is_ascii_hexdigit());
+    is_number.then(|| i64::from_str_radix(&format!("{sign}{digits}"), radix).ok())?
+}
+
+/// As C's `strtod`, and YAML's names of what is no number.
+fn double(text: &str) -> Option<f64> {
+    let (sign, plain) = match text.as_bytes().first()? {
+        b'-' => (-1.0, &text[1..]),
+        b'+' => (1.0, &text[1..]),
+        _ => (1.0, text),
+    };
+    match plain {
+        ".nan" | ".NaN" | ".NAN" => return Some(f64::NAN),
+        ".inf" | ".Inf" | ".INF" => return Some(sign * f64::INFINITY),
+        _ => {}
+    }
+    let value: f64 = plain.strip_prefix(['+', '-']).is_none().then(|| plain.parse().ok())??;
+    // Out of range is no number to C; infinity by name is.
+    let is_named = plain.bytes().all(|byte| byte.is_ascii_alphabetic());
+    (value.is_finite() || is_named).then_some(sign * value)
 }
 
 #[cfg(test)]
@@ -367,5 +562,96 @@ mod tests {
         fn nothing_makes_it_panic(text in "([a-c*/:{}\\[\\],#&!|>'\" \n-]|  |: |ros__parameters:\n|[0-9.]){0,60}") {
             let _ = parse(&text, "/squeezenet");
         }
+    }
+
+    #[test]
+    fn scalars_are_what_rcl_makes_of_them() {
+        let check = |text: &str, expected: Value| {
+            assert_eq!(parse_value(text), Ok(expected), "{text}");
+        };
+        let text = |text: &str| Value::Text(text.to_owned());
+        for (written, value) in
+            [("03", 3), ("-5", -5), ("+5", 5), ("0x1F", 31), ("017", 15), ("0", 0)]
+        {
+            check(written, Value::Integer(value));
+        }
+        for (written, value) in [("1.", 1.0), (".5", 0.5), ("-2e3", -2000.0), ("08", 8.0)] {
+            check(written, Value::Double(value));
+        }
+        check("99999999999999999999", Value::Double(1e20));
+        check("-.inf", Value::Double(f64::NEG_INFINITY));
+        for written in ["yes", "On", "TRUE"] {
+            check(written, Value::Bool(true));
+        }
+        check("off", Value::Bool(false));
+        for written in ["1_0", "1e999", "0x", "--5", "+-5", "1 2", "/a/b", "tRuE"] {
+            check(written, text(written));
+        }
+        check("\"03\"", text("03"));
+        check("'yes'", text("yes"));
+        check("[a, \"1\"]", Value::Texts(vec!["a".into(), "1".into()]));
+        check("!!int \"4\"", Value::Integer(4));
+        check("!!str 4", text("4"));
+        check("!!float 4", Value::Double(4.0));
+        check("!!bool \"yes\"", Value::Bool(true));
+        for (written, words) in [
+            ("!!int four", "not what its type tag says"),
+            ("!mine 4", "is not known"),
+            ("", "no value"),
+            ("{a: 1}", "a map"),
+            ("[1", ""),
+        ] {
+            let error = parse_value(written).unwrap_err();
+            assert!(error.contains(words), "{written}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_means_different_things_to_different_readers_is_refused_with_its_line() {
+        let check = |lines: &str, line: u64, words: &str| {
+            let error =
+                parse(&format!("/**:\n  ros__parameters:\n{lines}"), "/squeezenet").unwrap_err();
+            assert_eq!(error.line, line, "{lines}: {error}");
+            assert!(error.reason.contains(words), "{lines}: {error}");
+        };
+        check("    a:\n", 3, "a has no value");
+        check("    a: ~\n", 3, "a has no value");
+        check("    a: null\n    b: 1\n", 3, "a has no value");
+        check("\ta: 1\n", 3, "tab");
+        check("    a: &x 3\n    b: *x\n", 4, "aliases");
+        check("    a: {<<: {b: 1}}\n", 3, "merge keys");
+        check("    a.b: 1\n    a:\n      b: 2\n", 5, "duplicate key: a.b");
+        check("    a: 1\n---\nb: 2\n", 4, "one document");
+        check("    ? [1, 2]\n    : 3\n", 3, "a key has to be a name");
+        check("    a: !thing 1\n", 3, "is not known");
+        check("    a: !!map [1]\n", 3, "does not fit");
+        check(&format!("    a: {}1{}\n", "[".repeat(40), "]".repeat(40)), 3, "nested deeper");
+    }
+
+    #[test]
+    fn sections_follow_each_other_as_in_rclcpp() {
+        let of = |texts: &[&str]| {
+            let all = texts.iter().flat_map(|text| sections(text, "/squeezenet").unwrap());
+            let entries = in_order(all.collect());
+            entries.into_iter().map(|entry| (entry.name, entry.value)).collect::<Vec<_>>()
+        };
+        let file =
+            |section: &str, value: u8| format!("{section}:\n  ros__parameters: {{a: {value}}}\n");
+        let last = |texts: &[&str]| of(texts).pop().unwrap().1;
+        let (all, own) = (file("/**", 1), file("/**/squeezenet", 2));
+        assert_eq!(last(&[&all, &own]), Value::Integer(2));
+        assert_eq!(last(&[&own, &all]), Value::Integer(1), "the order decides, not the pattern");
+        // A section goes where it stands first, with all that is said in it.
+        assert_eq!(last(&[&all, &own, &file("/**", 3)]), Value::Integer(2));
+        assert_eq!(last(&[&all, &file("/**", 3)]), Value::Integer(3));
+        assert_eq!(last(&[&file("squeezenet", 1), &file("/squeezenet", 3)]), Value::Integer(3));
+    }
+
+    #[test]
+    fn sections_of_others_are_told_apart() {
+        let found =
+            sections("squeezenet:\n  ros__parameters: {a: 1}\n", "/robot/squeezenet").unwrap();
+        assert_eq!((found[0].node.as_str(), found[0].is_own), ("/squeezenet", false));
+        assert!(is_for("/**", "/robot/squeezenet") && !is_for("squeezenet", "/robot/squeezenet"));
     }
 }

@@ -1,5 +1,6 @@
 //! Parameters: raw values come in, checked [`crate::settings::Settings`] go out.
 
+mod arguments;
 mod documents;
 mod file;
 mod qos;
@@ -7,9 +8,10 @@ mod store;
 mod table;
 mod value;
 
+pub use arguments::{Arguments, Given};
 pub use documents::{markdown, parameter_file, schema};
-pub use file::{Entry, FileRefusal, parse};
+pub use file::{Entry, FileRefusal, Section, in_order, parse, parse_value, sections};
 pub use qos::{End, QosOverride};
-pub use store::{MOST_CAMERAS, Refusal, Store};
+pub use store::{ClassesOf, MOST_CAMERAS, Refusal, Store, strays};
 pub use table::{Allowed, DefaultValue, Parameter, TABLE, find};
 pub use value::Value;

@@ -33,12 +33,17 @@ pub const MOST_CAMERAS: usize = 64;
 /// Letters that a camera's name may have: it stands in the names of its topics.
 const LONGEST_NAME: usize = 64;
 
+/// Letters that the middleware takes for a topic: 255 of DDS without what it puts in front.
+const LONGEST_TOPIC: usize = 247;
+
 /// All parameters' values. A change is taken whole or not at all.
 #[derive(Debug, Clone)]
 pub struct Store {
     values: BTreeMap<String, Value>,
-    /// What the watched file said when it was last taken.
+    /// What the watched files said when they were last taken.
     file: BTreeMap<String, Value>,
+    /// Where the classes of a model's mask are known.
+    classes: Option<ClassesOf>,
     settings: Arc<Settings>,
 }
 
@@ -68,7 +73,33 @@ impl Store {
             }
         }
         let settings = Arc::new(settings(&values)?);
-        Ok(Self { values, file: BTreeMap::new(), settings })
+        Ok(Self { values, file: BTreeMap::new(), classes: None, settings })
+    }
+
+    /// The table's defaults under what parameter files and the command line say, the last one of a
+    /// name wins.
+    ///
+    /// # Errors
+    /// The first entry that is not allowed, with its source and line, as a reload of the file would
+    /// give it.
+    pub fn started_with(
+        entries: &[Entry],
+        classes: Option<ClassesOf>,
+    ) -> Result<Self, FileRefusal> {
+        let mut store = Self { classes, ..Self::new(&[]).map_err(|refusal| at(&[], &refusal))? };
+        let said = entries.iter().rev().find(|entry| entry.name == "cameras");
+        let cameras = match said.map(|entry| &entry.value) {
+            Some(Value::Texts(cameras)) => cameras.clone(),
+            _ => Vec::new(),
+        };
+        let mut values = store.values.clone();
+        for Entry { name, value, .. } in own_entries(entries, &cameras)? {
+            if declaration(name, &cameras).is_some() {
+                values.insert(name.clone(), value.clone());
+            }
+        }
+        store.commit(values, |_| Ok(())).map_err(|refusal| at(entries, &refusal))?;
+        Ok(store)
     }
 
     /// The settings in force, one immutable snapshot.
@@ -191,27 +222,12 @@ impl Store {
             Some(Value::Texts(cameras)) => cameras.clone(),
             _ => Vec::new(),
         };
-        let mut file = BTreeMap::new();
-        let mut lines = BTreeMap::new();
-        for entry in entries {
-            let Entry { name, value, line, is_for_all } = entry;
-            let at = |refusal: Refusal| FileRefusal { line: *line, reason: refusal.to_string() };
-            match entry.parameter(&cameras) {
-                Some(parameter) => {
-                    parameter.check(value).map_err(|reason| at(refuse(name, reason)))?;
-                }
-                None if *is_for_all => continue,
-                None => return Err(at(refuse(name, NO_SUCH))),
-            }
-            file.insert(name.clone(), value.clone());
-            lines.insert(name.clone(), *line);
-        }
-        let line_of = |name: &str| lines.get(name).copied().unwrap_or(1);
-        let at = |refusal: Refusal| FileRefusal {
-            line: line_of(&refusal.name),
-            reason: refusal.to_string(),
-        };
-        let mut values = self.values_with(&cameras, &file).map_err(at)?;
+        let file: BTreeMap<String, Value> = own_entries(entries, &cameras)?
+            .into_iter()
+            .map(|entry| (entry.name.clone(), entry.value.clone()))
+            .collect();
+        let told = |refusal: Refusal| at(entries, &refusal);
+        let mut values = self.values_with(&cameras, &file).map_err(told)?;
         for (name, value) in &file {
             if self.file.get(name) != Some(value) && declaration(name, &cameras).is_some() {
                 values.insert(name.clone(), value.clone());
@@ -227,10 +243,9 @@ impl Store {
         let is_changed = |name: &&String| self.values.get(*name) != values.get(*name);
         let mut names = values.keys().chain(self.values.keys());
         if let Some(name) = names.find(|name| is_read_only(name) && is_changed(name)) {
-            let reason = refuse(name, READ_ONLY).to_string();
-            return Err(FileRefusal { line: line_of(name), reason });
+            return Err(told(refuse(name, READ_ONLY)));
         }
-        let changed = self.commit(values, admit).map_err(at)?;
+        let changed = self.commit(values, admit).map_err(told)?;
         self.file = file;
         Ok(changed)
     }
@@ -242,6 +257,7 @@ impl Store {
         admit: impl FnOnce(&Settings) -> Result<(), Refusal>,
     ) -> Result<Vec<String>, Refusal> {
         let settings = settings(&values)?;
+        self.check_classes(&settings, &values)?;
         admit(&settings)?;
         let names: BTreeSet<&String> = values.keys().chain(self.values.keys()).collect();
         let is_changed = |name: &&String| self.values.get(*name) != values.get(*name);
@@ -250,6 +266,134 @@ impl Store {
         self.settings = Arc::new(settings);
         Ok(changed)
     }
+}
+
+/// Gives the classes of a model's mask; `None` where there is no such model.
+pub type ClassesOf = fn(model: &str) -> Option<Vec<String>>;
+
+impl Store {
+    /// Whether the classes that are given a meaning are there. What holds already is only warned
+    /// of: another model has other classes.
+    fn check_classes(
+        &self,
+        settings: &Settings,
+        values: &BTreeMap<String, Value>,
+    ) -> Result<(), Refusal> {
+        let Some(classes_of) = self.classes else { return Ok(()) };
+        let mut names = None;
+        for (camera, after) in &settings.cameras {
+            let given = [
+                ("mask.traversability", after.mask.traversability.keys().collect::<Vec<_>>()),
+                ("mask.cost", after.mask.cost.keys().collect()),
+            ];
+            for (parameter, classes) in given.into_iter().filter(|(_, given)| !given.is_empty()) {
+                let known = names.get_or_insert_with(|| classes_of(&settings.model.model));
+                // A model that is not there is refused as such, one without a mask has no classes.
+                let Some(known) = known.as_deref().filter(|known| !known.is_empty()) else {
+                    continue;
+                };
+                let is_missing = |class: &&&String| !known.contains(**class);
+                let Some(class) = classes.iter().find(is_missing) else { continue };
+                let model = &settings.model.model;
+                let name = own_name(values, camera, parameter);
+                let reason = format!("{model} has no class {class:?}; it has {}", known.join(", "));
+                if self.values.get(&name) == values.get(&name) {
+                    if self.settings.model != settings.model {
+                        tracing::warn!("parameter {name}: {reason}; it has no effect");
+                    }
+                    continue;
+                }
+                return Err(refuse(&name, reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name under which a camera has a parameter: its own where it is set, else the common one.
+fn own_name(values: &BTreeMap<String, Value>, camera: &str, parameter: &str) -> String {
+    let own = format!("{camera}.{parameter}");
+    if values.contains_key(&own) { own } else { parameter.to_owned() }
+}
+
+/// The entries that are this node's, checked one by one. Those of a section for all nodes may be
+/// others'.
+fn own_entries<'a>(
+    entries: &'a [Entry],
+    cameras: &[String],
+) -> Result<Vec<&'a Entry>, FileRefusal> {
+    let mut own = Vec::new();
+    for entry in entries {
+        let refused = |reason: String| FileRefusal {
+            origin: entry.origin,
+            line: entry.line,
+            reason: refuse(&entry.name, reason).to_string(),
+        };
+        if let Some(reason) = qos::misspelt(&entry.name) {
+            return Err(refused(reason));
+        }
+        match entry.parameter(cameras) {
+            Some(parameter) => parameter.check(&entry.value).map_err(refused)?,
+            None if entry.is_for_all || is_of_any_node(&entry.name) => continue,
+            None => return Err(refused(no_such(&entry.name))),
+        }
+        own.push(entry);
+    }
+    Ok(own)
+}
+
+/// Where a refusal's parameter stands.
+fn at(entries: &[Entry], refusal: &Refusal) -> FileRefusal {
+    let entry = entries.iter().rev().find(|entry| entry.name == refusal.name);
+    let (origin, line) = entry.map_or((0, 1), |entry| (entry.origin, entry.line));
+    FileRefusal { origin, line, reason: refusal.to_string() }
+}
+
+/// Parameters that every node of the C++ client library has, and that files therefore hold.
+fn is_of_any_node(name: &str) -> bool {
+    name == "start_type_description_service"
+}
+
+/// Names in sections for all nodes, or on the command line, that look like ours and are not: each
+/// with what to say of it.
+pub fn strays(entries: &[Entry], cameras: &[String]) -> Vec<String> {
+    let looks_like_ours = |name: &str| {
+        let group = name.split_once('.').map(|(group, _)| group);
+        group.is_some_and(|group| TABLE.iter().any(|p| p.name.starts_with(&format!("{group}."))))
+    };
+    let strays = entries.iter().filter(|entry| {
+        entry.is_for_all && entry.parameter(cameras).is_none() && looks_like_ours(&entry.name)
+    });
+    strays.map(|entry| refuse(&entry.name, no_such(&entry.name)).to_string()).collect()
+}
+
+fn no_such(name: &str) -> String {
+    match nearest(name) {
+        Some(near) => format!("{NO_SUCH}; the nearest is {near}"),
+        None => NO_SUCH.to_owned(),
+    }
+}
+
+/// The parameter whose name differs least, if it is by a few letters.
+fn nearest(name: &str) -> Option<&'static str> {
+    let distances = TABLE.iter().map(|parameter| (distance(name, parameter.name), parameter.name));
+    let (distance, near) = distances.min()?;
+    (distance <= 3).then_some(near)
+}
+
+/// Letters to change, add or leave out between two names (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let changed = before + usize::from(x != y);
+            before = row[j + 1];
+            row[j + 1] = changed.min(before + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
 }
 
 const NO_SUCH: &str = "there is no such parameter; `ros2 param list` shows all";
@@ -296,7 +440,7 @@ fn check(name: &str, value: &Value) -> Result<(), Refusal> {
 }
 
 fn check_declared(name: &str, value: &Value, cameras: &[String]) -> Result<(), Refusal> {
-    let parameter = declaration(name, cameras).ok_or_else(|| refuse(name, NO_SUCH))?;
+    let parameter = declaration(name, cameras).ok_or_else(|| refuse(name, no_such(name)))?;
     parameter.check(value).map_err(|reason| refuse(name, reason))
 }
 
@@ -358,17 +502,19 @@ impl<'a> Reader<'a> {
         allowed: &str,
     ) -> Result<BTreeMap<String, T>, Refusal> {
         let Some(Value::Texts(entries)) = self.value(name) else { return Ok(BTreeMap::new()) };
-        entries
-            .iter()
-            .map(|entry| {
-                let parsed = entry
-                    .split_once('=')
-                    .and_then(|(key, value)| Some((key.trim().to_owned(), parse(value.trim())?)));
-                parsed.ok_or_else(|| {
-                    self.refuse(name, format!("{entry:?} is not of the form class={allowed}"))
-                })
-            })
-            .collect()
+        let mut all = BTreeMap::new();
+        for entry in entries {
+            let parsed = entry
+                .split_once('=')
+                .and_then(|(key, value)| Some((key.trim().to_owned(), parse(value.trim())?)));
+            let (key, value) = parsed.ok_or_else(|| {
+                self.refuse(name, format!("{entry:?} is not of the form class={allowed}"))
+            })?;
+            if all.insert(key.clone(), value).is_some() {
+                return Err(self.refuse(name, format!("class {key:?} is there twice")));
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -392,10 +538,12 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
             );
             return Err(refuse("cameras", reason));
         }
-        if cameras
-            .insert(name.clone(), camera_settings(&Reader { values, camera: name })?)
-            .is_some()
-        {
+        let of_camera = camera_settings(&Reader { values, camera: name });
+        let of_camera = of_camera.map_err(|refusal| Refusal {
+            name: own_name(values, name, &refusal.name),
+            ..refusal
+        })?;
+        if cameras.insert(name.clone(), of_camera).is_some() {
             return Err(refuse("cameras", format!("{name:?} is there twice")));
         }
     }
@@ -430,8 +578,7 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
                 "" => String::new(),
                 topic if is_topic(topic) => topic.to_owned(),
                 topic => {
-                    let reason = format!("{topic:?} is no topic name");
-                    return Err(refuse("places.pose_topic", reason));
+                    return Err(refuse("places.pose_topic", no_topic(topic)));
                 }
             },
         },
@@ -457,18 +604,29 @@ fn reliability(text: &str) -> Reliability {
     }
 }
 
+fn no_topic(topic: &str) -> String {
+    if topic.len() > LONGEST_TOPIC {
+        format!("a topic name has at most {LONGEST_TOPIC} letters, this one {}", topic.len())
+    } else {
+        format!("{topic:?} is no topic name")
+    }
+}
+
 fn is_topic(topic: &str) -> bool {
     let has_bad_letter = topic.chars().any(|c| !(c.is_ascii_alphanumeric() || "_/~{}".contains(c)));
     let relative = topic.strip_prefix(['/', '~']).unwrap_or(topic).trim_start_matches('/');
     let is_bad_part =
         |part: &str| part.is_empty() || part.starts_with(|c: char| c.is_ascii_digit());
-    !has_bad_letter && !topic.starts_with("//") && !relative.split('/').any(is_bad_part)
+    topic.len() <= LONGEST_TOPIC
+        && !has_bad_letter
+        && !topic.starts_with("//")
+        && !relative.split('/').any(is_bad_part)
 }
 
 fn ground_settings(reader: &Reader<'_>) -> Result<GroundSettings, Refusal> {
     let topic = reader.text("ground.camera_info_topic");
     if !topic.is_empty() && !is_topic(topic) {
-        return Err(refuse("ground.camera_info_topic", format!("{topic:?} is no topic name")));
+        return Err(refuse("ground.camera_info_topic", no_topic(topic)));
     }
     Ok(GroundSettings {
         frame: reader.text("ground.frame").to_owned(),
@@ -496,7 +654,7 @@ fn ground_settings(reader: &Reader<'_>) -> Result<GroundSettings, Refusal> {
 fn camera_settings(reader: &Reader<'_>) -> Result<CameraSettings, Refusal> {
     let topic = reader.text("image_topic");
     if !is_topic(topic) {
-        return Err(reader.refuse("image_topic", format!("{topic:?} is no topic name")));
+        return Err(reader.refuse("image_topic", no_topic(topic)));
     }
     let side = |name| match reader.integer(name) {
         size @ 1..64 => {
@@ -754,6 +912,85 @@ mod tests {
         assert!(store(&[("cameras", Value::Texts(vec!["front left".into()]))]).is_err());
     }
 
+    fn started(text: &str) -> Result<Store, FileRefusal> {
+        let classes = |_: &str| Some(vec!["road".to_owned(), "pavement".to_owned()]);
+        Store::started_with(&crate::parameter::parse(text, "/squeezenet").unwrap(), Some(classes))
+    }
+
+    #[test]
+    fn a_start_refuses_what_a_reload_refuses_with_its_line() {
+        let check = |line: &str, words: &str| {
+            let text =
+                format!("squeezenet:\n  ros__parameters:\n    labels.top_k: 7\n    {line}\n");
+            let mut running = started("").unwrap();
+            let entries = crate::parameter::parse(&text, "/squeezenet").unwrap();
+            let reload = running.apply_file(&entries, |_| Ok(())).unwrap_err();
+            let start = started(&text).unwrap_err();
+            assert_eq!(start, reload, "{line}");
+            assert_eq!(start.line, 4, "{line}: {start}");
+            assert!(start.reason.contains(words), "{line}: {start}");
+        };
+        check("labels.threshold: 1", "expected a double");
+        check(
+            "labels.topk: 1",
+            "no such parameter; `ros2 param list` shows all; the nearest is labels.top_k",
+        );
+        check("input.width: 7", "0 or 64 to 4096");
+        check(
+            "mask.traversability: [pavment=caution]",
+            "no class \"pavment\"; it has road, pavement",
+        );
+        check("mask.cost: [road=1, road=2]", "there twice");
+        check(&format!("image_topic: /{}", "a".repeat(100_000)), "at most 247 letters");
+        check("model: \"a\\nb\"", "control characters");
+    }
+
+    #[test]
+    fn a_start_takes_the_last_value_and_leaves_others_alone() {
+        let store = started(
+            "/**:\n  ros__parameters: {labels.top_k: 3, frame_rate: 30.0, labels.topk: 1}\nsqueezenet:\n  ros__parameters: {labels.top_k: 4, qos_overrides./tf.subscription.depth: 1}\n",
+        )
+        .unwrap();
+        assert_eq!(store.get("labels.top_k").unwrap().1, &Value::Integer(4));
+        let entries = crate::parameter::parse(
+            "/**:\n  ros__parameters: {frame_rate: 1, labels.topk: 1}\n",
+            "/squeezenet",
+        );
+        let strays = strays(&entries.unwrap(), &[]);
+        assert!(
+            strays.len() == 1 && strays[0].contains("the nearest is labels.top_k"),
+            "{strays:?}"
+        );
+    }
+
+    #[test]
+    fn a_class_that_another_model_lacks_is_no_reason_to_refuse_the_model() {
+        let classes = |model: &str| {
+            let classes: &[&str] = match model {
+                "one" => &["road"],
+                "maskless" => &[],
+                _ => &["floor"],
+            };
+            Some(classes.iter().map(|class| (*class).to_owned()).collect())
+        };
+        let entries = "/**:\n  ros__parameters: {model: one, mask.cost: [road=7]}\n";
+        let entries = crate::parameter::parse(entries, "/squeezenet").unwrap();
+        let mut store = Store::started_with(&entries, Some(classes)).unwrap();
+        let class = |class: &str| Value::Texts(vec![format!("{class}=9")]);
+        assert!(store.set(&[("mask.cost".into(), class("floor"))]).is_err());
+        store.set(&[("model".into(), text("maskless"))]).unwrap();
+        store.set(&[("model".into(), text("other"))]).unwrap();
+        store.set(&[("mask.cost".into(), class("floor"))]).unwrap();
+    }
+
+    #[test]
+    fn a_refusal_names_the_cameras_own_parameter() {
+        let text = "squeezenet:\n  ros__parameters:\n    cameras: [front]\n    front:\n      input.width: 7\n";
+        let refusal = started(text).unwrap_err();
+        assert_eq!(refusal.line, 5, "{refusal}");
+        assert!(refusal.reason.contains("front.input.width"), "{refusal}");
+    }
+
     fn edit(store: &mut Store, lines: &str) -> Result<Vec<String>, FileRefusal> {
         let text = format!("squeezenet:\n  ros__parameters:\n{lines}");
         store.apply_file(&crate::parameter::parse(&text, "/squeezenet").unwrap(), |_| Ok(()))
@@ -786,7 +1023,7 @@ mod tests {
         };
         check("labels.threshold: 1", "expected a double");
         check("labels.threshold: 1.5", "0.0 to 1.0");
-        check("labels.threshold: .nan", "\".nan\" is a string, expected a double");
+        check("labels.threshold: .nan", "NaN is not allowed, it must be 0.0 to 1.0");
         check("labels.top_q: 1", "no such parameter");
         check("use_sim_time: true", "read-only");
         check("input.width: 7", "0 or 64 to 4096");

@@ -586,6 +586,14 @@ impl Parameter {
                 expected.type_name()
             ));
         }
+        let texts: &[String] = match value {
+            Value::Text(text) => std::slice::from_ref(text),
+            Value::Texts(texts) => texts,
+            _ => &[],
+        };
+        if texts.iter().any(|text| text.chars().any(char::is_control)) {
+            return Err(format!("{value} holds control characters, such as a line break"));
+        }
         let is_allowed = match (self.allowed, value) {
             (Integers(from, to), Value::Integer(value)) => (from..=to).contains(value),
             (Doubles(from, to), Value::Double(value)) => (from..=to).contains(value),

@@ -10,6 +10,7 @@ mod codes;
 mod file;
 mod filter;
 mod gallery;
+pub mod lock;
 mod recognition;
 mod recognizer;
 

@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::diagnostics::{CameraState, Health};
 use super::executor::NodeHandle;
+use super::hints;
 use super::mailbox::Mailboxes;
 use super::names::Resolver;
 use super::qos;
 use super::supervision::guarded;
-use crate::frame::{Frame, FrameError, RawImage};
+use crate::frame::{Frame, FrameError, RawImage, check_format};
 use crate::settings::{CameraSettings, Reliability, Transport};
 
 const RAW: &str = "sensor_msgs/msg/Image";
@@ -69,7 +70,10 @@ impl Message {
                 &image.data,
             )
             .map(Frame::Raw),
-            Self::Compressed(image) => Ok(Frame::Compressed(&image.data)),
+            Self::Compressed(image) => {
+                check_format(&image.format)?;
+                Ok(Frame::Compressed(&image.data))
+            }
         }
     }
 }
@@ -175,7 +179,12 @@ pub async fn run(
         let Some(publishers) = node.with(move |node| publishers(node, &asked)).await else {
             return;
         };
-        let (choice, health) = choose(&settings, &topic, &publishers);
+        let (choice, mut health) = choose(&settings, &topic, &publishers);
+        if let Health::Waiting(text) = &mut health {
+            let (asked, own) = (topic.clone(), resolver.resolve("~/"));
+            let hint = node.with(move |node| hints::pictures_elsewhere(node, &asked, &own)).await;
+            text.push_str(&hint.unwrap_or_default());
+        }
         if health != said {
             match &health {
                 Health::Good => {}

@@ -1,10 +1,10 @@
-//! Watches the parameter file and takes it over, whole or not at all, when it changes.
+//! Parameter files: read at start together with what the command line says, watched, and taken
+//! over, whole or not at all, when they change.
 //!
-//! The path is looked at anew every time, so that a file that is renamed into place, a symlink
-//! that is pointed elsewhere, and one that vanishes and comes back are all the same: content that
+//! Paths are looked at anew every time, so that a file that is renamed into place, a symlink that
+//! is pointed elsewhere, and one that vanishes and comes back are all the same: content that
 //! differs from what was read last. A file system's events would not tell of all of these.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -12,102 +12,156 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use super::parameter_services::Parameters;
-use crate::parameter::{self, Entry, Store, Value};
+use crate::install;
+use crate::manifest;
+use crate::parameter::{self, Entry, FileRefusal, Given, Section, Store, Value};
 
-/// How often the file is looked at. A change is read when it has been the same for two looks.
+/// How often the files are looked at. A change is read when it has been the same for two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Larger files are not read: a parameter file has some kilobytes.
 const LARGEST: u64 = 1 << 20;
 
-/// What is wrong with the file now, for `/diagnostics`.
+/// What is wrong with the files now, for `/diagnostics`.
 pub type Warning = Arc<Mutex<Option<String>>>;
 
-/// What a parameter file says to this node, with its text; or file, line and what is wrong.
-type Content = Result<(String, Vec<Entry>), String>;
+/// What the node starts with.
+pub struct Started {
+    /// Parameters as the files and the command line say.
+    pub store: Store,
+    /// The files that are watched, `None` where there are none.
+    pub watched: Option<Watched>,
+    /// What a user has to be told once there is a log.
+    pub notes: Vec<String>,
+}
 
-/// A parameter file that rcl was given on the command line.
-#[derive(Debug)]
-pub struct Given {
+/// A parameter file and the text of it that is in force.
+#[derive(Debug, Clone, PartialEq)]
+struct File {
     path: PathBuf,
-    content: Content,
+    taken: Option<String>,
 }
 
-/// Reads those that stand among the arguments, in their order, for the node of that name.
-pub fn started_with(arguments: impl Iterator<Item = String>, node: &str) -> Vec<Given> {
-    let arguments: Vec<String> = arguments.collect();
-    let pairs = arguments.windows(2).filter(|pair| pair[0] == "--params-file");
-    let paths = pairs.map(|pair| PathBuf::from(&pair[1]));
-    paths.map(|path| Given { content: read(&path, node), path }).collect()
+/// Parameter files that are watched, in the order of the command line.
+#[derive(Debug)]
+pub struct Watched {
+    files: Vec<File>,
 }
 
-/// Adds what those files say in sections that r2r passes over: it takes `/**` and full names, and no
-/// other wildcard, such as that of `config/squeezenet.yaml`. What it did take holds.
-pub fn add_unread(overrides: &mut Vec<(String, Value)>, given: &[Given]) {
-    // Of a file that cannot be read rcl speaks, or `take_over`.
-    let entries =
-        given.iter().filter_map(|file| file.content.as_ref().ok()).flat_map(|(_, all)| all);
-    let mut unread: BTreeMap<_, _> =
-        entries.map(|entry| (entry.name.clone(), entry.value.clone())).collect();
-    for (name, _) in overrides.iter() {
-        unread.remove(name);
+/// Reads what the command line gave to the node of that name, and the file that `config_file`
+/// names.
+///
+/// # Errors
+/// The first file that cannot be read, or the first value that is not allowed, with its place.
+pub fn start(given: &[Given], node: &str) -> anyhow::Result<Started> {
+    let mut notes = Vec::new();
+    let mut all = Vec::new();
+    let mut files = Vec::new();
+    for (source, one) in given.iter().enumerate() {
+        all.extend(one.section(source, node));
+        if let Given::File(path) = one {
+            let text = read(path).map_err(anyhow::Error::msg)?;
+            let found = sections(&text, source, node);
+            let found =
+                found.map_err(|refusal| anyhow::anyhow!("{}, {refusal}", path.display()))?;
+            notes.extend(passed_over(path, &found, node));
+            all.extend(found);
+            files.push(File { path: path.clone(), taken: Some(text) });
+        }
     }
-    overrides.extend(unread);
+    let entries = parameter::in_order(all);
+    let store = Store::started_with(&entries, Some(classes));
+    let mut store = store.map_err(|refusal| anyhow::anyhow!(placed(given, &refusal)))?;
+    let cameras: Vec<String> = store.settings().cameras.keys().cloned().collect();
+    notes.extend(parameter::strays(&entries, &cameras));
+    let named = match store.get("config_file") {
+        Some((_, Value::Text(path))) if !path.is_empty() => Some(PathBuf::from(path)),
+        _ => None,
+    };
+    if let Some(path) = named {
+        let known = files.into_iter().find(|file| file.path == path);
+        let is_given = known.is_some();
+        let mut file = known.unwrap_or_else(|| File { path: path.clone(), taken: None });
+        if !is_given {
+            match read(&path) {
+                Ok(text) => {
+                    let taken = sections(&text, 0, node).and_then(|found| {
+                        notes.extend(passed_over(&path, &found, node));
+                        store.apply_file(&parameter::in_order(found), |_| Ok(()))
+                    });
+                    taken.map_err(|refusal| anyhow::anyhow!("{}, {refusal}", path.display()))?;
+                    file.taken = Some(text);
+                }
+                Err(reason) => {
+                    notes.push(format!("{reason}; it is watched for until it can be read"));
+                }
+            }
+        }
+        files = vec![file];
+    }
+    if let Ok(entries) = in_force(&files, node) {
+        store.remember_file(&entries);
+    }
+    let watched = (!files.is_empty()).then_some(Watched { files });
+    Ok(Started { store, watched, notes })
 }
 
-/// What the file says to this node now.
-fn read(path: &Path, node: &str) -> Content {
+/// Classes of a model's mask.
+fn classes(model: &str) -> Option<Vec<String>> {
+    manifest::mask_classes(model, &install::models_dir())
+}
+
+/// Where a refusal's parameter was given, and why it is refused.
+fn placed(given: &[Given], refusal: &FileRefusal) -> String {
+    match given.get(refusal.origin) {
+        Some(Given::File(path)) => format!("{}, {refusal}", path.display()),
+        _ => refusal.reason.clone(),
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let size = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?.len();
     if size > LARGEST {
         return Err(format!("{shown}: {size} bytes are too many for a parameter file"));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
-    let entries = parameter::parse(&text, node).map_err(|refusal| format!("{shown}, {refusal}"))?;
-    Ok((text, entries))
+    std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))
 }
 
-/// A parameter file and the text of it that is in force.
-#[derive(Debug)]
-pub struct Watched {
-    path: PathBuf,
-    taken: Option<String>,
+/// A file's sections, marked as those of the `origin`-th.
+fn sections(text: &str, origin: usize, node: &str) -> Result<Vec<Section>, FileRefusal> {
+    let mut found =
+        parameter::sections(text, node).map_err(|refusal| FileRefusal { origin, ..refusal })?;
+    let entries = found.iter_mut().flat_map(|section| &mut section.entries);
+    entries.for_each(|entry| entry.origin = origin);
+    Ok(found)
 }
 
-/// Finds the parameter file to watch, with the text that is in force already. One that `config_file`
-/// names and rcl was not given is taken over here.
-///
-/// # Errors
-/// What such a file says that is not allowed.
-pub fn take_over(
-    mut store: Store,
-    given: Vec<Given>,
-    node: &str,
-) -> anyhow::Result<(Store, Option<Watched>)> {
-    let named = match store.get("config_file") {
-        Some((_, Value::Text(path))) if !path.is_empty() => Some(PathBuf::from(path)),
-        _ => None,
-    };
-    let last = given.last().map(|file| file.path.clone());
-    let Some(path) = named.or(last) else { return Ok((store, None)) };
-    let known = given.into_iter().find(|file| file.path == path).map(|file| file.content);
-    let is_given = known.is_some();
-    let text = match known.unwrap_or_else(|| read(&path, node)) {
-        Ok((text, entries)) if is_given => {
-            store.remember_file(&entries);
-            Some(text)
+/// Sections that a user may have meant for this node: they have its name and not its namespace.
+fn passed_over(path: &Path, sections: &[Section], node: &str) -> Vec<String> {
+    let name = node.rsplit('/').next().unwrap_or_default();
+    let is_meant =
+        |section: &&Section| !section.is_own && section.node.rsplit('/').next() == Some(name);
+    let told = sections.iter().filter(is_meant).map(|section| {
+        format!(
+            "{}, line {}: the section {} is passed over, this node is {node}: /**/{name} is for it in any namespace",
+            path.display(),
+            section.line,
+            section.node
+        )
+    });
+    told.collect()
+}
+
+/// What the files say together, by the texts that are in force.
+fn in_force(files: &[File], node: &str) -> Result<Vec<Entry>, FileRefusal> {
+    let mut all = Vec::new();
+    for (source, file) in files.iter().enumerate() {
+        if let Some(text) = &file.taken {
+            all.extend(sections(text, source, node)?);
         }
-        Ok((text, entries)) => {
-            let applied = store.apply_file(&entries, |_| Ok(()));
-            applied.map_err(|refusal| anyhow::anyhow!("{}, {refusal}", path.display()))?;
-            Some(text)
-        }
-        Err(reason) => {
-            eprintln!("squeezenet_node: {reason}; it is watched for until it can be read");
-            None
-        }
-    };
-    Ok((store, Some(Watched { path, taken: text })))
+    }
+    Ok(parameter::in_order(all))
 }
 
 /// What tells a changed file from the one before without reading it.
@@ -124,44 +178,49 @@ fn look(path: &Path) -> Option<Look> {
     Some(Look { modified: data.modified().ok(), size: data.len(), inode: data.ino() })
 }
 
-/// Watches the file for the node of that name until `shutdown`.
+/// Watches the files for the node of that name until `shutdown`.
 pub async fn watch(
-    file: Watched,
+    watched: Watched,
     node: String,
     parameters: Arc<Parameters>,
     warning: Warning,
     shutdown: CancellationToken,
 ) {
-    let Watched { path, mut taken } = file;
+    let mut files = watched.files;
+    let shown: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
+    tracing::info!("watching {}", shown.join(", "));
     let set_warning = |text: Option<String>| {
         *warning.lock().unwrap_or_else(PoisonError::into_inner) = text;
     };
-    let mut done = taken.as_ref().and_then(|_| look(&path));
-    let mut before = done;
+    let looks = |files: &[File]| files.iter().map(|file| look(&file.path)).collect::<Vec<_>>();
+    let taken = |file: &File| file.taken.as_ref().and_then(|_| look(&file.path));
+    let mut done: Vec<Option<Look>> = files.iter().map(taken).collect();
+    let mut before = done.clone();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
-        let now = look(&path);
+        let now = looks(&files);
         let is_settled = now == before;
-        before = now;
+        before.clone_from(&now);
         if now == done || !is_settled {
             continue;
         }
+        for (file, (now, done)) in files.iter().zip(now.iter().zip(&done)) {
+            if now.is_none() && done.is_some() {
+                let shown = file.path.display();
+                tracing::warn!("{shown} has gone: its last content stays in force");
+            }
+        }
+        let is_back = now.iter().zip(&done).any(|(now, done)| now.is_some() && now != done);
         done = now;
-        if now.is_none() {
-            tracing::warn!("{} has gone: its last content stays in force", path.display());
+        if !is_back {
             continue;
         }
-        let result = match read(&path, &node) {
-            Ok((text, _)) if taken.as_deref() == Some(text.as_str()) => Ok(()),
-            Ok((text, entries)) => {
-                let applied = tokio::task::block_in_place(|| parameters.apply_file(&entries));
-                applied
-                    .map(|()| taken = Some(text))
-                    .map_err(|refusal| format!("{}, {refusal}", path.display()))
-            }
+        let result = match read_again(&files) {
+            Ok(new) if new == files => Ok(()),
+            Ok(new) => take(&new, &node, &parameters).map(|()| files = new),
             Err(reason) => Err(reason),
         };
         if let Err(reason) = &result {
@@ -169,4 +228,30 @@ pub async fn watch(
         }
         set_warning(result.err());
     }
+}
+
+/// The files with their texts of now; one that has gone keeps its last.
+fn read_again(files: &[File]) -> Result<Vec<File>, String> {
+    let again = files.iter().map(|File { path, taken }| {
+        let text = if path.exists() { Some(read(path)?) } else { taken.clone() };
+        Ok(File { path: path.clone(), taken: text })
+    });
+    again.collect()
+}
+
+/// Puts in force what the files say together, or nothing of it.
+fn take(files: &[File], node: &str, parameters: &Parameters) -> Result<(), String> {
+    let placed = |refusal: FileRefusal| {
+        let path = files.get(refusal.origin).map(|file| file.path.display().to_string());
+        format!("{}, {refusal}", path.unwrap_or_default())
+    };
+    for (source, file) in files.iter().enumerate() {
+        let Some(text) = &file.taken else { continue };
+        let found = sections(text, source, node).map_err(placed)?;
+        for note in passed_over(&file.path, &found, node) {
+            tracing::warn!("{note}");
+        }
+    }
+    let entries = in_force(files, node).map_err(placed)?;
+    tokio::task::block_in_place(|| parameters.apply_file(&entries)).map_err(placed)
 }

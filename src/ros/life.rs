@@ -160,7 +160,8 @@ impl Life {
         };
         base.mailboxes.open();
         let mailboxes = base.mailboxes.clone();
-        let file = PlaceFile::start(places_path, move || mailboxes.wake())?;
+        let holder = format!("node {}", base.name);
+        let file = PlaceFile::start(places_path, holder, move || mailboxes.wake())?;
         let places = Places::new(base.inbox.open(), file, pose.clone(), place_report.clone());
         // Room for those of the start, which the inference thread takes up when it runs.
         let (sender, changes) = tokio::sync::mpsc::channel(MOST_CAMERAS);

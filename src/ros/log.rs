@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::qos;
+use crate::log::escaped;
 use crate::settings::LogLevel;
 
 /// The way to change how much is logged.
@@ -162,8 +163,7 @@ impl<S: Subscriber> Layer<S> for Rcl {
             Level::INFO => (r2r::LogSeverity::Info, LogMessage::INFO as u8),
             Level::DEBUG | Level::TRACE => (r2r::LogSeverity::Debug, LogMessage::DEBUG as u8),
         };
-        // A C string ends at its first NUL.
-        let text = line.text.replace('\0', "\u{fffd}");
+        let text = escaped(&line.text).into_owned();
         let file = metadata.file().unwrap_or_default();
         let line = metadata.line().unwrap_or_default();
         r2r::log(&text, &self.logger, file, line, severity);

@@ -9,6 +9,7 @@
 //! one, never a tokio worker) the pipeline, the store the parameters; the inference thread reads
 //! one settings snapshot a frame.
 
+mod arguments;
 mod bond;
 mod camera;
 mod camera_info;
@@ -17,6 +18,7 @@ mod config_file;
 mod diagnostics;
 mod executor;
 mod ground;
+mod hints;
 mod life;
 mod lifecycle;
 mod log;
@@ -36,7 +38,7 @@ mod tf;
 mod worker;
 
 use std::process::ExitCode;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -66,30 +68,24 @@ const NAME: &str = "squeezenet";
 /// Whatever keeps the node from starting: ROS, parameters, the model.
 pub fn run() -> anyhow::Result<ExitCode> {
     keep_large_buffers();
-    let context = r2r::Context::create().context("ROS 2 cannot be initialised")?;
+    let given = arguments::take_parameters()?;
+    let context = arguments::context()?;
     let mut node = r2r::Node::create(context, NAME, "").context("the node cannot be created")?;
-    let mut overrides: Vec<(String, Value)> = {
-        let parameters = node.params.lock().unwrap_or_else(PoisonError::into_inner);
-        let parsed = parameters.iter();
-        parsed
-            .map(|(name, p)| (name.clone(), parameter_services::from_override(&p.value)))
-            .collect()
-    };
     let qualified_name = node.fully_qualified_name()?;
-    let given = config_file::started_with(std::env::args(), &qualified_name);
-    config_file::add_unread(&mut overrides, &given);
+    let config_file::Started { mut store, watched, notes } =
+        config_file::start(&given, &qualified_name)?;
     let levels = GivenLevels::of(std::env::args());
     if let Some(level) = levels.level(node.logger()) {
         let level = Value::Text(log::level_name(level).to_owned());
-        overrides.retain(|(name, _)| name != "log_level");
-        overrides.push(("log_level".to_owned(), level));
+        store.set(&[("log_level".to_owned(), level)])?;
     }
-    let store = Store::new(&overrides)?;
-    let (store, config) = config_file::take_over(store, given, &qualified_name)?;
     let (name, namespace) = (node.name()?, node.namespace()?);
     let resolver = Resolver::new(&name, &namespace, std::env::args());
     qos::start(store.qos_overrides(), resolver.clone());
     let log = Log::start(&mut node, store.settings().log_level, &levels)?;
+    for note in notes {
+        tracing::warn!("{note}");
+    }
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -103,7 +99,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
     watch.hear_panics();
     let spin_end = CancellationToken::new();
     let (base, spin_thread) = serve(node, store, resolver, log, watch.clone(), spin_end.clone())?;
-    if let Some(file) = config {
+    let looking = hints::watch_for_namesake(base.node.clone(), name, namespace, shutdown.clone());
+    runtime.spawn(guarded(looking));
+    if let Some(file) = watched {
         let (parameters, warning) = (base.parameters.clone(), base.file_warning.clone());
         let end = shutdown.clone();
         let watching = config_file::watch(file, qualified_name, parameters, warning, end);

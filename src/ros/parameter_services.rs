@@ -360,16 +360,3 @@ fn from_message(message: &ParameterValue) -> Value {
         _ => Value::Texts(Vec::new()),
     }
 }
-
-/// A value as rcl parsed it from the command line or a parameter file.
-pub fn from_override(value: &r2r::ParameterValue) -> Value {
-    match value {
-        r2r::ParameterValue::Bool(value) => Value::Bool(*value),
-        r2r::ParameterValue::Integer(value) => Value::Integer(*value),
-        r2r::ParameterValue::Double(value) => Value::Double(*value),
-        r2r::ParameterValue::String(value) => Value::Text(value.clone()),
-        r2r::ParameterValue::StringArray(values) => Value::Texts(values.clone()),
-        r2r::ParameterValue::NotSet => Value::Other("value without a type"),
-        _ => Value::Other("array of numbers"),
-    }
-}

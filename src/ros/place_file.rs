@@ -6,13 +6,14 @@
 //! time but for those that a user asks for, which are refused while it is full. When the
 //! [`PlaceFile`] is finished the thread does what is left and ends.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use crate::place::lock::{Lock, LockError};
 use crate::place::{self, Memory};
 
 /// Where a user waits for what came of a request: what to say, or why not.
@@ -22,6 +23,8 @@ pub type Reply = oneshot::Sender<Result<String, String>>;
 pub enum Event {
     /// The memory of the model that runs, and what happened to a file that was not taken.
     Opened(Box<Memory>, Option<String>),
+    /// Another keeps the file: what is in it is recognised, nothing may be taught.
+    Held(Box<Memory>, String),
     /// The file can neither be read nor set aside: nothing may be written in its place.
     Unusable(Box<Memory>, String),
     /// It was written, or why not.
@@ -42,18 +45,24 @@ pub struct PlaceFile {
 }
 
 impl PlaceFile {
-    /// Starts the thread; `wake` is called after each event.
+    /// Starts the thread; `wake` is called after each event, `holder` says to others who keeps the
+    /// file, from the first that is opened until the thread ends.
     ///
     /// # Errors
     /// The system has no thread left.
-    pub fn start(path: PathBuf, wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
+    pub fn start(
+        path: PathBuf,
+        holder: String,
+        wake: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (tasks, received) = sync_channel::<Task>(4);
         let (told, events) = channel();
         let own = path.clone();
         let thread = std::thread::Builder::new().name("places".to_owned()).spawn(move || {
+            let mut lock = None;
             for task in received {
                 let event = match task {
-                    Task::Open(empty) => open(&own, *empty),
+                    Task::Open(empty) => open(&own, *empty, &holder, &mut lock),
                     Task::Write(memory, reply) => write(&own, &memory, reply),
                 };
                 // At the end nobody asks any more.
@@ -65,7 +74,7 @@ impl PlaceFile {
     }
 
     /// Where the file is.
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -114,14 +123,26 @@ impl PlaceFile {
     }
 }
 
-fn open(path: &std::path::Path, empty: Memory) -> Event {
+fn open(path: &Path, empty: Memory, holder: &str, lock: &mut Option<Lock>) -> Event {
+    if lock.is_none() {
+        match Lock::take(path, holder) {
+            Ok(taken) => *lock = Some(taken),
+            Err(LockError::Io { path, reason }) => {
+                tracing::warn!("{}: {reason}: the places file is not locked", path.display());
+            }
+            Err(error @ LockError::Held { .. }) => {
+                let memory = Memory::load(path, &empty.owner).ok().flatten().unwrap_or(empty);
+                return Event::Held(Box::new(memory), error.to_string());
+            }
+        }
+    }
     match Memory::open(path, empty.clone()) {
         Ok((memory, told)) => Event::Opened(Box::new(memory), told),
         Err(error) => Event::Unusable(Box::new(empty), error.to_string()),
     }
 }
 
-fn write(path: &std::path::Path, memory: &Memory, reply: Option<Reply>) -> Event {
+fn write(path: &Path, memory: &Memory, reply: Option<Reply>) -> Event {
     let bytes = memory.to_bytes().map_err(|error| error.to_string());
     let result = bytes
         .and_then(|bytes| place::write(path, &bytes).map_err(|error| error.to_string()))

@@ -71,6 +71,8 @@ pub struct Places {
     warning: Option<String>,
     /// Whether the file must not be written over.
     is_unusable: bool,
+    /// Whether another keeps the file: nothing is taught then, since it would be lost.
+    is_held: bool,
     pose: PoseSlot,
     last_lesson: Option<String>,
     report: Arc<ArcSwap<PlaceReport>>,
@@ -98,6 +100,7 @@ impl Places {
             has_failed: false,
             warning: None,
             is_unusable: false,
+            is_held: false,
             pose,
             last_lesson: None,
             report,
@@ -134,6 +137,7 @@ impl Places {
         self.is_dirty = false;
         self.has_failed = false;
         self.is_unusable = false;
+        self.is_held = false;
         self.warning = None;
         self.cameras.values_mut().for_each(|camera| camera.announced = None);
         self.model.clone_from(&model.manifest.name);
@@ -172,6 +176,17 @@ impl Places {
                 }
                 tracing::info!("{}: {}", self.file.path().display(), memory.summary());
                 self.warning = told;
+                self.is_unusable = false;
+                self.is_held = false;
+                self.keep(*memory);
+            }
+            Event::Held(memory, reason) => {
+                if self.warning.as_ref() != Some(&reason) {
+                    tracing::error!("{reason}. Its places are recognised, nothing can be taught");
+                }
+                self.warning = Some(reason);
+                self.is_unusable = true;
+                self.is_held = true;
                 self.keep(*memory);
             }
             Event::Unusable(memory, reason) => {
@@ -199,6 +214,9 @@ impl Places {
     }
 
     fn take_request(&mut self, request: Request) {
+        if self.is_held {
+            return self.refuse_while_held(request);
+        }
         match request {
             Request::Learn(kind, name) => self.ask_lesson(kind, name),
             Request::Forget(kind, name) => {
@@ -239,6 +257,22 @@ impl Places {
                 }
                 _ => drop(reply.send(Err(self.why_not()))),
             },
+        }
+    }
+
+    /// Another keeps the file. Perhaps no longer: the next request may find it free.
+    fn refuse_while_held(&mut self, request: Request) {
+        let why = self.why_not();
+        if let Some(recognizer) = &self.recognizer {
+            let memory = recognizer.memory();
+            let (places, labels) = (memory.places.dimensions(), memory.labels.dimensions());
+            self.file.open(Memory::new(memory.owner.clone(), places, labels));
+        }
+        match request {
+            Request::Learn(kind, name) => tracing::error!("{kind} {name} is not learnt: {why}"),
+            Request::Forget(kind, name) => tracing::error!("{kind} {name} is not forgotten: {why}"),
+            // Who asked may have gone.
+            Request::Clear(_, reply) | Request::Save(reply) => drop(reply.send(Err(why))),
         }
     }
 

@@ -30,6 +30,9 @@ use graph::Shuffled;
 pub use tensors::{TensorView, Tensors};
 pub use tuning::{Execution, default_threads};
 
+/// Where a network that is loaded from memory has its external data.
+const EXTERNAL_DATA_FOLDER: &str = "session.model_external_initializers_file_folder_path";
+
 /// Why a network cannot be loaded or run.
 #[derive(Debug, Error)]
 pub enum NetworkError {
@@ -363,6 +366,10 @@ impl Network {
         let Execution { provider, threads, .. } = self.execution;
         // Other providers have threads of their own.
         let pool = if provider == Provider::Cpu { threads } else { 1 };
+        // The network comes from memory: without this its external data would be looked for in the
+        // working directory.
+        let folder = self.model.network_folder(self.execution.precision);
+        let folder = folder.to_string_lossy();
         let build = || -> ort::Result<Session> {
             let mut builder = Session::builder(environment)?
                 .with_optimization_level(GraphOptimizationLevel::All)?
@@ -372,6 +379,7 @@ impl Network {
                 // and sleep between runs.
                 .with_intra_op_spinning(true)?
                 .with_config_entry("session.force_spinning_stop", "1")?
+                .with_config_entry(EXTERNAL_DATA_FOLDER, &folder)?
                 .with_flush_to_zero()?;
             if let Some(affinity) = &self.affinity {
                 builder = builder

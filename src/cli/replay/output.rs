@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::definitions::with_definition;
 use super::source::Camera;
 use crate::bag::writer::{BagWriter, TopicId};
 use crate::bag::{Bag, Message};
@@ -112,7 +113,7 @@ impl Output {
         }
         let copied = copied.iter().filter_map(|name| bag.topic(name));
         let copies = copied
-            .map(|topic| Ok((topic.name.clone(), writer.add_copy(topic)?)))
+            .map(|topic| Ok((topic.name.clone(), writer.add_copy(&with_definition(topic))?)))
             .collect::<anyhow::Result<_>>()?;
         Ok(Self {
             writer,
@@ -165,7 +166,8 @@ impl Output {
         fault: Option<ImageFault>,
     ) -> anyhow::Result<()> {
         let picture = result.picture.take();
-        let settings = self.settings.cameras.values().next().cloned().unwrap_or_default();
+        let name = &self.cameras[camera].name;
+        let settings = self.settings.cameras.get(name).cloned().unwrap_or_default();
         if !std::mem::replace(&mut self.cameras[camera].is_announced, true) {
             self.announce(camera, header, log_time, &settings)?;
         }

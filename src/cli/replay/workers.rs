@@ -44,8 +44,8 @@ struct Task {
 pub struct Asked {
     /// Outputs.
     pub wanted: Outputs,
-    /// Settings of all cameras.
-    pub settings: CameraSettings,
+    /// Settings of each camera.
+    pub settings: Vec<CameraSettings>,
     /// The cameras.
     pub cameras: Vec<Camera>,
 }
@@ -103,7 +103,7 @@ fn process(
     asked: &Asked,
 ) -> Result<FrameResult, FrameFailure> {
     let frame = queued.frame(asked.cameras[queued.camera].is_compressed)?;
-    Ok(pipeline.process(frame, asked.wanted, &asked.settings)?)
+    Ok(pipeline.process(frame, asked.wanted, &asked.settings[queued.camera])?)
 }
 
 /// What was read and not given on yet.

@@ -1,0 +1,118 @@
+//! One writer for a file of places: whoever keeps it writes all of it, so that of two the one that
+//! writes last would take away what the other was taught.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Why the file is not ours to write.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("the places file {} is held by another, {holder}: two cannot share one file; set places.file (or --gallery) for each", path.display())]
+    Held {
+        /// The file of places.
+        path: PathBuf,
+        /// Who, in its own words.
+        holder: String,
+    },
+    /// The system's.
+    #[error("{}: {reason}", path.display())]
+    Io {
+        /// The lock's file.
+        path: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
+}
+
+/// The right to write a file of places, until it is dropped or its process ends.
+///
+/// It is an advisory lock on `FILE.lock`, which stays: the file itself is replaced whenever it is
+/// written.
+#[derive(Debug)]
+pub struct Lock {
+    // Closed, it is unlocked.
+    _file: Option<File>,
+}
+
+impl Lock {
+    /// Takes the right to write the file at `path`; `holder` is told to those who come too late.
+    ///
+    /// Where no lock can be made (a read-only folder, a file system without locks) there is none,
+    /// and writing will show what is possible.
+    ///
+    /// # Errors
+    /// [`LockError::Held`]
+    pub fn take(path: &Path, holder: &str) -> Result<Self, LockError> {
+        // A link is followed, as it is when the file is written.
+        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let mut name = real.into_os_string();
+        name.push(".lock");
+        let lock_path = PathBuf::from(name);
+        let io = |reason| LockError::Io { path: lock_path.clone(), reason };
+        if let Some(folder) = lock_path.parent() {
+            // Where it cannot be made the next call says so.
+            let _ = std::fs::create_dir_all(folder);
+        }
+        let opened =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock_path);
+        let mut file = match opened {
+            Ok(file) => file,
+            Err(error)
+                if [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem]
+                    .contains(&error.kind()) =>
+            {
+                return Ok(Self { _file: None });
+            }
+            Err(error) => return Err(io(error)),
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Who it is helps; without it the fact stands.
+                let _ = file.take(256).read_to_string(&mut holder);
+                let holder = holder.trim().to_owned();
+                return Err(LockError::Held { path: path.to_owned(), holder });
+            }
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                return Ok(Self { _file: None });
+            }
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+        file.set_len(0).map_err(io)?;
+        writeln!(file, "{holder}, process {}", std::process::id()).map_err(io)?;
+        Ok(Self { _file: Some(file) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_has_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/places.bin");
+        let lock = Lock::take(&path, "node /one").unwrap();
+        let error = Lock::take(&path, "node /two").unwrap_err().to_string();
+        let expected = format!("held by another, node /one, process {}", std::process::id());
+        assert!(error.contains(&expected), "{error}");
+        Lock::take(&folder.path().join("other.bin"), "node /two").unwrap();
+        drop(lock);
+        let _lock = Lock::take(&path, "node /two").unwrap();
+        let error = Lock::take(&path, "node /one").unwrap_err().to_string();
+        assert!(error.contains("node /two, process"), "{error}");
+    }
+
+    #[test]
+    fn a_link_leads_to_the_same_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("places.bin"), folder.path().join("link.bin"));
+        std::fs::write(&path, "").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let _lock = Lock::take(&path, "one").unwrap();
+        assert!(matches!(Lock::take(&link, "two"), Err(LockError::Held { .. })));
+    }
+}
