@@ -102,7 +102,7 @@ fn without_places(words: &str) -> String {
         };
         kept.push_str(rest);
     }
-    kept
+    kept.trim_end().to_owned()
 }
 
 /// Where rcl writes its log, by the same rules.
