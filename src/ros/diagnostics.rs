@@ -211,6 +211,8 @@ impl CameraState {
         self.rejected.fetch_add(1, Relaxed);
         let mut rest = self.rest();
         let now = Instant::now();
+        // Pictures on both sides of it are no sequence, and nothing is known of its own.
+        (rest.watch, rest.fault) = (Watch::default(), None);
         rest.last_error = Some(reason.to_owned());
         let is_due = rest.last_logged.is_none_or(|at| now - at > Duration::from_secs(1));
         if is_due {
