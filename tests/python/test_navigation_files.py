@@ -73,7 +73,7 @@ def test_the_semantic_layer_knows_every_label():
     """It calls a name of label_info that it has no costs for a critical error."""
     camera = costmap()["semantic_layer"]["camera"]
     assert {name for kind in camera["class_types"] for name in camera[kind]["classes"]} == LABELS
-    assert all(name in (ROOT / "src" / "manifest.rs").read_text() for name in LABELS)
+    assert all(name in (ROOT / "src" / "traversability.rs").read_text() for name in LABELS)
 
 
 def launch_files() -> list:

@@ -160,10 +160,10 @@ def test_what_could_not_be_saved_is_tried_once_more_at_the_end(start, peer, tmp_
     process = start(settings(tmp_path, **{"places.file": str(file)}))
     robot = Robot(peer, process)
     process.wait_for("0 places with 0 views")
-    (tmp_path / "folder").write_text("no folder")
+    file.mkdir()
     robot.teach("coffee", "kitchen")
     process.wait_for("what was taught cannot be saved")
-    (tmp_path / "folder").unlink()
+    file.rmdir()
     assert process.stop() == 0
     assert file.exists()
 
