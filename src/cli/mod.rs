@@ -69,12 +69,17 @@ pub enum Command {
     Man,
 }
 
+fn model_help() -> String {
+    let default = crate::settings::ModelSettings::default().model;
+    format!("Model name, or path of a manifest [default: {default}]")
+}
+
 /// Which model, and how it is run. Of an option that is given twice the last one holds, so that a
 /// script can set them and its caller still has a word.
 #[derive(Debug, Clone, Args)]
 pub struct ModelOptions {
-    /// Model name, or path of a manifest [default: squeezenet1_1_street]
-    #[arg(long, overrides_with = "model")]
+    /// Model name, or path of a manifest.
+    #[arg(long, overrides_with = "model", help = model_help())]
     pub model: Option<String>,
     /// Arithmetic [default: fp32]
     #[arg(long, value_parser = precisions(), overrides_with = "precision")]

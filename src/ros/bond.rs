@@ -24,6 +24,9 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// After this long without a heartbeat from the other side it is gone, unless it asks for more.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How long a publisher is kept after its last message, so that it arrives.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Below the node's namespace, as Nav2's manager and its nodes have it.
 const TOPIC: &str = "bond";
 
@@ -132,7 +135,12 @@ pub async fn keep(
         if bond.is_formed(Instant::now()) {
             publish(&base, &publisher, &bond, false);
         }
-        base.node.with(move |node| node.destroy_publisher(publisher)).await;
+        // What was published last is still on its way: a writer that is gone sends nothing again.
+        let node = base.node.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LINGER).await;
+            node.with(move |node| node.destroy_publisher(publisher)).await;
+        });
     }
 }
 

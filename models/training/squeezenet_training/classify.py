@@ -162,7 +162,7 @@ def run(args: argparse.Namespace) -> None:
 
     first_epoch, checkpoint_path = 0, args.out / "last.pt"
     if checkpoint_path.exists():
-        state = torch.load(checkpoint_path, weights_only=True)
+        state = torch.load(checkpoint_path, weights_only=True, map_location="cpu")
         classifier.load_state_dict(state["classifier"])
         backbone.load_state_dict(state["backbone"])
         optimizer.load_state_dict(state["optimizer"])

@@ -109,7 +109,7 @@ def combined(args: argparse.Namespace) -> tuple[Combined, SegmentationClasses | 
     backbone, classifier = load_pretrained(args.backbone)
     names = (args.backbone.parent / "imagenet_classes.txt").read_text().splitlines()
     if args.classifier:
-        state = torch.load(args.classifier, weights_only=True)
+        state = torch.load(args.classifier, weights_only=True, map_location="cpu")
         names = state["names"]
         classifier = Classifier(len(names))
         classifier.load_state_dict(state["classifier"])

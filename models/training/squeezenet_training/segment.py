@@ -125,7 +125,7 @@ def make_optimizers(branch: SegmentationBranch, args: argparse.Namespace) -> lis
 
 def start(branch: SegmentationBranch, path: Path) -> None:
     """From an earlier run; layers that are new, or of another shape, stay random."""
-    state, own = torch.load(path, weights_only=True), branch.state_dict()
+    state, own = torch.load(path, weights_only=True, map_location="cpu"), branch.state_dict()
     fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
     branch.load_state_dict(own | fitting)
     print(f"{path}: {len(fitting)} of {len(own)} tensors fit")
@@ -159,7 +159,7 @@ def run(args: argparse.Namespace) -> None:
     first_epoch, best = 0, -1.0
     checkpoint_path = args.out / "last.pt"
     if checkpoint_path.exists():
-        state = torch.load(checkpoint_path, weights_only=True)
+        state = torch.load(checkpoint_path, weights_only=True, map_location="cpu")
         branch.load_state_dict(state["branch"])
         averaged.module.load_state_dict(state["averaged"])
         averaged.updates = state["updates"]

@@ -154,18 +154,6 @@ pub fn cameras(bag: &Bag, topics: &[String], others: &[&str]) -> anyhow::Result<
         }
         cameras.push(Camera { topic, name, is_compressed });
     }
-    let topics: Vec<&str> = cameras.iter().map(|camera| camera.topic.as_str()).collect();
-    let count: u64 =
-        topics.iter().filter_map(|name| bag.topic(name)).map(|topic| topic.count).sum();
-    anyhow::ensure!(
-        count > 0,
-        "there are no pictures in the bag: {} {} no messages",
-        topics.join(", "),
-        if topics.len() == 1 { "has" } else { "have" }
-    );
-    for name in topics.iter().filter(|name| bag.topic(name).is_some_and(|topic| topic.count == 0)) {
-        tell(&format!("{name} has no messages"));
-    }
     Ok(cameras)
 }
 
