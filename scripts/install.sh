@@ -13,7 +13,7 @@ bash scripts/build.sh "$root/target" "$root/.deps/onnxruntime"
 printf '    done in %s s\n' $((SECONDS - started))
 say "install"
 rm -rf .deps/install
-colcon --log-base .deps/log/colcon build \
+SQUEEZENET_IS_BUILT=1 colcon --log-base .deps/log/colcon build \
     --base-paths . --packages-select squeezenet_node \
     --build-base .deps/build/colcon --install-base .deps/install --merge-install \
     --event-handlers console_cohesion- console_start_end- summary- \
