@@ -17,13 +17,13 @@ from .anywhere_data import UNLABELLED, Anywhere, DomainPictures, LabelledSet, St
 from .backbone import SqueezeNet, load_pretrained
 from .losses import lovasz_softmax
 from .muon import Muon
+from .pictures import open_pair
 from .preprocess import MEAN_BGR, to_tensor, whole_picture
 from .segment import Averaged, has_fast_bf16, make_optimizers, seed_all
 from .segmentation_data import pairs
 from .segmentation_metrics import upsampled_probabilities
 from .segmenter import GroundBranch
-
-from PIL import Image
+from .unfold import load_model
 
 HERE = Path(__file__).parents[1]
 STRIDE = 4
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rooms", type=Path, help="folder with images/ and labels/ of more rendered rooms")
     parser.add_argument("--backbone", type=Path, default=HERE.parent / "squeezenet1_1_imagenet.onnx")
     parser.add_argument("--out", type=Path, required=True, help="run folder: checkpoints, log, curves; goes on where it stopped")
-    parser.add_argument("--init", type=Path, help="stable.pt of another run, of which everything is taken over, or final.pt, weights alone")
+    parser.add_argument("--init", type=Path, help="what to go on from: stable.pt of another run, final.pt (weights alone), or an exported .onnx")
     parser.add_argument("--minutes", type=float, default=60.0, help="time of training, earlier parts of the same run included")
     parser.add_argument("--cool", type=float, default=0.3, metavar="SHARE", help="the last part of the time, in which the rate falls to zero")
     parser.add_argument("--batch", type=int, default=8)
@@ -77,15 +77,16 @@ class MeaningsLoss(nn.Module):
         weights = self.weights[rows]
         return (losses * weights).sum() / weights.sum().clamp_min(1.0)
 
-    def ground_terms(self, logits: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and Lovász loss of ground against the rest, where that is known."""
-        logits, kind = logits[kind >= 0], kind[kind >= 0]
+    def ground_terms(self, logits: Tensor, kind: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy (weighted) and Lovász loss of ground against the rest, where that is known."""
+        logits, weights, kind = logits[kind >= 0], weights[kind >= 0], kind[kind >= 0]
         if not len(kind):
             return logits.sum() * 0.0, logits.sum() * 0.0
         ground = torch.logsumexp(logits[:, self.ground], 1)
         other = torch.logsumexp(logits[:, ~self.ground], 1)
         pair = torch.stack([other, ground], 1)
-        return F.cross_entropy(pair, kind), lovasz_softmax(torch.softmax(pair, 1), kind)
+        losses = F.cross_entropy(pair, kind, reduction="none") * weights
+        return losses.sum() / weights.sum(), lovasz_softmax(torch.softmax(pair, 1), kind)
 
     def lovasz_of_classes(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Of each class that a label names alone; labels whose list holds it among others say nothing of it."""
@@ -102,12 +103,15 @@ class MeaningsLoss(nn.Module):
     def forward(self, logits: Tensor, auxiliary: Tensor, target: Tensor) -> Tensor:
         """On the logits' own grid: each cell is compared with one of its pixels at random."""
         dy, dx = torch.randint(0, STRIDE, (2,)).tolist()
-        rows = target[:, dy::STRIDE, dx::STRIDE].flatten().long()
+        cells = target[:, dy::STRIDE, dx::STRIDE].long()
+        kind = torch.where(cells == UNLABELLED, -1, self.kind[cells.clamp_max(len(self.kind) - 1)])
+        weights = foot_weights(kind).flatten()
+        rows = cells.flatten()
         flat = logits.float().permute(0, 2, 3, 1).flatten(0, 2)
         # Every other labelled cell: neighbours tell nearly the same, and it takes half the time.
         known = (rows != UNLABELLED).nonzero()[:, 0][int(torch.randint(0, 2, ())) :: 2]
         flat, rows = flat[known], rows[known]
-        ground, ground_lovasz = self.ground_terms(flat, self.kind[rows])
+        ground, ground_lovasz = self.ground_terms(flat, self.kind[rows], weights[known])
         some = torch.randperm(len(rows), device=rows.device)[: 16384]
         loss = self.cross_entropy(flat, rows) + 0.5 * ground + 0.5 * ground_lovasz
         loss = loss + 0.7 * self.lovasz_of_classes(flat[some], rows[some])
@@ -115,6 +119,15 @@ class MeaningsLoss(nn.Module):
         known = coarse != UNLABELLED
         side = auxiliary.float().permute(0, 2, 3, 1).flatten(0, 2)[known]
         return loss + 0.3 * self.cross_entropy(side, coarse[known])
+
+
+def foot_weights(kind: Tensor) -> Tensor:
+    """What a cell counts for finding the foot of each column, from `kind` `[N, h, w]`: three times as much where
+    ground is free down to the lower edge, where a false obstacle would hide all beyond it, and about the foot."""
+    stands = (kind == 0).flip(1).cummax(1).values.flip(1)
+    edge = stands[:, :-1] & ~stands[:, 1:]
+    about = F.max_pool2d(F.pad(edge.float(), (0, 0, 0, 1)), (5, 1), 1, (2, 0)) > 0
+    return torch.where(about | ~stands, 3.0, 1.0)
 
 
 def lovasz_softmax_of(probability: Tensor, foreground: Tensor) -> Tensor:
@@ -147,8 +160,8 @@ def ground_scores(
     table, rows = anywhere.ground_of_labels(one), anywhere.table(one)
     hits = union = false = other = right = known = 0
     for image, label in files:
-        tensor = torch.from_numpy(to_tensor(whole_picture(Image.open(image), view))).to(device)
-        label = np.asarray(Image.open(label))
+        picture, label = open_pair(image, label)
+        tensor = torch.from_numpy(to_tensor(whole_picture(picture, view))).to(device)
         logits = branch(backbone(tensor))[0]
         mask = upsampled_probabilities(logits, label.shape).argmax(1)[0].cpu().numpy()
         truth, row = table[label], rows[label]
@@ -265,15 +278,6 @@ def run(args: argparse.Namespace) -> None:
         load(state)
         step, seconds, is_cooling = state["step"], state["seconds"], state["is_cooling"]
         print(f"resumed after step {step}, {seconds / 60:.1f} minutes", flush=True)
-    elif args.init:
-        state = torch.load(args.init, weights_only=True, map_location=args.device)
-        if "optimizers" in state:
-            load(state)
-            step = state["step"]
-        else:
-            branch.load_state_dict(state)
-            averaged = Averaged(branch)
-        print(f"goes on from {args.init}", flush=True)
     nothing = next((one for one in anywhere.sets if one.name == "nothing" and one.name not in args.without), None)
     is_late = multiprocessing.Value("b", int(is_cooling))
     stream = Stream(
@@ -281,6 +285,24 @@ def run(args: argparse.Namespace) -> None:
         tuple(args.view), args.seed + 1000 * step, is_late,
     )
     loader = iter(DataLoader(stream, args.batch, num_workers=args.workers))
+    mean = torch.tensor(MEAN_BGR, device=args.device)[:, None, None]
+
+    def network_input(pixels: Tensor) -> Tensor:
+        return (pixels.to(args.device).flip(1).float() - mean).contiguous(**channels_last)
+
+    if args.init and not last.exists():
+        if args.init.suffix == ".onnx":
+            load_model(branch, args.init, backbone, (network_input(next(loader)[0]) for _ in range(24)))
+            averaged = Averaged(branch)
+        else:
+            state = torch.load(args.init, weights_only=True, map_location=args.device)
+            if "optimizers" in state:
+                load(state)
+                step = state["step"]
+            else:
+                branch.load_state_dict(state)
+                averaged = Averaged(branch)
+        print(f"goes on from {args.init}", flush=True)
     scored_sets = validation(anywhere, args)
     log_path = args.out / "log.jsonl"
     log = log_path.open("a")
@@ -305,7 +327,6 @@ def run(args: argparse.Namespace) -> None:
         note({"step": step, "minutes": round(seconds / 60, 2), "scores": scores})
         draw_curves(log_path, args.out / "curves.png")
 
-    mean = torch.tensor(MEAN_BGR, device=args.device)[:, None, None]
     losses: list[float] = []
     next_score = seconds + 60 * args.score_every
     next_save = seconds + 120
@@ -318,7 +339,7 @@ def run(args: argparse.Namespace) -> None:
             is_cooling, is_late.value = True, 1
             started = time.monotonic()
         pixels, target = next(loader)
-        image = (pixels.to(args.device).flip(1).float() - mean).contiguous(**channels_last)
+        image = network_input(pixels)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = rate(seconds, step, args)
         with torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):

@@ -14,6 +14,7 @@ import yaml
 from PIL import Image, ImageDraw, ImageFilter
 from torch.utils.data import IterableDataset, get_worker_info
 
+from .pictures import open_pair
 from .preprocess import aspect_size
 from .segmentation_data import pairs, photometric
 
@@ -112,15 +113,13 @@ class DomainPictures:
         self.pictures: list[tuple[Image.Image, np.ndarray]] = []
         self.late: list[tuple[Image.Image, np.ndarray]] = []
         for image, label in pairs(folder)[:limit]:
-            picture, mask = Image.open(image).convert("RGB"), Image.open(label)
-            if mask.size != picture.size:
-                raise ValueError(f"{image}: picture {picture.size}, label {mask.size}")
+            picture, mask = open_pair(image, label)
             size = aspect_size(picture.size, view)
             if picture.width > KEPT_SCALE * size[0]:
                 kept = [round(KEPT_SCALE * side) for side in size]
                 picture = picture.resize(kept, Image.Resampling.BILINEAR, reducing_gap=2.0)
-                mask = mask.resize(kept, Image.Resampling.NEAREST)
-            target = table[np.asarray(mask)]
+                mask = np.asarray(Image.fromarray(mask).resize(kept, Image.Resampling.NEAREST))
+            target = table[mask]
             if one.edge:
                 target = without_edges(target, ground, one.edge)
             is_late = one.late and image.name.startswith(one.late)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from .anywhere_data import UNLABELLED, Anywhere
 from .backbone import load_pretrained
+from .pictures import open_pair, open_picture
 from .preprocess import to_tensor, whole_picture
 from .segmentation_data import SegmentationClasses, SegmentationSet, pairs
 from .segmentation_metrics import calibration_error, confusion, iou, upsampled_probabilities
@@ -49,7 +50,7 @@ def classification(args: argparse.Namespace, backbone, classifier) -> dict:
     """Temperature by likelihood; the error after is from the half that it was not fitted on."""
     logits, truth = [], []
     for row in csv.DictReader((args.imagenet / "labels.csv").open()):
-        tensor = to_tensor(whole_picture(Image.open(args.imagenet / row["file"]), tuple(args.size)))
+        tensor = to_tensor(whole_picture(open_picture(args.imagenet / row["file"]), tuple(args.size)))
         logits.append(classifier(backbone(torch.from_numpy(tensor))["fire9"])[0])
         truth.append(int(row["class_index"]))
     logits, truth = torch.stack(logits), torch.tensor(truth)
@@ -139,9 +140,10 @@ def anywhere(args: argparse.Namespace, backbone) -> dict:
         table, cells, truths = described.table(one), [], []
         files = pairs(folder)
         for image, label in tqdm(files[:: max(1, len(files) // args.set_pictures)], desc=one.name, leave=False):
-            tensor = torch.from_numpy(to_tensor(whole_picture(Image.open(image), tuple(args.size))))
+            picture, mask = open_pair(image, label)
+            tensor = torch.from_numpy(to_tensor(whole_picture(picture, tuple(args.size))))
             logits = branch(backbone(tensor))[0]
-            rows = Image.fromarray(table[np.asarray(Image.open(label))])
+            rows = Image.fromarray(table[mask])
             rows = np.asarray(rows.resize(logits.shape[:1:-1], Image.Resampling.NEAREST)).astype(np.int64).ravel()
             known = np.flatnonzero(rows != UNLABELLED)[::5]
             cells.append(logits[0].flatten(1).T[known])

@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .backbone import Classifier, SqueezeNet, load_backbone
+from .pictures import list_files, list_folders, open_picture
 from .preprocess import crop_picture, to_tensor
 from .segment import learning_rate, seed_all, seed_worker
-from .segmentation_data import SUFFIXES, photometric
+from .segmentation_data import photometric
 from .segmentation_metrics import confusion
 
 matplotlib.use("Agg")
@@ -47,7 +48,7 @@ class FolderSet(Dataset):
     """Pictures of `folder/CLASS/*`; `augment` gives random crops, else the centre crop."""
 
     def __init__(self, folder: Path, size: int, augment: bool, names: list[str] | None = None) -> None:
-        found = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        found = list_folders(folder)
         self.names = names or found
         strangers = sorted(set(found) - set(self.names))
         if strangers:
@@ -56,8 +57,7 @@ class FolderSet(Dataset):
             (path, index)
             for index, name in enumerate(self.names)
             if (folder / name).is_dir()
-            for path in sorted((folder / name).rglob("*"))
-            if path.suffix.lower() in SUFFIXES
+            for path in list_files(folder / name, is_deep=True)
         ]
         if not self.files:
             raise ValueError(f"{folder}: no pictures in class folders")
@@ -68,7 +68,7 @@ class FolderSet(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.files[index]
-        picture = Image.open(path).convert("RGB")
+        picture = open_picture(path)
         if self.augment:
             picture = photometric(random_crop(picture, self.size))
         else:

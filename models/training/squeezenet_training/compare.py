@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from .backbone import Classifier, SqueezeNet, load_pretrained
+from .pictures import open_picture
 from .preprocess import crop_picture, to_tensor
 from .segmenter import SegmentationBranch
 
@@ -86,7 +86,7 @@ def accuracy(backbone: SqueezeNet, classifier: Classifier, folder: Path, size: t
     backbone.eval(), classifier.eval()
     first = five = total = 0
     for row in csv.DictReader((folder / "labels.csv").open()):
-        picture = crop_picture(Image.open(folder / row["file"]), 256, size)
+        picture = crop_picture(open_picture(folder / row["file"]), 256, size)
         best = classifier(backbone(torch.from_numpy(to_tensor(picture)))["fire9"])[0].topk(5).indices.tolist()
         truth = int(row["class_index"])
         first, five, total = first + (best[0] == truth), five + (truth in best), total + 1

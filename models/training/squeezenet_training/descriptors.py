@@ -23,8 +23,8 @@ from PIL import Image, ImageFilter, ImageOps
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
+from .pictures import list_files, open_picture
 from .preprocess import crop_picture, to_tensor, whole_picture
-from .segmentation_data import SUFFIXES
 
 # Feature map, rows and columns of the grid, dimensions a cell, weight.
 DESCRIPTORS = {
@@ -156,7 +156,7 @@ def learn(maps: Maps, files: list[Path], seed: int) -> dict[str, np.ndarray]:
     within: dict[tuple, np.ndarray] = {}
     count = 0
     for file, size in tqdm([*itertools.product(files, SIZES)], desc="pictures", unit="picture"):
-        picture = Image.open(file).convert("RGB")
+        picture = open_picture(file)
         picture.thumbnail((size, size))
         original = maps(picture)
         changed = [maps(other) for other in changes(picture, noise)]
@@ -188,7 +188,7 @@ def pick(folders: list[Path], count: int, seed: int) -> list[Path]:
     """`count` pictures, from each folder as many as from the others while it has any."""
     shuffled = []
     for folder in folders:
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        files = list_files(folder, is_deep=True)
         random.Random(seed).shuffle(files)
         shuffled.append(files)
     files = [file for row in itertools.zip_longest(*shuffled) for file in row if file][:count]

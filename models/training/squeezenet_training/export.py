@@ -14,10 +14,10 @@ import yaml
 from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import infer_shapes
 from onnx.utils import Extractor
-from PIL import Image
 from torch import Tensor, nn
 
 from .backbone import Classifier, SqueezeNet, load_pretrained
+from .pictures import open_picture
 from .preprocess import test_picture, to_tensor, whole_picture
 from .segmentation_data import SegmentationClasses
 from .segmenter import ConvBn, GroundBranch, SegmentationBranch, load_branch
@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> None:
     path = args.out / f"{args.name}.onnx"
     write_onnx(model, path, tuple(args.size))
     test = to_tensor(whole_picture(test_picture(), tuple(args.size)))
-    pictures = [to_tensor(whole_picture(Image.open(p), tuple(args.size))) for p in args.pictures]
+    pictures = [to_tensor(whole_picture(open_picture(p), tuple(args.size))) for p in args.pictures]
     worst = verify(model, path, [test, *pictures])
     (logits,) = onnxruntime.InferenceSession(path).run(["logits"], {"image": test})
     temperatures = json.loads(args.temperatures.read_text()) if args.temperatures else {}

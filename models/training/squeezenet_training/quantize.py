@@ -25,10 +25,10 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from PIL import Image, ImageEnhance
+from PIL import ImageEnhance
 
+from .pictures import list_files, open_picture
 from .preprocess import to_tensor, whole_picture
-from .segmentation_data import SUFFIXES
 
 METHODS = {
     "minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile,
@@ -54,7 +54,7 @@ class Pictures(CalibrationDataReader):
     def __init__(self, files: list[Path], size: tuple[int, int]) -> None:
         self.tensors = []
         for index, file in enumerate(files):
-            picture = whole_picture(Image.open(file), size)
+            picture = whole_picture(open_picture(file), size)
             picture = ImageEnhance.Brightness(picture).enhance((1.0, 0.4, 1.6)[index % 3])
             self.tensors.append(to_tensor(picture))
         self.rewind()
@@ -168,7 +168,7 @@ def run(args: argparse.Namespace) -> None:
     manifest = yaml.safe_load(args.manifest.read_text())
     source = args.manifest.parent / next(f["path"] for f in manifest["files"] if f["precision"] == "fp32")
     target = source.with_name(f"{source.stem}_int8.onnx")
-    files = sorted(p for folder in args.pictures for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    files = [path for folder in args.pictures for path in list_files(folder)]
     random.Random(args.seed).shuffle(files)
     size = (manifest["input"]["width"], manifest["input"]["height"])
     reader = Pictures(files[: args.count], size)

@@ -1,6 +1,7 @@
 """Pictures with index masks: reading, augmentation, class statistics."""
 
 import random
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +11,17 @@ import yaml
 from PIL import Image, ImageEnhance, ImageFilter
 from torch.utils.data import Dataset
 
+from .pictures import list_files, open_pair
 from .preprocess import to_tensor
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
 class SegmentationClasses:
-    """The classes' YAML: a list `classes` as in the node's manifest, and the `ignore` index."""
+    """The classes' YAML: a list `classes` as in the node's manifest, and `ignore`, an index of unlabelled pixels
+    or a list of them."""
 
     classes: list[dict]
-    ignore: int
+    ignore: frozenset[int]
 
     @classmethod
     def load(cls, path: Path) -> "SegmentationClasses":
@@ -30,17 +31,33 @@ class SegmentationClasses:
             missing = {"name", "color", "traversability", "cost"} - entry.keys()
             if missing:
                 raise ValueError(f"{path}: class {index} lacks {', '.join(sorted(missing))}")
-        return cls(classes, int(content.get("ignore", 255)))
+        ignore = content.get("ignore", 255)
+        return cls(classes, frozenset(ignore if isinstance(ignore, list) else [ignore]))
 
     @property
     def names(self) -> list[str]:
         return [entry["name"] for entry in self.classes]
 
+    def targets(self, mask: np.ndarray, path: Path) -> np.ndarray:
+        """Class indices, 255 where unlabelled; an index that is neither is an error."""
+        indices, counts = np.unique(mask, return_counts=True)
+        strange = [
+            f"{index} ({count / mask.size:.1%} of the pixels)" for index, count in zip(indices.tolist(), counts.tolist())
+            if index not in self.ignore and index >= len(self.classes)
+        ]
+        if strange:
+            ignored = ", ".join(map(str, sorted(self.ignore)))
+            raise ValueError(
+                f"{path}: index {', '.join(strange[:5])} is none of the {len(self.classes)} classes "
+                f"(0 to {len(self.classes) - 1}) nor `ignore` ({ignored})"
+            )
+        return np.where(np.isin(mask, list(self.ignore)), 255, mask).astype(np.uint8)
+
 
 def pairs(folder: Path) -> list[tuple[Path, Path]]:
     """Pictures of `folder/images` with the masks of the same stem in `folder/labels`."""
-    masks = {path.stem: path for path in (folder / "labels").iterdir() if path.suffix == ".png"}
-    images = sorted(p for p in (folder / "images").iterdir() if p.suffix.lower() in SUFFIXES)
+    masks = {path.stem: path for path in list_files(folder / "labels", (".png",))}
+    images = list_files(folder / "images")
     lacking = [path.name for path in images if path.stem not in masks]
     if lacking or not images:
         raise ValueError(f"{folder}: {len(images)} pictures, without a mask: {lacking[:5]}")
@@ -56,22 +73,25 @@ class SegmentationSet(Dataset):
     ) -> None:
         files = [pair for folder in folders for pair in pairs(folder)][:limit]
         self.names = [image.name for image, _ in files]
-        self.pictures = [Image.open(image).convert("RGB") for image, _ in files]
-        self.masks = [np.asarray(Image.open(mask)) for _, mask in files]
+        loaded = [open_pair(*pair) for pair in files]
+        self.pictures = [picture for picture, _ in loaded]
+        self.masks = [classes.targets(mask, path) for (_, mask), (_, path) in zip(loaded, files)]
         self.count = len(classes.classes)
-        self.ignore = classes.ignore
         self.augment, self.size, self.scale = augment, size, scale
-        for name, picture, mask in zip(self.names, self.pictures, self.masks):
-            if mask.shape != picture.size[::-1]:
-                raise ValueError(f"{name}: picture {picture.size}, mask {mask.shape[::-1]}")
         counts = self.pixel_counts()
+        missing = [name for name, count in zip(classes.names, counts) if not count]
+        if missing and augment:
+            text = f"{', '.join(map(str, folders))}: no pixel of {', '.join(missing)}: nothing can be learnt of it"
+            if 255 in classes.ignore and any((mask == 255).any() for mask in self.masks):
+                text += "; pixels of index 255 are unlabelled: are these masks of 0 and 255 instead of 0 and 1?"
+            warnings.warn(text, stacklevel=2)
         # Crops are centred on the rarer half of the classes half of the time.
         self.rare = set(np.argsort(counts)[: self.count // 2].tolist())
 
     def pixel_counts(self) -> np.ndarray:
         counts = np.zeros(self.count, np.int64)
         for mask in self.masks:
-            counts += np.bincount(mask[mask < self.count].ravel(), minlength=self.count)
+            counts += np.bincount(mask[mask != 255], minlength=self.count)
         return counts
 
     def __len__(self) -> int:
@@ -85,8 +105,7 @@ class SegmentationSet(Dataset):
             if random.random() < 0.5:
                 picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
                 mask = mask[:, ::-1]
-        target = np.where(mask < self.count, mask, 255).astype(np.int64)
-        return torch.from_numpy(to_tensor(picture)[0]), torch.from_numpy(target)
+        return torch.from_numpy(to_tensor(picture)[0]), torch.from_numpy(mask.astype(np.int64))
 
     def crop(self, picture: Image.Image, mask: np.ndarray) -> tuple[Image.Image, np.ndarray]:
         """A random part at a random scale, a little stretched, centred anywhere or on a pixel of a

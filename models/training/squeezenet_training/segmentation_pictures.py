@@ -30,7 +30,6 @@ def write_best_and_worst(
         for rank, index in enumerate(indices, start=1):
             picture, found = np.asarray(data.pictures[index]), coloured(masks[index], classes)
             overlay = (0.5 * picture + 0.5 * found).astype(np.uint8)
-            truth = np.where(data.masks[index] < data.count, data.masks[index], 255)
-            row = np.hstack([overlay, found, coloured(truth, classes)])
+            row = np.hstack([overlay, found, coloured(data.masks[index], classes)])
             name = f"{kind}{rank}_{Path(data.names[index]).stem}_{scores[index]:.2f}.png"
             Image.fromarray(row).save(folder / name)
