@@ -15,16 +15,25 @@ use squeezenet_node::decode::Decoder;
 use squeezenet_node::descriptor::{Descriptors, FeatureMap};
 use squeezenet_node::frame::{Frame, RawImage};
 use squeezenet_node::geometry::{Fit, Size, input_transform};
+use squeezenet_node::ground::grid::from_ids;
+use squeezenet_node::ground::tf_buffer::TfBuffer;
+use squeezenet_node::ground_messages::{GroundFrame, GroundMessages, GroundOutputs, GroundSink};
 use squeezenet_node::head::classification::softmax;
 use squeezenet_node::head::obstacle;
 use squeezenet_node::head::segmentation::{ClassMapping, Grid, SegmentationHead};
 use squeezenet_node::manifest::{Manifest, SegmentationSpec};
+use squeezenet_node::message::{
+    Header, LaserScan, OccupancyGrid, PointCloud, RosMessage, Stamp, TfMessage, TransformStamped,
+};
 use squeezenet_node::overlay::{self, Overlay};
 use squeezenet_node::pipeline::test_picture;
 use squeezenet_node::place::{Gallery, Kind, Motion, Recognition, View};
 use squeezenet_node::preprocess::Preprocessor;
-use squeezenet_node::result::{Label, Picture};
-use squeezenet_node::settings::{MaskKind, MaskSettings, ObstacleSettings};
+use squeezenet_node::result::{FrameResult, Ground, Label, Maps, Picture};
+use squeezenet_node::settings::{
+    CameraSettings, MaskKind, MaskSettings, ObstacleSettings, Settings,
+};
+use squeezenet_node::timing::StageTimes;
 
 const SIZES: [(u32, u32); 2] = [(640, 480), (1280, 720)];
 
@@ -311,5 +320,121 @@ fn places(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(stages, decode, preprocess, postprocess, places);
+/// Takes the messages as the node does: their bytes are made, and go nowhere.
+struct Bytes(GroundOutputs);
+
+impl GroundSink for Bytes {
+    fn wanted(&self) -> GroundOutputs {
+        self.0
+    }
+    fn transform(&mut self, transform: &TransformStamped<'_>) {
+        black_box(TfMessage { transforms: vec![transform.clone()] }.to_cdr());
+    }
+    fn scan(&mut self, scan: &LaserScan<'_>) {
+        black_box(scan.to_cdr());
+    }
+    fn points(&mut self, cloud: &PointCloud<'_>) {
+        black_box(cloud.to_cdr());
+    }
+    fn obstacle_points(&mut self, cloud: &PointCloud<'_>) {
+        black_box(cloud.to_cdr());
+    }
+    fn ground_points(&mut self, cloud: &PointCloud<'_>) {
+        black_box(cloud.to_cdr());
+    }
+    fn local_map(&mut self, map: &OccupancyGrid<'_>) {
+        black_box(map.to_cdr());
+    }
+}
+
+/// A floor with a wall at row 50 of 90 and a box before it, as a camera at 0.4 m sees it that looks down
+/// by 10 degrees; 640x480 in, 480x360 through the network.
+fn floor() -> FrameResult {
+    let (image, cells) = (Size::new(640, 480), Size::new(120, 90));
+    let class = |x: u32, y: u32| match (x, y) {
+        (_, 0..20) => 3,
+        (_, 20..50) | (40..60, 50..65) => 2,
+        _ => 0,
+    };
+    let places = (0..cells.height).flat_map(|y| (0..cells.width).map(move |x| (x, y)));
+    let ids: Vec<u8> = places.map(|(x, y)| class(x, y)).collect();
+    let mask = image.area();
+    let traversability = (0..mask).map(|i| {
+        let (x, y) = (i % 640 * 120 / 640, i / 640 * 90 / 480);
+        ids[y * 120 + x]
+    });
+    FrameResult {
+        image_size: image,
+        image: None,
+        labels: None,
+        maps: Some(Maps {
+            size: image,
+            semantic: vec![0; mask],
+            traversability: traversability.collect(),
+            confidence: vec![255; mask],
+            cost: Vec::new(),
+        }),
+        obstacles: None,
+        embedding: None,
+        taught_embedding: None,
+        places: None,
+        ground: Some(Ground {
+            grid: from_ids(cells, &ids),
+            transform: input_transform(image, Size::new(480, 360), Fit::Stretch, 0),
+        }),
+        picture: None,
+        times: StageTimes::default(),
+    }
+}
+
+fn ground(criterion: &mut Criterion) {
+    let result = floor();
+    let settings = Settings::default();
+    let scan = GroundOutputs { scan: true, ..GroundOutputs::default() };
+    let clouds =
+        GroundOutputs { obstacle_points: true, ground_points: true, ..GroundOutputs::default() };
+    let points = GroundOutputs { points: true, ..GroundOutputs::default() };
+    let map = GroundOutputs { local_map: true, ..GroundOutputs::default() };
+    let all = GroundOutputs {
+        scan: true,
+        points: true,
+        obstacle_points: true,
+        ground_points: true,
+        local_map: true,
+    };
+    for (motion, sway) in [("camera at rest", 0.0), ("camera that nods", 0.2)] {
+        let mut group = criterion.benchmark_group(format!("ground, 640x480, {motion}"));
+        let wanted =
+            [("scan", scan), ("clouds", clouds), ("points", points), ("map", map), ("all", all)];
+        for (name, wanted) in wanted {
+            let mut messages = GroundMessages::default();
+            let mut sink = Bytes(wanted);
+            let mut frames = 0;
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    frames += 1;
+                    let mut own = CameraSettings::default();
+                    own.ground.height_m = 0.4;
+                    own.ground.hfov_deg = 70.0;
+                    own.ground.pitch_deg = 10.0 + sway * f64::from(frames % 5);
+                    // Ten a second, so that the map is due each time.
+                    let (sec, tenth) = (frames / 10, frames % 10);
+                    let stamp = Stamp { sec: 1 + sec, nanosec: 100_000_000 * tenth as u32 };
+                    let header = Header { stamp, frame_id: "camera" };
+                    let frame = GroundFrame {
+                        camera: 0,
+                        header,
+                        info: None,
+                        result: &result,
+                        settings: &settings,
+                        own: &own,
+                    };
+                    black_box(messages.make(&frame, &TfBuffer::default(), &mut sink).unwrap());
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(stages, decode, preprocess, postprocess, ground, places);
 criterion_main!(stages);

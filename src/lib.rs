@@ -22,6 +22,7 @@ pub mod finding;
 pub mod frame;
 pub mod geometry;
 pub mod ground;
+pub mod ground_messages;
 pub mod head;
 pub mod image_health;
 pub mod install;

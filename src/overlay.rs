@@ -5,11 +5,13 @@
 //! pixels; line widths and letters grow with the picture.
 
 mod canvas;
+mod ground;
 mod mask;
 mod picture;
 mod text;
 
 pub use canvas::{Canvas, Color, Point};
+pub use ground::GroundLayer;
 pub use picture::{shrink, thumbnail, to_jpeg};
 
 use crate::geometry::Rect;

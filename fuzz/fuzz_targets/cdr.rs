@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use squeezenet_node::message::{Classification, CompressedImage, Image, RosMessage, Text};
+use squeezenet_node::message::{Classification, CompressedImage, Image, RosMessage, Text, TfMessage};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(image) = Image::read(bytes) {
@@ -16,4 +16,5 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = CompressedImage::read(bytes);
     let _ = Classification::read(bytes);
     let _ = Text::read(bytes);
+    let _ = TfMessage::read(bytes);
 });

@@ -4,6 +4,7 @@
 mod budget;
 mod definitions;
 mod golden;
+mod ground;
 mod output;
 mod page;
 mod parameters;
@@ -25,6 +26,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::budget::Budget;
 use self::golden::{Golden, GoldenFrame, GoldenWriter, Tolerance};
+use self::ground::Ground;
 use self::output::Output;
 use self::record::{Recorder, Report};
 use self::sample_frames::SampleFrames;
@@ -180,6 +182,7 @@ struct Replay {
     asked: Asked,
     smoothing: f64,
     output: Option<Output>,
+    ground: Option<Ground>,
     golden: Option<Golden>,
     golden_writer: Option<GoldenWriter>,
     truth: Option<Truth>,
@@ -217,6 +220,9 @@ impl Replay {
             Output::create(path, cameras, &outputs, bag, &copied, settings, (&model, &method))
         });
         let output = output.transpose()?;
+        let is_ground_wanted =
+            output.as_ref().is_some_and(|output| output.ground().any() || output.is_drawn());
+        let ground = is_ground_wanted.then(|| Ground::open(bag, cameras, settings)).transpose()?;
         let tolerance = Tolerance { score: args.score_tolerance, iou: args.min_iou };
         let golden = args.golden.as_ref().map(|path| Golden::open(path, &method, tolerance));
         let golden_writer = args.write_golden.as_ref().map(|p| GoldenWriter::create(p, &method));
@@ -260,6 +266,7 @@ impl Replay {
             asked,
             smoothing: settings.places.smoothing,
             output,
+            ground,
             golden: golden.transpose()?,
             golden_writer: golden_writer.transpose()?,
             truth: truth.transpose()?,
@@ -376,7 +383,17 @@ impl Replay {
             }
         }
         if let Some(output) = &mut self.output {
-            output.write(queued.camera, header, message.log_time, &mut result, fault)?;
+            let mut made = None;
+            if let Some(ground) = &mut self.ground {
+                let problems = ground.follow(message.log_time);
+                problems.into_iter().for_each(|problem| {
+                    tell_line(&problem);
+                    self.report.fail(problem);
+                });
+                made = Some(ground.make(queued.camera, header, &result, output.ground()));
+            }
+            let (camera, made) = (queued.camera, made.as_ref());
+            output.write(camera, header, message.log_time, &mut result, fault, made)?;
         }
         Ok(())
     }
@@ -387,6 +404,9 @@ impl Replay {
         }
         if let Some(writer) = self.golden_writer.take() {
             writer.finish()?;
+        }
+        if let Some(ground) = self.ground.take() {
+            self.report.no_ground = ground.missing;
         }
         self.recorder.fill(&mut self.report);
         let mut compared = 0;

@@ -14,6 +14,8 @@ pub struct Projector {
     table: Option<BeamTable>,
     outline: Option<Outline>,
     walk: Walk,
+    /// Whether the last frame was walked.
+    is_walked: bool,
 }
 
 impl Projector {
@@ -30,10 +32,22 @@ impl Projector {
         grid: &GroundGrid,
         rules: &WalkRules,
     ) -> Result<(&BeamTable, &Walk), Reason> {
+        self.is_walked = false;
         let map = GridFromPicture::new(transform, grid.size);
         let (kept, outline) = (&mut self.table, &mut self.outline);
         let table = BeamTable::keep(kept, outline, camera, stance, &map, rules)?;
         self.walk.run(table, grid);
+        self.is_walked = true;
         Ok((table, &self.walk))
+    }
+
+    /// What the last frame's walk met; `None` where it was not walked.
+    pub fn last(&self) -> Option<(&BeamTable, &Walk)> {
+        self.table.as_ref().filter(|_| self.is_walked).map(|table| (table, &self.walk))
+    }
+
+    /// Forgets the last frame.
+    pub fn forget(&mut self) {
+        self.is_walked = false;
     }
 }

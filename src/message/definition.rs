@@ -37,6 +37,42 @@ const DEFINITIONS: &[(&str, &str)] = &[
         "geometry_msgs/Point position\ngeometry_msgs/Quaternion orientation\n",
     ),
     ("geometry_msgs/msg/PoseWithCovariance", "geometry_msgs/Pose pose\nfloat64[36] covariance\n"),
+    ("geometry_msgs/msg/Vector3", "float64 x\nfloat64 y\nfloat64 z\n"),
+    (
+        "geometry_msgs/msg/Transform",
+        "geometry_msgs/Vector3 translation\ngeometry_msgs/Quaternion rotation\n",
+    ),
+    (
+        "geometry_msgs/msg/TransformStamped",
+        "std_msgs/Header header\nstring child_frame_id\ngeometry_msgs/Transform transform\n",
+    ),
+    ("tf2_msgs/msg/TFMessage", "geometry_msgs/TransformStamped[] transforms\n"),
+    (
+        "sensor_msgs/msg/LaserScan",
+        "std_msgs/Header header\nfloat32 angle_min\nfloat32 angle_max\nfloat32 angle_increment\n\
+         float32 time_increment\nfloat32 scan_time\nfloat32 range_min\nfloat32 range_max\n\
+         float32[] ranges\nfloat32[] intensities\n",
+    ),
+    (
+        "sensor_msgs/msg/PointField",
+        "uint8 INT8=1\nuint8 UINT8=2\nuint8 INT16=3\nuint8 UINT16=4\nuint8 INT32=5\n\
+         uint8 UINT32=6\nuint8 FLOAT32=7\nuint8 FLOAT64=8\n\
+         string name\nuint32 offset\nuint8 datatype\nuint32 count\n",
+    ),
+    (
+        "sensor_msgs/msg/PointCloud2",
+        "std_msgs/Header header\nuint32 height\nuint32 width\nsensor_msgs/PointField[] fields\n\
+         bool is_bigendian\nuint32 point_step\nuint32 row_step\nuint8[] data\nbool is_dense\n",
+    ),
+    (
+        "nav_msgs/msg/MapMetaData",
+        "builtin_interfaces/Time map_load_time\nfloat32 resolution\nuint32 width\nuint32 height\n\
+         geometry_msgs/Pose origin\n",
+    ),
+    (
+        "nav_msgs/msg/OccupancyGrid",
+        "std_msgs/Header header\nnav_msgs/MapMetaData info\nint8[] data\n",
+    ),
     ("vision_msgs/msg/Point2D", "float64 x\nfloat64 y\n"),
     ("vision_msgs/msg/Pose2D", "vision_msgs/Point2D position\nfloat64 theta\n"),
     (

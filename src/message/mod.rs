@@ -3,6 +3,8 @@
 
 pub mod cdr;
 pub mod definition;
+mod geometry;
 mod types;
 
+pub use geometry::*;
 pub use types::*;

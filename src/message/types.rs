@@ -37,7 +37,7 @@ pub struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    fn read(reader: &mut CdrReader<'a>) -> Result<Self, CdrError> {
+    pub(super) fn read(reader: &mut CdrReader<'a>) -> Result<Self, CdrError> {
         let stamp = Stamp {
             sec: reader.i32("header.stamp.sec")?,
             nanosec: reader.u32("header.stamp.nanosec")?,
@@ -45,7 +45,7 @@ impl<'a> Header<'a> {
         Ok(Self { stamp, frame_id: reader.string("header.frame_id")? })
     }
 
-    fn write(&self, writer: &mut CdrWriter) {
+    pub(super) fn write(&self, writer: &mut CdrWriter) {
         writer.i32(self.stamp.sec).u32(self.stamp.nanosec).string(self.frame_id);
     }
 }

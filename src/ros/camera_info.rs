@@ -15,23 +15,9 @@ use super::names::Resolver;
 use super::qos;
 use super::supervision::guarded;
 use crate::ground::{CameraInfo, Roi};
-use crate::settings::CameraSettings;
+use crate::ground_messages::camera_info_topic;
 
 const LOOK_AROUND: Duration = Duration::from_millis(100);
-
-/// Where the calibration is expected: as set, or beside the pictures, whatever their transport.
-pub fn topic_of(settings: &CameraSettings) -> String {
-    let named = &settings.ground.camera_info_topic;
-    if !named.is_empty() {
-        return named.clone();
-    }
-    let image = settings.image_topic.as_str();
-    let image = image.strip_suffix("/compressed").unwrap_or(image);
-    match image.rsplit_once('/') {
-        Some((folder, _)) => format!("{folder}/camera_info"),
-        None => "camera_info".to_owned(),
-    }
-}
 
 /// Keeps the topic subscribed while the node is active and the camera's ground is wanted.
 pub async fn follow(
@@ -46,7 +32,7 @@ pub async fn follow(
         let settings = camera.settings().filter(|_| camera.ground.is_wanted());
         let wanted = settings
             .filter(|_| *is_active.borrow_and_update())
-            .map(|settings| resolver.resolve(&topic_of(&settings)));
+            .map(|settings| resolver.resolve(&camera_info_topic(&settings)));
         if current.as_ref().map(|(topic, _)| topic) != wanted.as_ref() {
             if let Some((_, end)) = current.take() {
                 end.cancel();

@@ -16,6 +16,7 @@ use super::diagnostics::{CameraState, stamp_text};
 use super::pose;
 use super::qos;
 use crate::geometry::Size;
+use crate::ground_messages::GroundOutputs;
 use crate::manifest::{Manifest, Traversability};
 use crate::message::cdr::CdrWriter;
 use crate::message::{
@@ -121,21 +122,6 @@ impl PictureTopics {
 
 fn is_heard(publisher: &PublisherUntyped) -> bool {
     publisher.get_inter_process_subscription_count().unwrap_or(0) > 0
-}
-
-/// Which of the ground's outputs somebody listens to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GroundOutputs {
-    /// `scan`
-    pub scan: bool,
-    /// `points`
-    pub points: bool,
-    /// `obstacle_points`
-    pub obstacle_points: bool,
-    /// `ground_points`
-    pub ground_points: bool,
-    /// `local_map`
-    pub local_map: bool,
 }
 
 /// Everything that is published of one camera.
@@ -253,11 +239,7 @@ impl CameraOutputs {
             embedding: self.embedding.has_listener(),
             taught: false,
             places: overlay || self.place.has_listener() || self.place_pose.has_listener(),
-            ground: points
-                || self.scan.has_listener()
-                || self.obstacle_points.has_listener()
-                || self.ground_points.has_listener()
-                || self.local_map.has_listener(),
+            ground: overlay || self.ground_wanted().any(),
             picture: overlay,
         }
     }
@@ -483,7 +465,8 @@ fn mono8<'a>(header: &'a Header, size: Size, data: &'a [u8]) -> Image<'a> {
     }
 }
 
-fn wire_header(header: &Header) -> message::Header<'_> {
+/// A header as plain data.
+pub fn wire_header(header: &Header) -> message::Header<'_> {
     let Time { sec, nanosec } = header.stamp;
     message::Header { stamp: Stamp { sec, nanosec }, frame_id: &header.frame_id }
 }

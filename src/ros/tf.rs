@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 use r2r::QosProfile;
+use r2r::builtin_interfaces::msg::Time;
 use r2r::geometry_msgs::msg::{Quaternion, TransformStamped, Vector3};
 use r2r::std_msgs::msg::Header;
 use r2r::tf2_msgs::msg::TFMessage;
@@ -17,6 +18,8 @@ use super::qos;
 use super::supervision::guarded;
 use crate::ground::tf_buffer::{At, Insertion, TfBuffer, TfError};
 use crate::ground::transform::{self, Transform};
+use crate::ground_messages::TfSource;
+use crate::message;
 
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 
@@ -33,37 +36,6 @@ impl TfSlot {
     /// Has the topics subscribed.
     pub fn want(&self) {
         self.is_wanted.store(true, Relaxed);
-    }
-
-    /// `to_from_from` at a time. Waits where it is known, but not yet up to then.
-    ///
-    /// # Errors
-    /// [`TfError`]
-    pub fn lookup(
-        &self,
-        to: &str,
-        from: &str,
-        at: At,
-        longest: Duration,
-    ) -> Result<Transform, TfError> {
-        let until = Instant::now() + longest;
-        let mut buffer = self.buffer();
-        loop {
-            let found = buffer.lookup(to, from, at);
-            let left = until.saturating_duration_since(Instant::now());
-            match found {
-                Err(error) if error.may_come() && !left.is_zero() => {
-                    let waited = self.arrived.wait_timeout(buffer, left);
-                    buffer = waited.unwrap_or_else(PoisonError::into_inner).0;
-                }
-                found => return found,
-            }
-        }
-    }
-
-    /// Whether there is a way between two frames, at whatever time.
-    pub fn connects(&self, a: &str, b: &str) -> bool {
-        self.buffer().connects(a, b)
     }
 
     fn buffer(&self) -> MutexGuard<'_, TfBuffer> {
@@ -93,6 +65,34 @@ impl TfSlot {
         }
         drop(buffer);
         self.arrived.notify_all();
+    }
+}
+
+impl TfSource for TfSlot {
+    fn lookup(
+        &self,
+        to: &str,
+        from: &str,
+        at: At,
+        longest: Duration,
+    ) -> Result<Transform, TfError> {
+        let until = Instant::now() + longest;
+        let mut buffer = self.buffer();
+        loop {
+            let found = buffer.lookup(to, from, at);
+            let left = until.saturating_duration_since(Instant::now());
+            match found {
+                Err(error) if error.may_come() && !left.is_zero() => {
+                    let waited = self.arrived.wait_timeout(buffer, left);
+                    buffer = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                found => return found,
+            }
+        }
+    }
+
+    fn connects(&self, a: &str, b: &str) -> bool {
+        self.buffer().connects(a, b)
     }
 }
 
@@ -156,12 +156,14 @@ async fn drain(
     }
 }
 
-/// A transform as a message: `child` in the frame of `header`.
-pub fn to_message(header: Header, child: &str, parent_from_child: &Transform) -> TransformStamped {
-    let ([x, y, z], [qx, qy, qz, qw]) = transform::to_parts(parent_from_child);
+/// A transform as r2r has it.
+pub fn to_message(transform: &message::TransformStamped<'_>) -> TransformStamped {
+    let message::TransformStamped { header, child_frame_id, transform } = transform;
+    let stamp = Time { sec: header.stamp.sec, nanosec: header.stamp.nanosec };
+    let ([x, y, z], [qx, qy, qz, qw]) = transform::to_parts(&transform.unwrap_or_default());
     TransformStamped {
-        header,
-        child_frame_id: child.to_owned(),
+        header: Header { stamp, frame_id: header.frame_id.to_owned() },
+        child_frame_id: (*child_frame_id).to_owned(),
         transform: r2r::geometry_msgs::msg::Transform {
             translation: Vector3 { x, y, z },
             rotation: Quaternion { x: qx, y: qy, z: qz, w: qw },

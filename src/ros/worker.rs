@@ -20,7 +20,7 @@ use super::model::{self, ModelSlot};
 use super::output::CameraOutputs;
 use super::places::Places;
 use crate::image_health;
-use crate::overlay::{self, Overlay};
+use crate::overlay::{self, Layer, Overlay};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::result::Outputs;
 use crate::schedule::Schedule;
@@ -223,7 +223,7 @@ impl Worker {
         }
         let Some(ActiveCamera { outputs, .. }) = self.cameras.get(&index) else { return false };
         let mut asked = outputs.wanted();
-        self.grounds.note_wanted(camera, asked.ground);
+        self.grounds.note_wanted(camera, asked.ground, outputs.ground_wanted());
         self.places.add_wanted(index, &mut asked, &settings.places);
         let wanted = self.pipeline.possible(asked);
         if asked != wanted && !asked.picture && self.missing_head_warned != asked {
@@ -286,8 +286,10 @@ impl Worker {
         if let Some(mut picture) = result.picture.take_if(|_| outputs.overlay_wanted()) {
             let manifest = &self.pipeline.network().model().manifest;
             let (kind, alpha) = (camera_settings.mask.kind, settings.outputs.overlay_alpha);
+            let ground = wanted.ground.then(|| self.grounds.layer(index)).flatten();
             let overlay = Overlay {
                 frames_per_s: camera.rate(),
+                layers: ground.iter().map(|layer| layer as &dyn Layer).collect(),
                 ..Overlay::of(&result, manifest, kind, alpha)
             };
             overlay::draw(&mut picture, &overlay);

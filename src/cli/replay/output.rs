@@ -6,23 +6,25 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::definitions::with_definition;
+use super::ground::GroundMade;
 use super::source::Camera;
 use crate::bag::writer::{BagWriter, TopicId};
 use crate::bag::{Bag, Message};
 use crate::geometry::Size;
+use crate::ground_messages::GroundOutputs;
 use crate::image_health::ImageFault;
 use crate::manifest::{Model, Traversability};
 use crate::message::{
     Classification, CompressedImage, Detection, Detections, FloatArray, Header, Hypothesis, Image,
-    LabelInfo, RosMessage, Status, VisionInfo,
+    LabelInfo, LaserScan, OccupancyGrid, PointCloud, RosMessage, Status, TfMessage, VisionInfo,
 };
-use crate::overlay::{self, Overlay};
+use crate::overlay::{self, Layer, Overlay};
 use crate::result::{FrameResult, Outputs, Picture};
 use crate::settings::{ClassIdFormat, HealthAction, MaskKind, Settings};
 use crate::timing::milliseconds;
 
 /// Topics of a camera under its prefix, their types, and whether they are kept for late listeners.
-const TOPICS: [(&str, &str, bool); 12] = [
+const TOPICS: [(&str, &str, bool); 17] = [
     ("labels", Classification::TYPE, false),
     ("mask", Image::TYPE, false),
     ("confidence", Image::TYPE, false),
@@ -35,7 +37,15 @@ const TOPICS: [(&str, &str, bool); 12] = [
     ("timing", Status::TYPE, false),
     ("overlay", Image::TYPE, false),
     ("overlay/compressed", CompressedImage::TYPE, false),
+    ("scan", LaserScan::TYPE, false),
+    ("points", PointCloud::TYPE, false),
+    ("obstacle_points", PointCloud::TYPE, false),
+    ("ground_points", PointCloud::TYPE, false),
+    ("local_map", OccupancyGrid::TYPE, false),
 ];
+
+/// Topics that all cameras share, whatever their number.
+const OF_ALL: [&str; 1] = ["local_map"];
 
 /// The outputs that `--outputs` names.
 pub fn known() -> Vec<&'static str> {
@@ -47,6 +57,9 @@ pub struct Output {
     writer: BagWriter,
     cameras: Vec<CameraTopics>,
     copies: Vec<(String, TopicId)>,
+    ground: GroundOutputs,
+    /// Where the frames of the ground go.
+    tf: Option<TopicId>,
     settings: Settings,
     model: Arc<Model>,
     method: String,
@@ -96,9 +109,12 @@ impl Output {
                 if !outputs.iter().any(|wanted| wanted == name) {
                     continue;
                 }
-                let mut ids =
-                    vec![writer.add(&format!("{prefix}/{name}"), ros_type, is_latched)?];
-                if cameras.len() > 1 && ["labels", "mask"].contains(&name) {
+                let is_shared = OF_ALL.contains(&name);
+                let mut ids = match is_shared {
+                    true => Vec::new(),
+                    false => vec![writer.add(&format!("{prefix}/{name}"), ros_type, is_latched)?],
+                };
+                if is_shared || cameras.len() > 1 && ["labels", "mask"].contains(&name) {
                     // With several cameras these two carry the results of all.
                     let common = match all_cameras.iter().find(|(known, _)| *known == name) {
                         Some((_, id)) => *id,
@@ -112,13 +128,21 @@ impl Output {
             made.push(CameraTopics { topics, is_announced: false, name: camera.name.clone() });
         }
         let copied = copied.iter().filter_map(|name| bag.topic(name));
-        let copies = copied
+        let copies: Vec<(String, TopicId)> = copied
             .map(|topic| Ok((topic.name.clone(), writer.add_copy(&with_definition(topic))?)))
             .collect::<anyhow::Result<_>>()?;
+        let ground = ground_outputs(outputs);
+        let tf = match copies.iter().find(|(name, _)| name == "/tf") {
+            _ if !ground.any() => None,
+            Some((_, id)) => Some(*id),
+            None => Some(writer.add("/tf", TfMessage::TYPE, false)?),
+        };
         Ok(Self {
             writer,
             cameras: made,
             copies,
+            ground,
+            tf,
             settings: settings.clone(),
             model: model.clone(),
             method: method.to_owned(),
@@ -131,15 +155,43 @@ impl Output {
         let is_drawn = has("overlay") || has("overlay/compressed");
         Outputs {
             labels: has("labels") || is_drawn,
-            mask: has("mask") || has("confidence") || is_drawn,
+            mask: has("mask") || has("confidence") || has("points") || is_drawn,
             cost: has("traversability"),
             obstacles: has("obstacles") || is_drawn,
             embedding: has("embedding"),
             taught: false,
             places: false,
-            ground: false,
+            ground: self.ground.any() || is_drawn,
             picture: is_drawn,
         }
+    }
+
+    /// Whether frames are drawn.
+    pub fn is_drawn(&self) -> bool {
+        self.wanted().picture
+    }
+
+    /// What is wanted of the ground.
+    pub fn ground(&self) -> GroundOutputs {
+        self.ground
+    }
+
+    fn write_ground(
+        &mut self,
+        camera: usize,
+        log_time: u64,
+        made: &GroundMade,
+    ) -> anyhow::Result<()> {
+        for (name, bytes) in &made.messages {
+            let ids = match *name {
+                "tf" => self.tf.as_slice(),
+                name => self.cameras[camera].ids(name),
+            };
+            for id in ids {
+                self.writer.write(*id, log_time, log_time, bytes)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes a message of the input as it is.
@@ -164,7 +216,11 @@ impl Output {
         log_time: u64,
         result: &mut FrameResult,
         fault: Option<ImageFault>,
+        ground: Option<&GroundMade>,
     ) -> anyhow::Result<()> {
+        if let Some(made) = ground {
+            self.write_ground(camera, log_time, made)?;
+        }
         let picture = result.picture.take();
         let name = &self.cameras[camera].name;
         let settings = self.settings.cameras.get(name).cloned().unwrap_or_default();
@@ -227,7 +283,18 @@ impl Output {
             self.put(camera, "embedding", log_time, &FloatArray { label: "descriptor", values })?;
         }
         if let Some(picture) = picture {
-            self.draw(camera, header, log_time, picture, result, settings.mask.kind)?;
+            let model = self.model.clone();
+            let layer = ground.and_then(|made| made.layer.as_ref());
+            let drawn = Overlay {
+                layers: layer.into_iter().map(|layer| layer as &dyn Layer).collect(),
+                ..Overlay::of(
+                    result,
+                    &model.manifest,
+                    settings.mask.kind,
+                    self.settings.outputs.overlay_alpha,
+                )
+            };
+            self.draw(camera, header, log_time, picture, &drawn)?;
         }
         self.write_timing(camera, log_time, result, fault)
     }
@@ -261,12 +328,9 @@ impl Output {
         header: Header<'_>,
         log_time: u64,
         mut picture: Picture,
-        result: &FrameResult,
-        kind: MaskKind,
+        drawn: &Overlay<'_>,
     ) -> anyhow::Result<()> {
-        let alpha = self.settings.outputs.overlay_alpha;
-        let drawn = Overlay::of(result, &self.model.manifest, kind, alpha);
-        overlay::draw(&mut picture, &drawn);
+        overlay::draw(&mut picture, drawn);
         let size = picture.size;
         let image =
             Image { encoding: "rgb8", step: 3 * size.width, ..mono8(header, size, &picture.rgb) };
@@ -338,6 +402,17 @@ impl Output {
     /// What the file says.
     pub fn finish(self) -> anyhow::Result<()> {
         Ok(self.writer.finish()?)
+    }
+}
+
+fn ground_outputs(outputs: &[String]) -> GroundOutputs {
+    let has = |name: &str| outputs.iter().any(|output| output == name);
+    GroundOutputs {
+        scan: has("scan"),
+        points: has("points"),
+        obstacle_points: has("obstacle_points"),
+        ground_points: has("ground_points"),
+        local_map: has("local_map"),
     }
 }
 

@@ -52,6 +52,9 @@ pub struct Report {
     /// Frames whose picture is no good, by what is wrong with it.
     #[serde(default)]
     pub image_faults: BTreeMap<String, u64>,
+    /// Frames without ground where it was wanted, by the reason.
+    #[serde(default)]
+    pub no_ground: BTreeMap<String, u64>,
     /// Mean share of traversable pixels, 0 to 1, and the frames that it is of.
     pub traversable: Option<(f64, u64)>,
     /// How well the answers fit the truth.
@@ -239,6 +242,9 @@ impl Report {
         }
         for (fault, count) in &other.image_faults {
             *self.image_faults.entry(fault.clone()).or_default() += count;
+        }
+        for (reason, count) in &other.no_ground {
+            *self.no_ground.entry(reason.clone()).or_default() += count;
         }
         self.traversable = match (self.traversable, other.traversable) {
             (Some((a, n)), Some((b, m))) => {

@@ -59,6 +59,9 @@ pub fn tell(report: &Report, compared: u64, is_json: bool) -> anyhow::Result<()>
         let faults = faults.collect::<Vec<_>>().join(", ");
         lines.push(format!("  pictures     of {} frames no good: {faults}", report.frames));
     }
+    for (reason, count) in &report.no_ground {
+        lines.push(format!("  no ground    of {count} of {} frames: {reason}", report.frames));
+    }
     if let Some((share, _)) = report.traversable {
         lines.push(format!("  traversable  {:.1} % of the picture", 100.0 * share));
     }

@@ -1,0 +1,195 @@
+//! The ground of a replay: the bag's own calibration, tf and odometry, read a little ahead of the
+//! pictures, and the messages that the node would have published.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::iter::Peekable;
+use std::sync::Arc;
+
+use super::source::Camera;
+use crate::bag::{Bag, BagError, Message, Messages, Selection};
+use crate::ground::CameraInfo;
+use crate::ground::tf_buffer::TfBuffer;
+use crate::ground_messages::{
+    GroundFrame, GroundMessages, GroundOutputs, GroundSink, camera_info_topic,
+};
+use crate::message::cdr::CdrError;
+use crate::message::{
+    CAMERA_INFO_TYPE, Header, LaserScan, OccupancyGrid, PointCloud, RosMessage, TfMessage,
+    TransformStamped, read_camera_info,
+};
+use crate::overlay::GroundLayer;
+use crate::result::FrameResult;
+use crate::settings::{CameraSettings, Settings};
+
+/// How far tf is read ahead of a picture: what arrives later, the node would not have waited for.
+const AHEAD_NS: u64 = 1_000_000_000;
+
+/// What the ground is made from, followed along the bag.
+pub struct Ground {
+    messages: GroundMessages,
+    reader: Peekable<Messages>,
+    tf: TfBuffer,
+    settings: Settings,
+    cameras: Vec<GroundCamera>,
+    /// Calibrations that were read ahead with tf, and hold from their own time on.
+    waiting: VecDeque<Message>,
+    /// Why frames had no ground, without the numbers in it, and of how many.
+    pub missing: BTreeMap<String, u64>,
+}
+
+struct GroundCamera {
+    own: CameraSettings,
+    info_topic: String,
+    info: Option<Arc<CameraInfo>>,
+}
+
+impl Ground {
+    /// Opens the bag a second time, from its start: static transforms stand there.
+    ///
+    /// # Errors
+    /// If a file cannot be opened again.
+    pub fn open(bag: &Bag, cameras: &[Camera], settings: &Settings) -> Result<Self, BagError> {
+        let cameras: Vec<GroundCamera> = cameras
+            .iter()
+            .map(|camera| {
+                let own = settings.cameras.get(&camera.name).cloned().unwrap_or_default();
+                let own = CameraSettings { image_topic: camera.topic.clone(), ..own };
+                GroundCamera { info_topic: camera_info_topic(&own), own, info: None }
+            })
+            .collect();
+        let infos = cameras.iter().map(|camera| camera.info_topic.clone());
+        let topics = ["/tf", "/tf_static"].map(str::to_owned).into_iter().chain(infos);
+        let usable = |name: &String| {
+            bag.topic(name).is_some_and(|topic| {
+                [TfMessage::TYPE, CAMERA_INFO_TYPE].contains(&topic.ros_type.as_str())
+            })
+        };
+        let reader = bag.messages(&Selection::topics(topics.filter(usable)))?.peekable();
+        Ok(Self {
+            messages: GroundMessages::default(),
+            reader,
+            tf: TfBuffer::default(),
+            settings: settings.clone(),
+            cameras,
+            waiting: VecDeque::new(),
+            missing: BTreeMap::new(),
+        })
+    }
+
+    /// Takes what the bag says up to a picture's log time, of tf up to a second after it; gives what cannot be
+    /// read.
+    pub fn follow(&mut self, log_time: u64) -> Vec<String> {
+        let until = log_time.saturating_add(AHEAD_NS);
+        let mut problems = Vec::new();
+        // A broken part of the file is told by the reader of the pictures.
+        let is_due = |next: &Result<Message, BagError>| {
+            next.as_ref().map_or(true, |message| message.log_time <= until)
+        };
+        while let Some(next) = self.reader.next_if(is_due) {
+            let Ok(message) = next else { continue };
+            if !is_tf(&message) {
+                self.waiting.push_back(message);
+            } else if let Err(error) = self.take(&message) {
+                problems.push(format!("{}: {error}", message.topic));
+            }
+        }
+        while self.waiting.front().is_some_and(|next| next.log_time <= log_time)
+            && let Some(message) = self.waiting.pop_front()
+        {
+            if let Err(error) = self.take(&message) {
+                problems.push(format!("{}: {error}", message.topic));
+            }
+        }
+        problems
+    }
+
+    fn take(&mut self, message: &Message) -> Result<(), CdrError> {
+        if is_tf(message) {
+            let is_static = &*message.topic == "/tf_static";
+            for TransformStamped { header, child_frame_id, transform } in
+                TfMessage::read(&message.payload)?.transforms
+            {
+                let stamp_ns = header.stamp.nanoseconds();
+                if let Some(transform) = transform {
+                    let parent = header.frame_id;
+                    self.tf.insert(parent, child_frame_id, stamp_ns, transform, is_static);
+                }
+            }
+            return Ok(());
+        }
+        let info = Arc::new(read_camera_info(&message.payload)?);
+        let own = self.cameras.iter_mut().filter(|camera| camera.info_topic == *message.topic);
+        own.for_each(|camera| camera.info = Some(info.clone()));
+        Ok(())
+    }
+
+    /// Makes the messages of a frame; why there are none is counted.
+    pub fn make(
+        &mut self,
+        camera: usize,
+        header: Header<'_>,
+        result: &FrameResult,
+        wanted: GroundOutputs,
+    ) -> GroundMade {
+        let GroundCamera { own, info, .. } = &self.cameras[camera];
+        let (info, settings) = (info.as_ref(), &self.settings);
+        let frame = GroundFrame { camera, header, info, result, settings, own };
+        let mut made = GroundMade { wanted, messages: Vec::new(), layer: None };
+        let said = self.messages.make(&frame, &self.tf, &mut made);
+        made.layer = self.messages.last(camera).map(|(table, walk)| GroundLayer::new(table, walk));
+        // The overlay alone does without.
+        if let Err(reason) = said
+            && wanted.any()
+        {
+            let words = reason.to_string();
+            // Numbers in it change from frame to frame; its first words do not.
+            let first = words.split([':', ';']).next().unwrap_or_default();
+            *self.missing.entry(first.to_owned()).or_default() += 1;
+        }
+        made
+    }
+}
+
+fn is_tf(message: &Message) -> bool {
+    ["/tf", "/tf_static"].contains(&&*message.topic)
+}
+
+/// The messages of a frame, by output; `tf` is the one of the ground's own frame.
+pub struct GroundMade {
+    wanted: GroundOutputs,
+    /// Name and CDR.
+    pub messages: Vec<(&'static str, Vec<u8>)>,
+    /// What the overlay shows of it.
+    pub layer: Option<GroundLayer>,
+}
+
+impl GroundSink for GroundMade {
+    fn wanted(&self) -> GroundOutputs {
+        self.wanted
+    }
+
+    fn transform(&mut self, transform: &TransformStamped<'_>) {
+        let message = TfMessage { transforms: vec![transform.clone()] };
+        self.messages.push(("tf", message.to_cdr()));
+    }
+
+    fn scan(&mut self, scan: &LaserScan<'_>) {
+        self.messages.push(("scan", scan.to_cdr()));
+    }
+
+    fn points(&mut self, cloud: &PointCloud<'_>) {
+        self.messages.push(("points", cloud.to_cdr()));
+    }
+
+    fn obstacle_points(&mut self, cloud: &PointCloud<'_>) {
+        self.messages.push(("obstacle_points", cloud.to_cdr()));
+    }
+
+    fn ground_points(&mut self, cloud: &PointCloud<'_>) {
+        self.messages.push(("ground_points", cloud.to_cdr()));
+    }
+
+    fn local_map(&mut self, map: &OccupancyGrid<'_>) {
+        self.messages.push(("local_map", map.to_cdr()));
+    }
+}

@@ -1,0 +1,346 @@
+//! From a frame's result to the messages of the ground: lens and stance looked up, what is wanted
+//! made. The node and a replay bring tf and take the messages.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::geometry::Size;
+use crate::ground::beams::{BeamTable, Walk, WalkRules};
+use crate::ground::local_map::{LocalMap, MapRules, PlanarPose};
+use crate::ground::points::{Cloud, PixelRays};
+use crate::ground::projector::Projector;
+use crate::ground::scan::Scan;
+use crate::ground::tf_buffer::{At, TfBuffer, TfError};
+use crate::ground::{CameraInfo, CameraModel, Reason, Stance, Transform};
+use crate::message::{Header, LaserScan, OccupancyGrid, PointCloud, TransformStamped};
+use crate::result::FrameResult;
+use crate::settings::{CameraSettings, GroundSettings, MapSettings, Settings};
+
+/// Where transforms are looked up.
+pub trait TfSource {
+    /// `to_from_from` at a time, waiting for it at most so long.
+    ///
+    /// # Errors
+    /// [`TfError`]
+    fn lookup(&self, to: &str, from: &str, at: At, longest: Duration)
+    -> Result<Transform, TfError>;
+
+    /// Whether there is a way between two frames, at whatever time.
+    fn connects(&self, a: &str, b: &str) -> bool;
+}
+
+impl TfSource for TfBuffer {
+    /// Waits for nothing.
+    fn lookup(&self, to: &str, from: &str, at: At, _: Duration) -> Result<Transform, TfError> {
+        Self::lookup(self, to, from, at)
+    }
+
+    fn connects(&self, a: &str, b: &str) -> bool {
+        Self::connects(self, a, b)
+    }
+}
+
+/// Which of the ground's outputs are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GroundOutputs {
+    /// `scan`
+    pub scan: bool,
+    /// `points`
+    pub points: bool,
+    /// `obstacle_points`
+    pub obstacle_points: bool,
+    /// `ground_points`
+    pub ground_points: bool,
+    /// `local_map`
+    pub local_map: bool,
+}
+
+impl GroundOutputs {
+    /// Whether any is.
+    pub fn any(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// Who takes the messages.
+pub trait GroundSink {
+    /// Which are wanted.
+    fn wanted(&self) -> GroundOutputs;
+    /// Takes `<frame_id>_ground`, before what refers to it.
+    fn transform(&mut self, transform: &TransformStamped<'_>);
+    /// Takes the scan.
+    fn scan(&mut self, scan: &LaserScan<'_>);
+    /// Takes the organised cloud.
+    fn points(&mut self, cloud: &PointCloud<'_>);
+    /// Takes the feet of obstacles.
+    fn obstacle_points(&mut self, cloud: &PointCloud<'_>);
+    /// Takes free ground.
+    fn ground_points(&mut self, cloud: &PointCloud<'_>);
+    /// Takes the local map.
+    fn local_map(&mut self, map: &OccupancyGrid<'_>);
+}
+
+/// A frame whose ground is asked for.
+#[derive(Debug)]
+pub struct GroundFrame<'a> {
+    /// The camera's number.
+    pub camera: usize,
+    /// Stamp and frame of the picture.
+    pub header: Header<'a>,
+    /// The camera's calibration, if it is known.
+    pub info: Option<&'a Arc<CameraInfo>>,
+    /// What the network made of it.
+    pub result: &'a FrameResult,
+    /// Parameters of the node.
+    pub settings: &'a Settings,
+    /// Parameters of the camera.
+    pub own: &'a CameraSettings,
+}
+
+/// A camera's lens, remade when its calibration or the picture's size changes.
+type Lens = (Option<Arc<CameraInfo>>, Size, bool, f64, Result<CameraModel, Reason>);
+
+/// What is kept of one camera from frame to frame.
+#[derive(Debug, Default)]
+struct Kept {
+    lens: Option<Lens>,
+    projector: Projector,
+    scan: Scan,
+    cloud: Cloud,
+    pixels: PixelRays,
+}
+
+/// Makes the ground's messages of all cameras.
+#[derive(Debug, Default)]
+pub struct GroundMessages {
+    cameras: BTreeMap<usize, Kept>,
+    map: Option<LocalMap>,
+    /// What the map lies in; that of another frame says nothing there.
+    map_frame: String,
+    /// When the map was last given out.
+    last_map_ns: Option<i64>,
+}
+
+impl GroundMessages {
+    /// Forgets a camera.
+    pub fn remove_camera(&mut self, id: usize) {
+        self.cameras.remove(&id);
+    }
+
+    /// What the last frame of a camera shows of the ground; `None` where there was none.
+    pub fn last(&self, camera: usize) -> Option<(&BeamTable, &Walk)> {
+        self.cameras.get(&camera).and_then(|kept| kept.projector.last())
+    }
+
+    /// Makes what `sink` wants, and gives facts about it: how far it reaches, where height, pitch
+    /// and lens are known from.
+    ///
+    /// # Errors
+    /// [`Reason`] why there is no ground.
+    pub fn make(
+        &mut self,
+        frame: &GroundFrame<'_>,
+        tf: &impl TfSource,
+        sink: &mut impl GroundSink,
+    ) -> Result<String, Reason> {
+        let GroundFrame { header, result, settings, own, .. } = *frame;
+        if let Some(kept) = self.cameras.get_mut(&frame.camera) {
+            kept.projector.forget();
+        }
+        let no_mask = || Reason::NoMask { model: settings.model.model.clone() };
+        let ground = result.ground.as_ref().ok_or_else(no_mask)?;
+        let kept = self.cameras.entry(frame.camera).or_default();
+        let (model, lens_by) = lens(&mut kept.lens, frame.info, own, result.image_size)?;
+        let stamp = header.stamp;
+        let at = match stamp.nanoseconds() {
+            0 => At::Newest,
+            stamp_ns => At::Stamp(stamp_ns),
+        };
+        let (stance, stance_by) = stance(tf, header.frame_id, at, &own.ground, &settings.map)?;
+        let rules = walk_rules(&own.ground);
+        let (table, walk) =
+            kept.projector.run(&model, &stance, &ground.transform, &ground.grid, &rules)?;
+
+        let wanted = sink.wanted();
+        let ground_frame = format!("{}_ground", header.frame_id);
+        let on_ground = Header { stamp, frame_id: &ground_frame };
+        let camera_from_ground = table.ground_from_camera.inverse();
+        sink.transform(&TransformStamped {
+            header,
+            child_frame_id: &ground_frame,
+            transform: Some(camera_from_ground),
+        });
+        if wanted.scan {
+            kept.scan.fill(table, walk);
+            sink.scan(&LaserScan { header: on_ground, scan: &kept.scan });
+        }
+        if wanted.points
+            && let Some(maps) = &result.maps
+        {
+            kept.pixels.fill(
+                &mut kept.cloud,
+                &maps.traversability,
+                maps.size,
+                &ground.transform,
+                own.mask.size,
+                (table, walk),
+            );
+            sink.points(&PointCloud { header, cloud: &kept.cloud, is_dense: false });
+        }
+        if wanted.obstacle_points {
+            kept.cloud.fill_feet(table, walk, own.ground.obstacle_z_m as f32);
+            let cloud = PointCloud { header: on_ground, cloud: &kept.cloud, is_dense: true };
+            sink.obstacle_points(&cloud);
+        }
+        if wanted.ground_points {
+            kept.cloud.fill_ground(table, walk);
+            let cloud = PointCloud { header: on_ground, cloud: &kept.cloud, is_dense: true };
+            sink.ground_points(&cloud);
+        }
+        if wanted.local_map {
+            let rules = MapRules {
+                size_m: settings.map.size_m,
+                resolution_m: settings.map.resolution_m,
+                memory_s: settings.map.memory_s,
+            };
+            let map = match &mut self.map {
+                Some(map) if *map.rules() == rules => map,
+                map => map.insert(LocalMap::new(rules)),
+            };
+            // A camera that moves between two samples of tf waits for the second one; the stance
+            // was looked up by the same stamp, so this is there, or never will be.
+            let name = settings.map.frame.as_str();
+            let odometry = tf.lookup(name, header.frame_id, at, Duration::ZERO).ok();
+            let is_fused = odometry.is_some();
+            let (pose, map_frame) = match odometry {
+                Some(map_from_camera) => {
+                    (PlanarPose::of(&(map_from_camera * camera_from_ground)), name)
+                }
+                None => (PlanarPose::default(), ground_frame.as_str()),
+            };
+            if !is_fused || self.map_frame != map_frame {
+                map.clear();
+                map_frame.clone_into(&mut self.map_frame);
+            }
+            let stamp_ns = stamp.nanoseconds();
+            map.centre(pose.x, pose.y);
+            map.add(stamp_ns, pose, table, walk);
+            let least = (0.98e9 / settings.map.max_hz.max(0.01)) as i64;
+            let is_due = self.last_map_ns.is_none_or(|last| {
+                let gap = stamp_ns.saturating_sub(last);
+                gap < 0 || gap >= least
+            });
+            if is_due {
+                self.last_map_ns = Some(stamp_ns);
+                let (resolution, origin, side) =
+                    (map.rules().resolution_m as f32, map.origin(), map.side() as u32);
+                let header = Header { stamp, frame_id: map_frame };
+                let cells = map.occupancy(stamp_ns);
+                sink.local_map(&OccupancyGrid { header, resolution, side, origin, cells });
+            }
+        }
+        Ok(format!(
+            "usable to {:.1} m; height {:.2} m, pitch {:.1} degrees by {stance_by}; lens by {lens_by}",
+            table.reach.max_m,
+            stance.height,
+            stance.pitch().to_degrees(),
+        ))
+    }
+}
+
+fn walk_rules(settings: &GroundSettings) -> WalkRules {
+    WalkRules {
+        beam_step: settings.scan_step_deg.to_radians(),
+        max_range_m: settings.max_range_m,
+        pitch_sigma: settings.pitch_sigma_deg.to_radians(),
+        range_error: settings.range_error,
+        threshold: settings.threshold as f32,
+        min_width: settings.min_width,
+        min_length: settings.min_length,
+    }
+}
+
+/// Where a camera's calibration is expected: as set, or beside the pictures, whatever their transport.
+pub fn camera_info_topic(settings: &CameraSettings) -> String {
+    let named = &settings.ground.camera_info_topic;
+    if !named.is_empty() {
+        return named.clone();
+    }
+    let image = settings.image_topic.as_str();
+    let image = image.strip_suffix("/compressed").unwrap_or(image);
+    match image.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/camera_info"),
+        None => "camera_info".to_owned(),
+    }
+}
+
+/// The lens of a camera's pictures of `size`, and where it is known from.
+fn lens(
+    kept: &mut Option<Lens>,
+    info: Option<&Arc<CameraInfo>>,
+    settings: &CameraSettings,
+    size: Size,
+) -> Result<(CameraModel, &'static str), Reason> {
+    let is_rectified = settings.ground.is_rectified.unwrap_or_else(|| {
+        let parts = settings.image_topic.split('/');
+        parts.into_iter().any(|part| part.starts_with("image_rect"))
+    });
+    let hfov_deg = settings.ground.hfov_deg;
+    let is_kept = kept.as_ref().is_some_and(|(of, has_size, rectified, hfov, _)| {
+        of.as_ref() == info && *has_size == size && *rectified == is_rectified && *hfov == hfov_deg
+    });
+    if !is_kept {
+        let model = match info {
+            Some(info) => CameraModel::new(info, size, is_rectified),
+            None if hfov_deg > 0.0 => CameraModel::from_hfov(hfov_deg, size),
+            None => Err(Reason::NoCameraInfo { topic: camera_info_topic(settings) }),
+        };
+        *kept = Some((info.cloned(), size, is_rectified, hfov_deg, model));
+    }
+    let by = if info.is_some() { "camera_info" } else { "ground.hfov_deg" };
+    let model = kept.as_ref().map(|(.., model)| model.clone());
+    model.unwrap_or(Err(Reason::NotCalibrated)).map(|model| (model, by))
+}
+
+/// How the camera stood when the picture was taken, and where that is known from.
+fn stance(
+    tf: &impl TfSource,
+    camera: &str,
+    at: At,
+    settings: &GroundSettings,
+    map: &MapSettings,
+) -> Result<(Stance, String), Reason> {
+    let by_tf = stance_by_tf(tf, camera, at, &settings.frame, map.tf_wait_ms);
+    match by_tf {
+        Err(_) if settings.height_m > 0.0 => {
+            let (pitch, roll) = (settings.pitch_deg.to_radians(), settings.roll_deg.to_radians());
+            let stance = Stance::from_angles(settings.height_m, pitch, roll);
+            Ok((stance, "ground.height_m, ground.pitch_deg".to_owned()))
+        }
+        other => other,
+    }
+}
+
+fn stance_by_tf(
+    tf: &impl TfSource,
+    camera: &str,
+    at: At,
+    frame: &str,
+    wait_ms: f64,
+) -> Result<(Stance, String), Reason> {
+    if camera.is_empty() {
+        return Err(Reason::NoFrameId);
+    }
+    let usual = ["base_footprint", "base_link"];
+    let frame = match frame {
+        "" => usual
+            .into_iter()
+            .find(|frame| tf.connects(frame, camera))
+            .ok_or_else(|| Reason::NoGroundFrame { camera: camera.to_owned() })?,
+        frame => frame,
+    };
+    let wait = Duration::from_secs_f64(wait_ms.clamp(0.0, 1000.0) / 1e3);
+    let base_from_camera: Transform = tf.lookup(frame, camera, at, wait)?;
+    Ok((Stance::from_transform(&base_from_camera, frame)?, format!("tf from {frame}")))
+}
