@@ -382,6 +382,7 @@ fn floor() -> FrameResult {
             grid: from_ids(cells, &ids),
             transform: input_transform(image, Size::new(480, 360), Fit::Stretch, 0),
         }),
+        cells: None,
         picture: None,
         times: StageTimes::default(),
     }

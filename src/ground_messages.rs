@@ -101,6 +101,17 @@ pub struct GroundFrame<'a> {
 /// A camera's lens, remade when its calibration or the picture's size changes.
 type Lens = (Option<Arc<CameraInfo>>, Size, bool, f64, Result<CameraModel, Reason>);
 
+/// Where a picture was taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken {
+    /// The lens.
+    pub camera: CameraModel,
+    /// The ground is at z = 0 of the base.
+    pub base_from_camera: Transform,
+    /// Where the robot was.
+    pub odom_from_base: Transform,
+}
+
 /// What is kept of one camera from frame to frame.
 #[derive(Debug, Default)]
 struct Kept {
@@ -133,6 +144,27 @@ impl GroundMessages {
         self.cameras.get(&camera).and_then(|kept| kept.projector.last())
     }
 
+    /// Where a frame was taken, in the frame `odom` of tf.
+    ///
+    /// # Errors
+    /// [`Reason`] why that is not known.
+    pub fn taken(
+        &mut self,
+        frame: &GroundFrame<'_>,
+        tf: &impl TfSource,
+        odom: &str,
+    ) -> Result<Taken, Reason> {
+        let GroundFrame { header, result, settings, own, .. } = *frame;
+        let kept = self.cameras.entry(frame.camera).or_default();
+        let (camera, _) = lens(&mut kept.lens, frame.info, own, result.image_size)?;
+        let at = time_of(header);
+        let wait = settings.map.tf_wait_ms;
+        let (base, base_from_camera) =
+            base_from_camera(tf, header.frame_id, at, &own.ground.frame, wait)?;
+        let odom_from_base = tf.lookup(odom, base, at, Duration::ZERO)?;
+        Ok(Taken { camera, base_from_camera, odom_from_base })
+    }
+
     /// Makes what `sink` wants, and gives facts about it: how far it reaches, where height, pitch
     /// and lens are known from.
     ///
@@ -153,10 +185,7 @@ impl GroundMessages {
         let kept = self.cameras.entry(frame.camera).or_default();
         let (model, lens_by) = lens(&mut kept.lens, frame.info, own, result.image_size)?;
         let stamp = header.stamp;
-        let at = match stamp.nanoseconds() {
-            0 => At::Newest,
-            stamp_ns => At::Stamp(stamp_ns),
-        };
+        let at = time_of(header);
         let (stance, stance_by) = stance(tf, header.frame_id, at, &own.ground, &settings.map)?;
         let rules = walk_rules(&own.ground);
         let (table, walk) =
@@ -249,6 +278,14 @@ impl GroundMessages {
     }
 }
 
+/// When to look transforms up for a frame.
+fn time_of(header: Header<'_>) -> At {
+    match header.stamp.nanoseconds() {
+        0 => At::Newest,
+        stamp_ns => At::Stamp(stamp_ns),
+    }
+}
+
 fn walk_rules(settings: &GroundSettings) -> WalkRules {
     WalkRules {
         beam_step: settings.scan_step_deg.to_radians(),
@@ -329,6 +366,18 @@ fn stance_by_tf(
     frame: &str,
     wait_ms: f64,
 ) -> Result<(Stance, String), Reason> {
+    let (frame, base_from_camera) = base_from_camera(tf, camera, at, frame, wait_ms)?;
+    Ok((Stance::from_transform(&base_from_camera, frame)?, format!("tf from {frame}")))
+}
+
+/// The frame whose z = 0 is the ground, and where the camera is in it.
+fn base_from_camera<'a>(
+    tf: &impl TfSource,
+    camera: &str,
+    at: At,
+    frame: &'a str,
+    wait_ms: f64,
+) -> Result<(&'a str, Transform), Reason> {
     if camera.is_empty() {
         return Err(Reason::NoFrameId);
     }
@@ -341,6 +390,5 @@ fn stance_by_tf(
         frame => frame,
     };
     let wait = Duration::from_secs_f64(wait_ms.clamp(0.0, 1000.0) / 1e3);
-    let base_from_camera: Transform = tf.lookup(frame, camera, at, wait)?;
-    Ok((Stance::from_transform(&base_from_camera, frame)?, format!("tf from {frame}")))
+    Ok((frame, tf.lookup(frame, camera, at, wait)?))
 }

@@ -71,6 +71,12 @@ pub fn tuning_file() -> PathBuf {
     ros_home().join("squeezenet_tuning.json")
 }
 
+/// Where what was learnt by driving is kept unless a parameter says otherwise:
+/// `squeezenet_learning.json` in `ROS_HOME`, or in `~/.ros`.
+pub fn learning_file() -> PathBuf {
+    ros_home().join("squeezenet_learning.json")
+}
+
 /// Where taught places are kept unless a parameter says otherwise: `squeezenet_places.bin` in
 /// `ROS_HOME`, or in `~/.ros`, where ROS keeps what its nodes write.
 pub fn places_file() -> PathBuf {

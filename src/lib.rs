@@ -26,6 +26,7 @@ pub mod ground_messages;
 pub mod head;
 pub mod image_health;
 pub mod install;
+pub mod learning;
 pub mod lifecycle;
 pub mod log;
 pub mod manifest;

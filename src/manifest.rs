@@ -15,6 +15,9 @@ pub use crate::traversability::Traversability;
 /// The manifest's format that this crate reads.
 pub const SCHEMA: u32 = 1;
 
+/// Name of the feature map that the mask's last layer reads.
+const MASK_FEATURES: &str = "mask_features";
+
 /// A model's manifest, as its YAML says and checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,7 +45,10 @@ pub struct Manifest {
     pub features: Vec<FeatureSpec>,
     /// What places and taught labels are known by; without it the model knows none.
     #[serde(default)]
-    pub descriptors: Option<DescriptorsFile>,
+    pub descriptors: Option<FileBeside>,
+    /// What learning by driving must not unlearn.
+    #[serde(default)]
+    pub guard: Option<FileBeside>,
     /// Figures for the card.
     #[serde(default)]
     pub scores: serde_json::Value,
@@ -63,10 +69,10 @@ pub struct ModelFile {
     pub sha256: String,
 }
 
-/// The file that [`Descriptors`] are read from.
+/// A file that belongs to the model: the one that [`Descriptors`] are read from, or the guard set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DescriptorsFile {
+pub struct FileBeside {
     /// Its path from the manifest's folder.
     pub path: PathBuf,
     /// Its SHA-256, hexadecimal.
@@ -291,6 +297,14 @@ impl Model {
         read_checked(&folder(&self.path).join(&file.path), &file.sha256)
     }
 
+    /// The bytes of a file beside the manifest, their hash checked.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when there is none, or it is not the one described.
+    pub fn read_beside(&self, file: &FileBeside) -> Result<Vec<u8>, ManifestError> {
+        read_checked(&folder(&self.path).join(&file.path), &file.sha256)
+    }
+
     /// The folder of the network's file, where it keeps its tensors if they are in files of their
     /// own (ONNX external data).
     pub fn network_folder(&self, precision: Precision) -> PathBuf {
@@ -305,6 +319,12 @@ impl Manifest {
     /// The file of a precision.
     pub fn file(&self, precision: Precision) -> Option<&ModelFile> {
         self.files.iter().find(|file| file.precision == precision)
+    }
+
+    /// The feature map that the mask's last layer reads, if the network gives it.
+    pub fn mask_features(&self) -> Option<&FeatureSpec> {
+        let has_mask = self.segmentation.is_some();
+        self.features.iter().find(|spec| has_mask && spec.output == MASK_FEATURES)
     }
 
     /// Nominal input size.

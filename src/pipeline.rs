@@ -1,5 +1,7 @@
 //! A frame's way through the core, from bytes to result.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::decode::Decoder;
@@ -10,6 +12,7 @@ use crate::head::classification::ClassificationHead;
 use crate::head::obstacle;
 use crate::head::segmentation::{ClassMapping, SegmentationHead};
 use crate::image_health;
+use crate::learning::{self, Correction};
 use crate::manifest::Manifest;
 use crate::preprocess::Preprocessor;
 use crate::result::{FrameResult, Ground, Outputs, Picture};
@@ -39,6 +42,9 @@ pub struct Pipeline {
     preprocessor: Preprocessor,
     classification: ClassificationHead,
     segmentation: SegmentationHead,
+    correction: Option<Arc<Correction>>,
+    /// Logits of the last frame with the correction.
+    corrected: Vec<f32>,
 }
 
 impl Pipeline {
@@ -51,7 +57,14 @@ impl Pipeline {
             preprocessor: Preprocessor::new(threads.clone()),
             classification: ClassificationHead::default(),
             segmentation: SegmentationHead::new(threads),
+            correction: None,
+            corrected: Vec::new(),
         }
+    }
+
+    /// Sets what was learnt by driving, which holds for the frames from now on.
+    pub fn set_correction(&mut self, correction: Option<Arc<Correction>>) {
+        self.correction = correction;
     }
 
     /// The network.
@@ -69,6 +82,7 @@ impl Pipeline {
             cost: wanted.cost && has_mask,
             obstacles: wanted.obstacles && has_mask,
             ground: wanted.ground && has_mask,
+            cells: wanted.cells && manifest.mask_features().is_some(),
             embedding: wanted.embedding && self.network.model().descriptors.is_some(),
             taught: wanted.taught && self.network.model().descriptors.is_some(),
             places: wanted.places && self.network.model().descriptors.is_some(),
@@ -102,6 +116,7 @@ impl Pipeline {
             segmentation: wanted.segmentation(),
             place: wanted.embedding,
             taught: wanted.taught,
+            mask_features: wanted.cells || self.correction.is_some() && wanted.segmentation(),
         };
         if needs == NetworkOutputs::default() {
             times.preprocess = watch.lap();
@@ -112,6 +127,7 @@ impl Pipeline {
                 maps: None,
                 obstacles: None,
                 ground: None,
+                cells: None,
                 embedding: None,
                 taught_embedding: None,
                 places: None,
@@ -134,10 +150,27 @@ impl Pipeline {
             }
             _ => None,
         };
+        let mut cells = None;
         let (maps, obstacles, ground) = match &manifest.segmentation {
             Some(spec) if wanted.segmentation() => {
-                let grid = tensors.grid(spec)?;
+                let mut grid = tensors.grid(spec)?;
                 let mapping = ClassMapping::new(spec, &camera.mask);
+                if let Some(map) = manifest.mask_features().filter(|_| needs.mask_features) {
+                    let features = tensors.feature_map(&map.output)?;
+                    let is_ground = learning::is_ground(&mapping);
+                    if wanted.cells {
+                        let temperature = spec.temperature;
+                        cells =
+                            learning::cells(features, grid, &transform, temperature, &is_ground);
+                    }
+                    if let Some(correction) = &self.correction {
+                        self.corrected.clear();
+                        self.corrected.extend_from_slice(grid.logits);
+                        let logits = &mut self.corrected;
+                        correction.apply(features, logits, spec.temperature, &is_ground);
+                        grid.logits = &self.corrected;
+                    }
+                }
                 let ground = wanted.ground.then(|| Ground {
                     grid: self.segmentation.ground(grid, spec, &mapping),
                     transform,
@@ -173,6 +206,7 @@ impl Pipeline {
             maps,
             obstacles,
             ground,
+            cells,
             embedding,
             taught_embedding,
             places: None,

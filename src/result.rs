@@ -23,6 +23,8 @@ pub struct Outputs {
     pub places: bool,
     /// Probabilities of ground on the network's own grid, which the ground's outputs are made from.
     pub ground: bool,
+    /// What learning by driving learns from.
+    pub cells: bool,
     /// The picture itself as rgb8, for overlays and thumbnails.
     pub picture: bool,
 }
@@ -38,6 +40,7 @@ impl Outputs {
         taught: true,
         places: true,
         ground: true,
+        cells: true,
         picture: true,
     };
 
@@ -48,7 +51,7 @@ impl Outputs {
 
     /// Whether the segmentation branch has to run.
     pub fn segmentation(self) -> bool {
-        self.mask || self.cost || self.obstacles || self.ground
+        self.mask || self.cost || self.obstacles || self.ground || self.cells
     }
 }
 
@@ -85,6 +88,46 @@ pub struct Ground {
     pub grid: GroundGrid,
     /// How the picture became the network's input.
     pub transform: InputTransform,
+}
+
+/// Features of the mask and the shipped model's margin of ground, on a coarse grid: what learning by driving
+/// learns from. Cell `(x, y)` is the `y * columns + x`-th.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cells {
+    /// Columns and rows.
+    pub size: [u32; 2],
+    /// Features of a cell.
+    pub channels: usize,
+    /// By cell, then by channel.
+    pub features: Vec<f32>,
+    /// By cell: the margin of ground over everything else, about the logarithm of its odds.
+    pub margins: Vec<f32>,
+    /// How the picture became the network's input, which the cells cover.
+    pub transform: InputTransform,
+}
+
+impl Cells {
+    /// Number of cells.
+    pub fn count(&self) -> usize {
+        self.margins.len()
+    }
+
+    /// A cell's features.
+    pub fn of(&self, cell: usize) -> &[f32] {
+        &self.features[cell * self.channels..][..self.channels]
+    }
+
+    /// The picture's pixel in a cell's middle; `[0, 0]` is the middle of the first one.
+    pub fn pixel(&self, cell: usize) -> [f64; 2] {
+        let [columns, rows] = self.size;
+        let (column, row) = (cell as u32 % columns.max(1), cell as u32 / columns.max(1));
+        let [x, y] = self.transform.image_from_tensor();
+        let input = self.transform.input_size;
+        let middle = |(scale, offset): (f64, f64), at: u32, cells: u32, side: u32| {
+            scale * (f64::from(at) + 0.5) * f64::from(side) / f64::from(cells) + offset - 0.5
+        };
+        [middle(x, column, columns, input.width), middle(y, row, rows, input.height)]
+    }
 }
 
 /// A connected region of one obstacle class.
@@ -155,6 +198,8 @@ pub struct FrameResult {
     pub places: Option<Vec<Label>>,
     /// What the mask says of the ground, before it is brought to the picture's size.
     pub ground: Option<Ground>,
+    /// What learning by driving learns from: of the shipped model, whatever was learnt.
+    pub cells: Option<Cells>,
     /// The picture.
     pub picture: Option<Picture>,
     /// Time of each stage.

@@ -20,6 +20,8 @@ pub struct Settings {
     pub map: MapSettings,
     /// Places and taught labels.
     pub places: PlaceSettings,
+    /// Learning by driving.
+    pub learning: LearningSettings,
     /// Log level: error, warn, info, debug or trace.
     pub log_level: LogLevel,
     /// Age at the end of processing from which `/diagnostics` warns, in milliseconds; 0 never.
@@ -348,6 +350,19 @@ pub struct PlaceSettings {
     pub pose_topic: String,
 }
 
+/// Learning by driving.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LearningSettings {
+    /// Whether frames are learnt from; what was learnt holds either way.
+    pub is_enabled: bool,
+    /// The robot's outline as a checked [`crate::learning::Footprint`] is written.
+    pub footprint: String,
+    /// Frame of tf in which the robot moves smoothly.
+    pub odom_frame: String,
+    /// Where what was learnt is kept; empty for [`crate::install::learning_file`].
+    pub file: String,
+}
+
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LogLevel {
@@ -371,11 +386,23 @@ impl Default for Settings {
             outputs: OutputSettings::default(),
             map: MapSettings::default(),
             places: PlaceSettings::default(),
+            learning: LearningSettings::default(),
             log_level: LogLevel::Info,
             late_ms: 0.0,
             use_sim_time: false,
             is_managed: false,
             autostart: true,
+        }
+    }
+}
+
+impl Default for LearningSettings {
+    fn default() -> Self {
+        Self {
+            is_enabled: false,
+            footprint: "[[0.2, 0.2], [0.2, -0.2], [-0.2, -0.2], [-0.2, 0.2]]".to_owned(),
+            odom_frame: "odom".to_owned(),
+            file: String::new(),
         }
     }
 }

@@ -62,6 +62,7 @@ class World:
     free: np.ndarray  # [rows, columns] of cells: y, x
     things: list[Thing] = field(default_factory=list)
     start: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    floor: str = ""  # a kind of textures.UNUSUAL; empty: as the seed says
 
     @property
     def width(self) -> float:
@@ -394,8 +395,8 @@ def add_material(spec: mujoco.MjSpec, name: str, picture: np.ndarray | None = No
 def lit_floor(rng: np.random.Generator, world: World) -> np.ndarray:
     """The floor's picture: its material, rugs, and the soft shadows at the foot of what stands there."""
     kind = rng.choice(textures.OUTDOORS if world.kind == "path" else textures.INDOORS)
-    picture = textures.floor(rng, kind, world.width, world.height)
-    if world.kind in ("flat", "hall", "office"):
+    picture = textures.floor(rng, world.floor or kind, world.width, world.height)
+    if not world.floor and world.kind in ("flat", "hall", "office"):
         for _ in range(rng.integers(0, 3)):
             cells = np.argwhere(world.free)
             row, column = cells[rng.integers(len(cells))]
@@ -471,7 +472,7 @@ def model_of(world: World) -> mujoco.MjSpec:
         add_material(spec, name, 0.85 + depth * textures.noise(rng, 256, slope)[..., None].repeat(3, 2), cube=True, specular=0.05)
     add_material(spec, "wood", 0.85 + 0.07 * textures.noise(rng, 256, 1.0, 10.0)[..., None].repeat(3, 2), cube=True, specular=0.2)
     body = spec.worldbody
-    gloss = 0.0 if outdoors else float(rng.choice([0.0, 0.0, 0.04, 0.08]))
+    gloss = 0.25 if world.floor == "white_gloss" else 0.0 if outdoors else float(rng.choice([0.0, 0.0, 0.04, 0.08]))
     add_material(spec, "floor", lit_floor(rng, world), specular=0.1, reflectance=gloss, texrepeat=[1, 1])
     body.add_geom(
         name=FLOOR, type=mujoco.mjtGeom.mjGEOM_PLANE, size=[world.width / 2, world.height / 2, 0.1],

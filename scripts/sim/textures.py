@@ -8,6 +8,8 @@ from PIL import Image
 PIXELS_PER_METRE = 220
 INDOORS = ("planks", "tiles", "carpet", "lino", "checker", "terrazzo", "concrete")
 OUTDOORS = ("asphalt", "pavers", "concrete")
+# Floors that no picture for training has, for learning by driving: never drawn by a seed.
+UNUSUAL = ("blue_carpet", "red_gym", "white_gloss", "yellow_concrete", "sand", "leaves")
 
 
 def colour(rng: np.random.Generator, hue=(0.0, 1.0), saturation=(0.0, 0.5), value=(0.2, 0.9)) -> np.ndarray:
@@ -89,6 +91,24 @@ def floor(rng: np.random.Generator, kind: str, width_m: float, height_m: float) 
     if kind == "asphalt":
         base = colour(rng, (0.5, 0.7), (0.0, 0.06), (0.28, 0.45))
         return base * (1 + 0.08 * coarse + 0.16 * fine)[..., None]
+    if kind == "blue_carpet":
+        return np.array([0.10, 0.22, 0.62]) * (1 + 0.05 * coarse + 0.14 * fine)[..., None]
+    if kind == "red_gym":
+        lines = (np.abs(x % 4.1 - 2.0) < 0.025) | (np.abs(y % 3.3 - 1.6) < 0.025)
+        red = np.array([0.68, 0.13, 0.10]) * (1 + 0.02 * coarse + 0.015 * fine)[..., None]
+        return np.where(lines[..., None], 0.92, red)
+    if kind == "white_gloss":
+        grout = (np.abs(x / 0.8 % 1 - 0.5) > 0.4975) | (np.abs(y / 0.8 % 1 - 0.5) > 0.4975)
+        return np.where(grout, 0.8, 0.96 * (1 + 0.01 * coarse))[..., None].repeat(3, 2)
+    if kind == "yellow_concrete":
+        return np.array([0.85, 0.66, 0.08]) * (1 + 0.06 * coarse + 0.03 * fine)[..., None]
+    if kind == "sand":
+        ripples = np.sin(2 * np.pi * (y / 0.11 + 0.35 * coarse))
+        return np.array([0.80, 0.68, 0.46]) * (1 + 0.05 * coarse + 0.10 * fine + 0.06 * ripples)[..., None]
+    if kind == "leaves":
+        litter = over(noise(rng, 1024, 0.8), height, width)
+        hue = np.stack([0.52 + 0.20 * litter, 0.34 + 0.12 * coarse, 0.10 + 0.04 * fine], -1)
+        return hue.clip(0.05, 0.95) * (1 + 0.18 * fine)[..., None]
     # Lino and concrete: one colour, clouded.
     base = colour(rng, (0, 1), (0.0, 0.25 if kind == "lino" else 0.06), (0.4, 0.85))
     return base * (1 + 0.07 * coarse + 0.02 * fine)[..., None]

@@ -5,6 +5,7 @@ mod budget;
 mod definitions;
 mod golden;
 mod ground;
+mod learn;
 mod output;
 mod page;
 mod parameters;
@@ -27,6 +28,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use self::budget::Budget;
 use self::golden::{Golden, GoldenFrame, GoldenWriter, Tolerance};
 use self::ground::Ground;
+use self::learn::Learning;
 use self::output::Output;
 use self::record::{Recorder, Report};
 use self::sample_frames::SampleFrames;
@@ -40,12 +42,15 @@ use super::{ModelOptions, Outcome, places};
 use crate::bag::writer::BagWriter;
 use crate::bag::{Bag, Message, seconds};
 use crate::image_health;
+use crate::learning::CorrectionSlot;
+use crate::manifest::Model;
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::place::PlaceRecognizer;
 use crate::result::{FrameResult, Outputs};
 use crate::session::{Network, default_threads};
-use crate::settings::{Provider, Settings};
+use crate::settings::{MaskKind, Provider, Settings};
 use crate::timing::{Stopwatch, milliseconds};
+use crate::traversability::Traversability;
 
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
@@ -102,9 +107,18 @@ pub struct ReplayArgs {
     /// True labels: vision_msgs/Classification or std_msgs/String in the same bag
     #[arg(long, value_name = "T")]
     labels_topic: Option<String>,
-    /// True masks: sensor_msgs/Image mono8 of the model's class ids, 255 for unknown
+    /// True masks: sensor_msgs/Image mono8 of the same ids as --masks-kind says, 255 for unknown
     #[arg(long, value_name = "T")]
     masks_topic: Option<String>,
+    /// What the ids of --masks-topic are: the model's classes, or 0 traversable, 1 caution, 2 obstacle, 3 background
+    #[arg(long, value_enum, default_value = "semantic", requires = "masks_topic")]
+    masks_kind: TrueMasks,
+    /// Learn by driving along the bag, from its tf and camera_info; frames are taken one at a time
+    #[arg(long, conflicts_with = "jobs")]
+    learn: bool,
+    /// Go on from what was learnt in this file, and write it at the end
+    #[arg(long, value_name = "FILE", requires = "learn")]
+    learning_file: Option<PathBuf>,
     /// Parameter file, taken as the node /squeezenet takes it; options of the command line hold over it.
     /// May be given several times
     #[arg(long, value_name = "FILE")]
@@ -121,6 +135,13 @@ pub struct ReplayArgs {
     jobs: Option<u16>,
     #[command(flatten)]
     model: ModelOptions,
+}
+
+/// What the ids of true masks are.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum TrueMasks {
+    Semantic,
+    Traversability,
 }
 
 /// One frame of `--json`.
@@ -178,6 +199,8 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
 /// A replay under way.
 struct Replay {
     recognizer: Option<PlaceRecognizer>,
+    learning: Option<Learning>,
+    model: Arc<Model>,
     classes: usize,
     asked: Asked,
     smoothing: f64,
@@ -220,18 +243,35 @@ impl Replay {
             Output::create(path, cameras, &outputs, bag, &copied, settings, (&model, &method))
         });
         let output = output.transpose()?;
-        let is_ground_wanted =
+        let by_output =
             output.as_ref().is_some_and(|output| output.ground().any() || output.is_drawn());
+        let is_ground_wanted = by_output || args.learn;
         let ground = is_ground_wanted.then(|| Ground::open(bag, cameras, settings)).transpose()?;
         let tolerance = Tolerance { score: args.score_tolerance, iou: args.min_iou };
         let golden = args.golden.as_ref().map(|path| Golden::open(path, &method, tolerance));
         let golden_writer = args.write_golden.as_ref().map(|p| GoldenWriter::create(p, &method));
         let is_truth_known = args.labels_topic.is_some() || args.masks_topic.is_some();
+        let has_mask = manifest.segmentation.is_some();
         let classes = manifest.segmentation.iter().flat_map(|spec| &spec.classes);
-        let classes: Vec<String> = classes.map(|class| class.name.clone()).collect();
+        let (classes, masks_kind): (Vec<String>, _) = match args.masks_kind {
+            TrueMasks::Semantic => {
+                (classes.map(|class| class.name.clone()).collect(), MaskKind::Semantic)
+            }
+            TrueMasks::Traversability => {
+                let names = Traversability::ALL.map(|kind| kind.name().to_owned());
+                // Of a model without a mask nothing can be held against it.
+                (names.into_iter().filter(|_| has_mask).collect(), MaskKind::Traversability)
+            }
+        };
+        let correction = CorrectionSlot::default();
+        let learning = args.learn.then(|| {
+            let (slot, file) = (correction.clone(), args.learning_file.clone());
+            Learning::new(&model, settings, slot, masks_kind, file)
+        });
+        let learning = learning.transpose()?;
         let truth = is_truth_known.then(|| {
             let (labels, masks) = (args.labels_topic.as_deref(), args.masks_topic.as_deref());
-            Truth::open(bag, labels, masks, classes)
+            Truth::open(bag, labels, masks, (classes, masks_kind))
         });
         let by_output = output.as_ref().map_or(Outputs::default(), Output::wanted);
         let recognizer =
@@ -241,6 +281,7 @@ impl Replay {
             mask: manifest.segmentation.is_some(),
             embedding: by_output.embedding || recognizer.is_some(),
             taught: recognizer.is_some(),
+            cells: learning.is_some(),
             ..by_output
         };
         let report = Report {
@@ -259,9 +300,12 @@ impl Replay {
                 .map(|camera| settings.cameras.get(&camera.name).cloned().unwrap_or_default())
                 .collect(),
             cameras: cameras.to_vec(),
+            correction,
         };
         Ok(Self {
             recognizer,
+            learning,
+            model: model.clone(),
             classes: model.class_names.len(),
             asked,
             smoothing: settings.places.smoothing,
@@ -354,10 +398,35 @@ impl Replay {
         if let (Some(samples), Some(certainty)) = (&mut self.samples, certainty) {
             samples.offer(queued, is_compressed, certainty, &result);
         }
+        let mut true_mask = None;
         if let Some(truth) = &mut self.truth {
             let stamp = source::key(header.stamp);
             let (labels, maps) = (result.labels.as_deref(), result.maps.as_ref());
-            truth.answer((stamp, header.frame_id), message.log_time, labels, maps);
+            true_mask = truth.answer((stamp, header.frame_id), message.log_time, labels, maps);
+        }
+        if let Some(ground) = &mut self.ground {
+            for problem in ground.follow(message.log_time) {
+                tell_line(&problem);
+                self.report.fail(problem);
+            }
+            if let Some(learning) = &mut self.learning
+                && let Some(cells) = result.cells.take()
+            {
+                let camera = queued.camera;
+                let own = &self.asked.settings[camera];
+                if let Some(truth) = &true_mask
+                    && let Some(mapping) = learn::mapping(&self.model, own)
+                {
+                    let truth = (&truth[..], result.image_size.width);
+                    learning.score(message.log_time, &cells, truth, &mapping);
+                }
+                match ground.taken(camera, header, &result, learning.odom_frame()) {
+                    Ok(taken) => {
+                        learning.take(camera, header.stamp.nanoseconds(), &taken, cells);
+                    }
+                    Err(reason) => learning.note_unplaced(&reason.to_string()),
+                }
+            }
         }
         if self.golden.is_some() || self.golden_writer.is_some() || self.is_json {
             let answer = GoldenFrame::new(&message.topic, message.log_time, &result);
@@ -385,11 +454,6 @@ impl Replay {
         if let Some(output) = &mut self.output {
             let mut made = None;
             if let Some(ground) = &mut self.ground {
-                let problems = ground.follow(message.log_time);
-                problems.into_iter().for_each(|problem| {
-                    tell_line(&problem);
-                    self.report.fail(problem);
-                });
                 made = Some(ground.make(queued.camera, header, &result, output.ground()));
             }
             let (camera, made) = (queued.camera, made.as_ref());
@@ -407,6 +471,9 @@ impl Replay {
         }
         if let Some(ground) = self.ground.take() {
             self.report.no_ground = ground.missing;
+        }
+        if let Some(learning) = self.learning.take() {
+            self.report.learnt = Some(learning.finish()?);
         }
         self.recorder.fill(&mut self.report);
         let mut compared = 0;
@@ -488,7 +555,8 @@ fn pipelines(args: &ReplayArgs, model: &ModelOptions) -> anyhow::Result<Vec<Pipe
         None | Some(0) => default_threads(),
         Some(threads) => threads,
     };
-    let is_one = !args.budgets.is_empty() || model.settings().provider != Provider::Cpu;
+    let is_one =
+        !args.budgets.is_empty() || args.learn || model.settings().provider != Provider::Cpu;
     let jobs = args.jobs.map_or(if is_one { 1 } else { threads }, usize::from);
     let options = ModelOptions { threads: Some((threads / jobs).max(1)), ..model.clone() };
     let first = options.pipeline()?;

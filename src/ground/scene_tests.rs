@@ -148,12 +148,19 @@ fn check_scan(camera: &CameraModel, stance: &Stance, blocks: &[Block], rules: &W
             );
             compared += 1;
         }
-        // Of a box in the blind zone below the picture nothing can be known.
+        // Of a box in the blind zone below the picture nothing can be known, and what shows less of itself than
+        // the rules take for noise is none.
         let is_shown = |block: &Block| {
-            (0..=20).any(|i| {
+            let face = (0..=20).map(|i| {
                 let z = block.height * f64::from(i) / 20.0;
-                is_in_view(Point3::new(expected * azimuth.cos(), expected * azimuth.sin(), z))
-            })
+                Point3::new(expected * azimuth.cos(), expected * azimuth.sin(), z)
+            });
+            let shown = face.filter(|point| is_in_view(*point));
+            let pixels = shown
+                .filter_map(|point| camera.project((ground_from_camera.inverse() * point).coords))
+                .collect::<Vec<_>>();
+            let length: f64 = pixels.windows(2).map(|pair| (pair[1] - pair[0]).norm()).sum();
+            length > rules.min_length + 2.0
         };
         if *range == f32::INFINITY && blocks.iter().any(is_shown) {
             assert!(

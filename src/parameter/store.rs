@@ -6,10 +6,12 @@ use std::sync::Arc;
 use super::qos::{self, QosOverride};
 use super::{Entry, FileRefusal, Parameter, TABLE, Value, find};
 use crate::geometry::Fit;
+use crate::learning::Footprint;
 use crate::settings::{
     CameraSettings, ClassIdFormat, GroundSettings, HealthAction, HealthSettings, LabelSettings,
-    LogLevel, MapSettings, MaskKind, MaskSettings, MaskSize, ModelSettings, ObstacleSettings,
-    OutputSettings, PlaceSettings, Precision, Provider, Reliability, Settings, Transport,
+    LearningSettings, LogLevel, MapSettings, MaskKind, MaskSettings, MaskSize, ModelSettings,
+    ObstacleSettings, OutputSettings, PlaceSettings, Precision, Provider, Reliability, Settings,
+    Transport,
 };
 use crate::traversability::Traversability;
 
@@ -581,6 +583,19 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
                     return Err(refuse("places.pose_topic", no_topic(topic)));
                 }
             },
+        },
+        learning: LearningSettings {
+            is_enabled: common.bool("learning.enabled"),
+            footprint: match common.text("learning.footprint") {
+                text if text.parse::<Footprint>().is_ok() => text.to_owned(),
+                text => {
+                    let reason = text.parse::<Footprint>().err();
+                    let reason = reason.map(|error| error.to_string()).unwrap_or_default();
+                    return Err(refuse("learning.footprint", reason));
+                }
+            },
+            odom_frame: common.text("learning.odom_frame").to_owned(),
+            file: common.text("learning.file").to_owned(),
         },
         log_level: match common.text("log_level") {
             "error" => LogLevel::Error,

@@ -240,6 +240,7 @@ impl CameraOutputs {
             taught: false,
             places: overlay || self.place.has_listener() || self.place_pose.has_listener(),
             ground: overlay || self.ground_wanted().any(),
+            cells: false,
             picture: overlay,
         }
     }

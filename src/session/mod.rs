@@ -109,6 +109,8 @@ pub struct NetworkOutputs {
     pub place: bool,
     /// The feature maps of the descriptor of taught labels.
     pub taught: bool,
+    /// The feature map that the mask's last layer reads.
+    pub mask_features: bool,
 }
 
 /// Sessions that a network keeps, one for each combination of outputs that subscribers had lately.
@@ -291,6 +293,7 @@ impl Network {
             segmentation: needs.segmentation && manifest.segmentation.is_some(),
             place: needs.place && self.model.descriptors.is_some(),
             taught: needs.taught && self.model.descriptors.is_some(),
+            mask_features: needs.mask_features && manifest.mask_features().is_some(),
         }
     }
 
@@ -359,6 +362,11 @@ impl Network {
                     outputs.push(map);
                 }
             }
+        }
+        if let (true, Some(spec)) = (needs.mask_features, manifest.mask_features())
+            && !outputs.contains(&&spec.output[..])
+        {
+            outputs.push(&spec.output);
         }
         let onnx = graph::prune(&self.onnx, &outputs, inner)
             .map_err(|source| NetworkError::Graph { model: name(), source })?;

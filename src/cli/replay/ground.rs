@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::source::Camera;
 use crate::bag::{Bag, BagError, Message, Messages, Selection};
-use crate::ground::CameraInfo;
 use crate::ground::tf_buffer::TfBuffer;
+use crate::ground::{CameraInfo, Reason};
 use crate::ground_messages::{
-    GroundFrame, GroundMessages, GroundOutputs, GroundSink, camera_info_topic,
+    GroundFrame, GroundMessages, GroundOutputs, GroundSink, Taken, camera_info_topic,
 };
 use crate::message::cdr::CdrError;
 use crate::message::{
@@ -121,6 +121,23 @@ impl Ground {
         let own = self.cameras.iter_mut().filter(|camera| camera.info_topic == *message.topic);
         own.for_each(|camera| camera.info = Some(info.clone()));
         Ok(())
+    }
+
+    /// Where a frame was taken, in the frame `odom`.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub fn taken(
+        &mut self,
+        camera: usize,
+        header: Header<'_>,
+        result: &FrameResult,
+        odom: &str,
+    ) -> Result<Taken, Reason> {
+        let GroundCamera { own, info, .. } = &self.cameras[camera];
+        let (info, settings) = (info.as_ref(), &self.settings);
+        let frame = GroundFrame { camera, header, info, result, settings, own };
+        self.messages.taken(&frame, &self.tf, odom)
     }
 
     /// Makes the messages of a frame; why there are none is counted.

@@ -162,6 +162,7 @@ impl Output {
             taught: false,
             places: false,
             ground: self.ground.any() || is_drawn,
+            cells: false,
             picture: is_drawn,
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::learn::Learnt;
 use super::truth::Score;
 use crate::result::{FrameResult, Maps};
 use crate::timing::{Percentiles, StageTimes, milliseconds};
@@ -55,6 +56,9 @@ pub struct Report {
     /// Frames without ground where it was wanted, by the reason.
     #[serde(default)]
     pub no_ground: BTreeMap<String, u64>,
+    /// What was learnt by driving; not added up.
+    #[serde(default)]
+    pub learnt: Option<Learnt>,
     /// Mean share of traversable pixels, 0 to 1, and the frames that it is of.
     pub traversable: Option<(f64, u64)>,
     /// How well the answers fit the truth.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::learn::Learnt;
 use super::page::{self, SampleFrame};
 use super::record::{Report, STAGES};
 use crate::cli::print::{self, print_line};
@@ -62,6 +63,7 @@ pub fn tell(report: &Report, compared: u64, is_json: bool) -> anyhow::Result<()>
     for (reason, count) in &report.no_ground {
         lines.push(format!("  no ground    of {count} of {} frames: {reason}", report.frames));
     }
+    lines.extend(report.learnt.iter().flat_map(Learnt::lines));
     if let Some((share, _)) = report.traversable {
         lines.push(format!("  traversable  {:.1} % of the picture", 100.0 * share));
     }

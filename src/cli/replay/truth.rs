@@ -1,5 +1,5 @@
 //! Ground truth in the same bag: labels as `vision_msgs/Classification` or `std_msgs/String`,
-//! masks of the model's class ids as `sensor_msgs/Image` mono8 (255 counts nowhere).
+//! masks as `sensor_msgs/Image` mono8, of the model's class ids or of traversability (255 counts nowhere).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::bag::{Bag, Message, Selection, seconds};
 use crate::message::{Classification, Image, RosMessage, Text};
 use crate::result::{Label, Maps};
+use crate::settings::MaskKind;
 
 /// How well the answers fit, in sums that many replays can add up.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -57,7 +58,6 @@ impl Score {
 
 /// The truth about a bag. Labels and masks belong to the frame of the same stamp, wherever in the
 /// bag they stand.
-#[derive(Default)]
 pub struct Truth {
     /// By the stamp of the picture, in nanoseconds.
     labels_by_stamp: BTreeMap<i64, String>,
@@ -66,6 +66,7 @@ pub struct Truth {
     labels_topic: Option<String>,
     masks_topic: Option<String>,
     classes: Vec<String>,
+    kind: MaskKind,
     masks: BTreeMap<i64, VecDeque<TrueMask>>,
     score: Score,
     problems: Vec<String>,
@@ -95,6 +96,22 @@ impl TrueMask {
     }
 }
 
+impl Default for Truth {
+    fn default() -> Self {
+        Self {
+            labels_by_stamp: BTreeMap::new(),
+            labels_by_time: BTreeMap::new(),
+            labels_topic: None,
+            masks_topic: None,
+            classes: Vec::new(),
+            kind: MaskKind::Semantic,
+            masks: BTreeMap::new(),
+            score: Score::default(),
+            problems: Vec::new(),
+        }
+    }
+}
+
 impl Truth {
     /// Reads the true labels and masks of a bag.
     ///
@@ -104,12 +121,13 @@ impl Truth {
         bag: &Bag,
         labels_topic: Option<&str>,
         masks_topic: Option<&str>,
-        classes: Vec<String>,
+        (classes, kind): (Vec<String>, MaskKind),
     ) -> anyhow::Result<Self> {
         let mut truth = Self {
             labels_topic: labels_topic.map(str::to_owned),
             masks_topic: masks_topic.map(str::to_owned),
             classes,
+            kind,
             ..Self::default()
         };
         let type_of = |name: &str| {
@@ -159,14 +177,14 @@ impl Truth {
         Ok(truth)
     }
 
-    /// Holds the answer to the frame of a stamp and frame_id against the truth.
+    /// Holds the answer to the frame of a stamp and frame_id against the truth; gives its true mask, if it has one.
     pub fn answer(
         &mut self,
         (stamp, frame_id): (i64, &str),
         log_time: u64,
         labels: Option<&[Label]>,
         maps: Option<&Maps>,
-    ) {
+    ) -> Option<Vec<u8>> {
         let by_time = || self.labels_by_time.range(..=log_time).next_back().map(|(_, text)| text);
         if let Some(truth) = self.labels_by_stamp.get(&stamp).or_else(by_time)
             && let Some(labels) = labels
@@ -180,10 +198,18 @@ impl Truth {
             && let Some(mask) = self.take_mask(stamp, frame_id)
         {
             match zstd::bulk::decompress(&mask.packed, mask.pixels) {
-                Ok(truth) => self.count(&truth, &maps.semantic),
+                Ok(truth) => {
+                    let answer = match self.kind {
+                        MaskKind::Semantic => &maps.semantic,
+                        MaskKind::Traversability => &maps.traversability,
+                    };
+                    self.count(&truth, answer);
+                    return Some(truth);
+                }
                 Err(error) => self.problems.push(format!("a true mask does not unpack: {error}")),
             }
         }
+        None
     }
 
     /// The mask of a stamp. Cameras that are triggered together share stamps: then the frame_id

@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use super::source::{Camera, FrameFailure, Item, QueuedFrame};
 use crate::bag::{BagError, Message};
+use crate::learning::CorrectionSlot;
 use crate::pipeline::Pipeline;
 use crate::result::{FrameResult, Outputs};
 use crate::settings::CameraSettings;
@@ -48,6 +49,8 @@ pub struct Asked {
     pub settings: Vec<CameraSettings>,
     /// The cameras.
     pub cameras: Vec<Camera>,
+    /// What was learnt by driving.
+    pub correction: CorrectionSlot,
 }
 
 /// Threads that take frames as they come free. They end when this is dropped.
@@ -102,6 +105,7 @@ fn process(
     queued: &QueuedFrame,
     asked: &Asked,
 ) -> Result<FrameResult, FrameFailure> {
+    pipeline.set_correction(asked.correction.get());
     let frame = queued.frame(asked.cameras[queued.camera].is_compressed)?;
     Ok(pipeline.process(frame, asked.wanted, &asked.settings[queued.camera])?)
 }

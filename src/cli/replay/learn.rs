@@ -1,0 +1,262 @@
+//! Learning by driving along a bag, and what it gives against true masks.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::execution::Precision;
+use crate::ground_messages::Taken;
+use crate::head::segmentation::ClassMapping;
+use crate::learning::{self, CorrectionSlot, Footprint, Learner, Report, Seen, State};
+use crate::manifest::Model;
+use crate::result::Cells;
+use crate::settings::{CameraSettings, MaskKind, Settings};
+use crate::traversability::Traversability;
+
+/// Ends of the stretches that are told apart, in seconds from the first frame.
+const UNTIL_S: [f64; 4] = [30.0, 60.0, 120.0, 300.0];
+
+/// How well ground is found, in cells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hits {
+    /// Ground that was called ground.
+    pub right: u64,
+    /// What is no ground, called ground.
+    pub false_ground: u64,
+    /// Ground that was called something else.
+    pub missed: u64,
+    /// What is no ground, called so.
+    pub right_other: u64,
+}
+
+impl Hits {
+    fn add(&mut self, is_ground: bool, said_ground: bool) {
+        *match (is_ground, said_ground) {
+            (true, true) => &mut self.right,
+            (false, true) => &mut self.false_ground,
+            (true, false) => &mut self.missed,
+            (false, false) => &mut self.right_other,
+        } += 1;
+    }
+
+    /// Intersection over union of ground.
+    pub fn iou(&self) -> f64 {
+        self.right as f64 / (self.right + self.false_ground + self.missed).max(1) as f64
+    }
+
+    /// Share of what is no ground that was called ground.
+    pub fn false_share(&self) -> f64 {
+        self.false_ground as f64 / (self.false_ground + self.right_other).max(1) as f64
+    }
+}
+
+/// A stretch of the bag.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// Its end, in seconds from the first frame; the last one ends with the bag.
+    pub until_s: Option<f64>,
+    /// Frames with a true mask.
+    pub frames: u64,
+    /// Of the shipped model.
+    pub shipped: Hits,
+    /// With what had been learnt before each frame.
+    pub learnt: Hits,
+}
+
+/// What a replay learnt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Learnt {
+    /// How far it came.
+    pub report: Report,
+    /// By stretch, where there are true masks.
+    pub stretches: Vec<Stretch>,
+    /// Frames of which is not known where they were taken, by the reason.
+    pub unplaced: BTreeMap<String, u64>,
+}
+
+/// Learning under way.
+pub struct Learning {
+    learner: Learner,
+    slot: CorrectionSlot,
+    odom_frame: String,
+    kind: MaskKind,
+    model: (String, String),
+    file: Option<PathBuf>,
+    first_log_time: Option<u64>,
+    stretches: Vec<Stretch>,
+    unplaced: BTreeMap<String, u64>,
+}
+
+impl Learning {
+    /// Goes on from `file`, if that is there, and writes into `slot`.
+    ///
+    /// # Errors
+    /// If the model cannot learn, or the file is not its own.
+    pub fn new(
+        model: &Model,
+        settings: &Settings,
+        slot: CorrectionSlot,
+        kind: MaskKind,
+        file: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
+        let name = model.manifest.name.clone();
+        let footprint: Footprint = settings.learning.footprint.parse()?;
+        let made = Learner::of(model, footprint);
+        let (mut learner, problem) = made.with_context(|| {
+            format!("model {name} cannot learn by driving: it does not give the features that its mask is made from")
+        })?;
+        if let Some(problem) = problem {
+            tracing::warn!("{problem}: what was learnt is not held against what the model knew");
+        }
+        let sha256 = model.manifest.file(Precision::Fp32).map(|file| file.sha256.clone());
+        let sha256 = sha256.unwrap_or_default();
+        if let Some(path) = &file
+            && let Some((state, _)) = State::read(path, Some(&sha256))?
+        {
+            anyhow::ensure!(learner.restore(state), "{} is of another mask", path.display());
+            slot.set(learner.correction().cloned());
+        }
+        let stretch = |until_s| Stretch { until_s, ..Stretch::default() };
+        let ends = UNTIL_S.into_iter().map(Some).chain([None]);
+        Ok(Self {
+            learner,
+            slot,
+            odom_frame: settings.learning.odom_frame.clone(),
+            kind,
+            model: (name, sha256),
+            file,
+            first_log_time: None,
+            stretches: ends.map(stretch).collect(),
+            unplaced: BTreeMap::new(),
+        })
+    }
+
+    /// Frame of tf in which the robot moves smoothly.
+    pub fn odom_frame(&self) -> &str {
+        &self.odom_frame
+    }
+
+    /// Notes a frame of which is not known where it was taken.
+    pub fn note_unplaced(&mut self, reason: &str) {
+        // Numbers in it change from frame to frame; its first words do not.
+        let first = reason.split([':', ';']).next().unwrap_or_default();
+        *self.unplaced.entry(first.to_owned()).or_default() += 1;
+    }
+
+    /// Holds a frame against its true mask, `[height, width]` of ids of `image_width`.
+    pub fn score(
+        &mut self,
+        log_time: u64,
+        cells: &Cells,
+        (truth, image_width): (&[u8], u32),
+        mapping: &ClassMapping,
+    ) {
+        let first = *self.first_log_time.get_or_insert(log_time);
+        let seconds = log_time.saturating_sub(first) as f64 / 1e9;
+        let is_within = |stretch: &&mut Stretch| stretch.until_s.is_none_or(|end| seconds < end);
+        let Some(stretch) = self.stretches.iter_mut().find(is_within) else { return };
+        let is_ground = learning::is_ground(mapping);
+        let correction = self.slot.get();
+        stretch.frames += 1;
+        for cell in 0..cells.count() {
+            let [x, y] = cells.pixel(cell).map(|at| at.round().max(0.0) as usize);
+            let true_id = truth.get(y * image_width as usize + x).copied().unwrap_or(255);
+            let is_true = match self.kind {
+                _ if true_id == 255 => continue,
+                MaskKind::Semantic => is_ground.get(usize::from(true_id)) == Some(&true),
+                MaskKind::Traversability => {
+                    let ground = [Traversability::Traversable, Traversability::Caution];
+                    ground.iter().any(|kind| kind.id() == true_id)
+                }
+            };
+            let margin = cells.margins[cell];
+            let added = correction.as_ref().map_or(0.0, |one| one.of(cells.of(cell), margin));
+            stretch.shipped.add(is_true, margin > 0.0);
+            stretch.learnt.add(is_true, margin + added > 0.0);
+        }
+    }
+
+    /// Learns from a frame.
+    pub fn take(&mut self, camera: usize, stamp_ns: i64, taken: &Taken, cells: Cells) {
+        let Taken { camera: lens, base_from_camera, odom_from_base } = *taken;
+        let seen = Seen { stamp_ns, cells, camera: lens, base_from_camera, odom_from_base };
+        if self.learner.take(camera, seen) {
+            self.slot.set(self.learner.correction().cloned());
+        }
+    }
+
+    /// Learns from what is left, writes the file, and says what came of it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn finish(mut self) -> anyhow::Result<Learnt> {
+        self.learner.finish();
+        if let Some(path) = &self.file {
+            let (model, sha256) = &self.model;
+            self.learner.state().write(path, model, sha256)?;
+        }
+        self.stretches.retain(|stretch| stretch.frames > 0);
+        Ok(Learnt {
+            report: self.learner.report(),
+            stretches: self.stretches,
+            unplaced: self.unplaced,
+        })
+    }
+}
+
+/// The mapping of a camera's classes, as the pipeline has it.
+pub fn mapping(model: &Model, camera: &CameraSettings) -> Option<ClassMapping> {
+    let spec = model.manifest.segmentation.as_ref()?;
+    Some(ClassMapping::new(spec, &camera.mask))
+}
+
+impl Learnt {
+    /// Lines for people.
+    pub fn lines(&self) -> Vec<String> {
+        let Report { counts, left_out, verdict, change, is_active } = &self.report;
+        let mut lines = vec![format!(
+            "  learnt       from {:.1} m, {} frames: {} cells stood on, {} bumped into; {}",
+            counts.metres,
+            counts.frames,
+            counts.ground_cells,
+            counts.obstacle_cells,
+            if *is_active {
+                format!("margin of ground {change:+.2} in the last ones")
+            } else {
+                "nothing is changed by it".to_owned()
+            },
+        )];
+        if let Some(verdict) = verdict {
+            lines.push(format!(
+                "  guard        what the model knew falls by {:.2} points; {:.0} % of what was learnt holds",
+                verdict.fall,
+                100.0 * verdict.share
+            ));
+        }
+        if left_out.jumps + left_out.unvisited > 0 {
+            lines.push(format!(
+                "  left out     {} jumps of the odometry, {} frames of places not driven to",
+                left_out.jumps, left_out.unvisited
+            ));
+        }
+        for (reason, count) in &self.unplaced {
+            lines.push(format!("  left out     {count} frames: {reason}"));
+        }
+        let mut from = 0.0;
+        for stretch in &self.stretches {
+            let until = stretch.until_s.map_or("end".to_owned(), |end| format!("{end} s"));
+            lines.push(format!(
+                "  {from:>3} s to {until:<5} ground IoU {:.3} -> {:.3}, other called ground {:.3} -> {:.3} ({} frames)",
+                stretch.shipped.iou(),
+                stretch.learnt.iou(),
+                stretch.shipped.false_share(),
+                stretch.learnt.false_share(),
+                stretch.frames,
+            ));
+            from = stretch.until_s.unwrap_or(from);
+        }
+        lines
+    }
+}

@@ -1,0 +1,132 @@
+//! What is learnt, and how it changes a frame.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::descriptor::FeatureMap;
+
+use super::cells::margin;
+
+/// Nothing is moved by more than this: odds of 400 to 1.
+const MOST: f32 = 6.0;
+
+/// Added to the margin of ground over everything else: linear in a cell's features, the shipped margin and 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Correction {
+    /// By channel.
+    features: Vec<f32>,
+    /// Of the shipped margin.
+    margin: f32,
+    /// Of 1.
+    offset: f32,
+}
+
+impl Correction {
+    /// From the coefficients of the features, the margin and 1, times `scale`; `None` of less than these two.
+    pub fn new(coefficients: &[f64], scale: f64) -> Option<Self> {
+        let [features @ .., margin, offset] = coefficients else { return None };
+        let scaled = |value: &f64| (value * scale) as f32;
+        Some(Self {
+            features: features.iter().map(scaled).collect(),
+            margin: scaled(margin),
+            offset: scaled(offset),
+        })
+    }
+
+    /// What is added for one cell.
+    pub fn of(&self, features: &[f32], margin: f32) -> f32 {
+        let sum: f32 =
+            self.features.iter().zip(features).map(|(weight, value)| weight * value).sum();
+        (sum + self.margin * margin + self.offset).clamp(-MOST, MOST)
+    }
+
+    /// Adds it to the logits `[classes, height, width]` of the ground classes, which moves the odds of ground by
+    /// just that and leaves the odds among these classes, and among the others, as they are. Gives what was
+    /// added by cell; features of other cells or channels change nothing.
+    pub fn apply(
+        &self,
+        features: FeatureMap<'_>,
+        logits: &mut [f32],
+        temperature: f32,
+        is_ground: &[bool],
+    ) -> Vec<f32> {
+        let plane = features.width * features.height;
+        if features.channels != self.features.len()
+            || plane == 0
+            || features.values.len() != features.channels * plane
+            || logits.len() != is_ground.len() * plane
+        {
+            return Vec::new();
+        }
+        let mut added: Vec<f32> = (0..plane)
+            .map(|index| {
+                self.margin * margin(logits, plane, index, temperature, is_ground) + self.offset
+            })
+            .collect();
+        for (weight, values) in self.features.iter().zip(features.values.chunks_exact(plane)) {
+            for (added, value) in added.iter_mut().zip(values) {
+                *added += weight * value;
+            }
+        }
+        for added in &mut added {
+            *added = if added.is_nan() { 0.0 } else { added.clamp(-MOST, MOST) };
+        }
+        let planes = logits.chunks_exact_mut(plane).zip(is_ground);
+        for (logits, _) in planes.filter(|(_, is_ground)| **is_ground) {
+            for (logit, added) in logits.iter_mut().zip(&added) {
+                *logit += added * temperature;
+            }
+        }
+        added
+    }
+}
+
+/// The correction in force, between who learns it and who applies it.
+#[derive(Debug, Clone, Default)]
+pub struct CorrectionSlot(Arc<Mutex<Option<Arc<Correction>>>>);
+
+impl CorrectionSlot {
+    /// Puts another one in force.
+    pub fn set(&self, correction: Option<Arc<Correction>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = correction;
+    }
+
+    /// The one in force.
+    pub fn get(&self) -> Option<Arc<Correction>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_margin_moves_by_what_is_added() {
+        let correction = Correction::new(&[0.5, 0.1, -1.0], 2.0).unwrap();
+        let values = [3.0, 0.0];
+        let features = FeatureMap { channels: 1, height: 1, width: 2, values: &values };
+        // Two kinds of ground, one of something else, two cells.
+        let is_ground = [true, true, false];
+        let mut logits = [1.0, 0.0, 0.5, 0.0, 2.0, 0.0];
+        let before: Vec<f32> = (0..2).map(|i| margin(&logits, 2, i, 2.0, &is_ground)).collect();
+        let added = correction.apply(features, &mut logits, 2.0, &is_ground);
+        for (i, before) in before.into_iter().enumerate() {
+            let after = margin(&logits, 2, i, 2.0, &is_ground);
+            assert!((after - before - added[i]).abs() < 1e-6);
+            assert!((added[i] - correction.of(&values[i..=i], before)).abs() < 1e-6);
+        }
+        assert!((added[1] + 2.0).abs() < 1e-6, "{added:?}");
+        // Among the kinds of ground nothing changes.
+        assert!((logits[0] - logits[2] - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_does_not_fit_changes_nothing() {
+        let correction = Correction::new(&[0.5, 0.1, -1.0], 1.0).unwrap();
+        let features = FeatureMap { channels: 2, height: 1, width: 1, values: &[1.0, 1.0] };
+        let mut logits = [1.0, 2.0];
+        assert!(correction.apply(features, &mut logits, 1.0, &[true, false]).is_empty());
+        assert_eq!(logits, [1.0, 2.0]);
+        assert!(Correction::new(&[1.0], 1.0).is_none());
+    }
+}

@@ -1,0 +1,369 @@
+//! From frames to a correction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::correction::Correction;
+use super::footprint::Footprint;
+use super::guard::{GuardError, GuardSet};
+use super::memory::{LeftOut, Mark, Memory, Seen, Taught};
+use super::state::{Counts, State};
+use super::statistics::Statistics;
+use crate::manifest::Model;
+
+/// The margin that ground that was driven over shall have at least, odds of 12 to 1; obstacles the opposite.
+const WANTED: f32 = 2.5;
+/// A margin of which the shipped model is sure.
+const SURE: f32 = 4.0;
+/// Weights of a frame's cells together: those stood on and bumped into count 1; those above the horizon, which
+/// are no ground; those that the shipped model is sure of.
+const ABOVE: f64 = 0.5;
+const STEADY: f64 = 0.2;
+/// Cells stood on from which on a frame counts in full.
+const FULL_CELLS: f64 = 40.0;
+/// What the guard set weighs, in frames.
+const PRIOR_FRAMES: f64 = 6.0;
+/// Nothing is changed before so many frames have taught.
+const LEAST_FRAMES: u64 = 3;
+/// By how many points what the shipped model knew may fall.
+const MOST_FALL: f64 = 0.5;
+/// Shares of the correction that are tried, the first that the guard lets pass holds.
+const SHARES: [f64; 4] = [1.0, 0.5, 0.25, 0.125];
+
+/// What the guard set says of the correction in force.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// By how many points the shipped model's own validation falls; below 0 where it rises.
+    pub fall: f64,
+    /// Share of what was learnt that is in force: 1 all of it, 0 nothing.
+    pub share: f64,
+}
+
+/// How far learning has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// What was learnt from.
+    pub counts: Counts,
+    /// What nothing was learnt from.
+    pub left_out: LeftOut,
+    /// `None` for a model without a guard set, and before anything is learnt.
+    pub verdict: Option<Verdict>,
+    /// Mean of what is added to the margin of ground, over the frames last learnt from.
+    pub change: f64,
+    /// Whether anything is changed.
+    pub is_active: bool,
+}
+
+/// Learns along a drive.
+#[derive(Debug)]
+pub struct Learner {
+    channels: usize,
+    footprint: Footprint,
+    guard: Option<Arc<GuardSet>>,
+    prior: Option<Statistics>,
+    memories: BTreeMap<usize, Memory>,
+    statistics: Statistics,
+    counts: Counts,
+    /// Metres before the memories' own.
+    left_out: LeftOut,
+    correction: Option<Arc<Correction>>,
+    verdict: Option<Verdict>,
+    change: f64,
+}
+
+impl Learner {
+    /// Of nothing yet, for a mask of so many features.
+    pub fn new(channels: usize, footprint: Footprint, guard: Option<Arc<GuardSet>>) -> Self {
+        let guard = guard.filter(|guard| guard.channels() == channels);
+        Self {
+            channels,
+            footprint,
+            prior: guard.as_ref().map(|guard| guard.prior()),
+            guard,
+            memories: BTreeMap::new(),
+            statistics: Statistics::new(channels + 2),
+            counts: Counts::default(),
+            left_out: LeftOut::default(),
+            correction: None,
+            verdict: None,
+            change: 0.0,
+        }
+    }
+
+    /// Of nothing yet, for a model; `None` where its network does not give what its mask is made from. Why its
+    /// guard set is of no use is given beside it.
+    pub fn of(model: &Model, footprint: Footprint) -> Option<(Self, Option<GuardError>)> {
+        let channels = model.manifest.mask_features()?.channels;
+        let (guard, problem) = match GuardSet::of(model) {
+            Ok(guard) => (guard, None),
+            Err(error) => (None, Some(error)),
+        };
+        Some((Self::new(channels, footprint, guard.map(Arc::new)), problem))
+    }
+
+    /// What is learnt; `None` while that is nothing.
+    pub fn correction(&self) -> Option<&Arc<Correction>> {
+        self.correction.as_ref()
+    }
+
+    /// How far it has come.
+    pub fn report(&self) -> Report {
+        let mut left_out = self.left_out;
+        for memory in self.memories.values() {
+            left_out.add(memory.left_out());
+        }
+        Report {
+            counts: self.counts,
+            left_out,
+            verdict: self.verdict,
+            change: self.change,
+            is_active: self.correction.is_some(),
+        }
+    }
+
+    /// Takes a frame of a camera; whether the correction is another one now.
+    pub fn take(&mut self, camera: usize, seen: Seen) -> bool {
+        if seen.cells.channels != self.channels {
+            return false;
+        }
+        let footprint = &self.footprint;
+        let memory = self.memories.entry(camera).or_insert_with(|| Memory::new(footprint));
+        let before = memory.driven_m();
+        let done = memory.take(seen);
+        // All cameras are on one robot.
+        let driven = memory.driven_m() - before;
+        if self.memories.keys().next() == Some(&camera) {
+            self.counts.metres += driven;
+        }
+        self.learn(&done)
+    }
+
+    /// Something right before the robot stops it; whether any frame shows where.
+    pub fn block(&mut self) -> bool {
+        let mut is_seen = false;
+        for memory in self.memories.values_mut() {
+            is_seen |= memory.block();
+        }
+        is_seen
+    }
+
+    /// Learns from all frames that are kept, at the end of a drive; whether the correction is another one now.
+    pub fn finish(&mut self) -> bool {
+        let done: Vec<Taught> = self.memories.values_mut().flat_map(Memory::finish).collect();
+        self.learn(&done)
+    }
+
+    /// Forgets a camera.
+    pub fn remove_camera(&mut self, camera: usize) {
+        if let Some(memory) = self.memories.remove(&camera) {
+            self.left_out.add(memory.left_out());
+        }
+    }
+
+    /// Forgets everything.
+    pub fn forget(&mut self) {
+        let (footprint, guard) = (self.footprint.clone(), self.guard.take());
+        *self = Self::new(self.channels, footprint, guard);
+    }
+
+    /// What is to be saved.
+    pub fn state(&self) -> State {
+        State { counts: self.counts, statistics: self.statistics.clone() }
+    }
+
+    /// Goes on from what was saved; false, and nothing changes, if it is of another mask.
+    pub fn restore(&mut self, state: State) -> bool {
+        if state.statistics.size() != self.channels + 2 || !state.statistics.is_whole() {
+            return false;
+        }
+        (self.counts, self.statistics) = (state.counts, state.statistics);
+        self.fit();
+        true
+    }
+
+    fn learn(&mut self, done: &[Taught]) -> bool {
+        for taught in done {
+            self.add(taught);
+        }
+        if done.is_empty() {
+            return false;
+        }
+        self.fit();
+        let correction = self.correction.as_deref();
+        let changes = done.iter().flat_map(|taught| {
+            let cells = &taught.seen.cells;
+            (0..cells.count()).map(move |cell| {
+                correction.map_or(0.0, |one| f64::from(one.of(cells.of(cell), cells.margins[cell])))
+            })
+        });
+        let (sum, count) = changes.fold((0.0, 0_u32), |(sum, count), one| (sum + one, count + 1));
+        self.change = sum / f64::from(count.max(1));
+        true
+    }
+
+    fn add(&mut self, Taught { seen, marks, is_above }: &Taught) {
+        let cells = &seen.cells;
+        let kind = |cell: usize| match (marks[cell], is_above[cell]) {
+            (Mark::Ground, _) => Some(Kind::Ground),
+            (Mark::Obstacle, _) => Some(Kind::Obstacle),
+            (Mark::None, true) => Some(Kind::Above),
+            (Mark::None, false) => (cells.margins[cell].abs() >= SURE).then_some(Kind::Steady),
+        };
+        let mut of_kind = [0_u32; 4];
+        (0..cells.count()).filter_map(kind).for_each(|kind| of_kind[kind as usize] += 1);
+        let mut input = Vec::with_capacity(cells.channels + 2);
+        for cell in 0..cells.count() {
+            let Some(kind) = kind(cell) else { continue };
+            let margin = cells.margins[cell];
+            let of_all = f64::from(of_kind[kind as usize]);
+            let (weight, wanted) = match kind {
+                Kind::Ground => ((of_all / FULL_CELLS).min(1.0), (WANTED - margin).max(0.0)),
+                Kind::Obstacle => (1.0, (-WANTED - margin).min(0.0)),
+                Kind::Above => (ABOVE, (-WANTED - margin).min(0.0)),
+                Kind::Steady => (STEADY, 0.0),
+            };
+            input.clear();
+            input.extend_from_slice(cells.of(cell));
+            input.extend([margin, 1.0]);
+            self.statistics.add(&input, weight / of_all, wanted.into());
+        }
+        self.statistics.fade();
+        self.counts.frames += 1;
+        self.counts.ground_cells += u64::from(of_kind[Kind::Ground as usize]);
+        self.counts.obstacle_cells += u64::from(of_kind[Kind::Obstacle as usize]);
+    }
+
+    fn fit(&mut self) {
+        self.correction = None;
+        if self.counts.frames < LEAST_FRAMES {
+            return;
+        }
+        let Some(found) = self.statistics.solve(self.prior.as_ref(), PRIOR_FRAMES) else { return };
+        for share in SHARES {
+            let Some(correction) = Correction::new(&found, share) else { return };
+            let Some(guard) = &self.guard else {
+                self.correction = Some(Arc::new(correction));
+                return;
+            };
+            let fall = guard.fall(&correction);
+            self.verdict = Some(Verdict { fall, share });
+            if fall <= MOST_FALL {
+                self.correction = Some(Arc::new(correction));
+                return;
+            }
+        }
+        self.verdict = self.verdict.map(|verdict| Verdict { share: 0.0, ..verdict });
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Ground,
+    Obstacle,
+    Above,
+    Steady,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::guard::tests::guard_set;
+    use super::super::memory::tests::seen;
+    use super::*;
+
+    /// Drives over floor of feature `floor`, which the shipped model takes for no ground, between walls of
+    /// another feature.
+    fn drive(learner: &mut Learner, floor: [f32; 2], metres: f64) {
+        let from = learner.counts.metres;
+        for step in 0..(metres / 0.06) as u32 {
+            let at = from + f64::from(step) * 0.06;
+            let second = 10.0 * from + f64::from(step) * 0.2;
+            learner.take(
+                0,
+                seen(second, at, |column, row| match (column, row) {
+                    (8..32, 12..) => (floor, -1.5),
+                    _ => ([0.0, 0.0], -3.0),
+                }),
+            );
+        }
+    }
+
+    fn learner() -> Learner {
+        Learner::new(2, Footprint::default(), Some(Arc::new(guard_set())))
+    }
+
+    #[test]
+    fn an_unknown_floor_becomes_ground_and_the_walls_stay() {
+        let mut learner = learner();
+        drive(&mut learner, [0.0, 1.0], 3.0);
+        assert!(learner.correction().is_none(), "nothing is done with yet");
+        drive(&mut learner, [0.0, 1.0], 9.0);
+        let correction = learner.correction().unwrap();
+        assert!(-1.5 + correction.of(&[0.0, 1.0], -1.5) > 0.5);
+        assert!(-3.0 + correction.of(&[0.0, 0.0], -3.0) < -1.0);
+        let report = learner.report();
+        assert!(report.counts.frames > 20 && report.counts.ground_cells > 500, "{report:?}");
+        assert!(report.verdict.unwrap().fall <= MOST_FALL);
+        learner.forget();
+        assert!(learner.correction().is_none());
+        assert_eq!(learner.report(), super::tests::learner().report());
+    }
+
+    #[test]
+    fn what_the_guard_knows_is_not_unlearnt() {
+        let mut learner = learner();
+        // The floor looks just like what the guard knows as no ground.
+        drive(&mut learner, [0.0, 0.0], 20.0);
+        let report = learner.report();
+        assert!(
+            report.verdict.unwrap().fall <= MOST_FALL || report.verdict.unwrap().share == 0.0,
+            "{report:?}"
+        );
+        if let Some(correction) = learner.correction() {
+            assert!(guard_set().fall(correction) <= MOST_FALL);
+        }
+    }
+
+    #[test]
+    fn the_same_drive_teaches_the_same_and_a_saved_state_goes_on() {
+        let (mut a, mut b) = (learner(), learner());
+        drive(&mut a, [0.0, 1.0], 12.0);
+        drive(&mut b, [0.0, 1.0], 12.0);
+        assert_eq!(a.correction(), b.correction());
+        let mut c = learner();
+        assert!(c.restore(a.state()));
+        assert_eq!(a.correction(), c.correction());
+        assert_eq!(a.report().counts, c.report().counts);
+        let mut other = Learner::new(3, Footprint::default(), None);
+        assert!(!other.restore(a.state()));
+    }
+
+    #[test]
+    fn what_was_bumped_into_is_learnt_as_no_ground() {
+        let mut learner = Learner::new(2, Footprint::default(), None);
+        // Glass that looks like floor: margin 1, feature of its own, right where the robot stops again and again.
+        for round in 0..12 {
+            let from = 100.0 * f64::from(round);
+            for step in 0..40 {
+                learner.take(
+                    0,
+                    seen(
+                        from + f64::from(step) * 0.2,
+                        f64::from(step) * 0.06,
+                        |_, row| match row {
+                            0..12 => ([0.0, 0.0], -3.0),
+                            12..20 => ([1.0, 0.0], 1.0),
+                            _ => ([0.0, 1.0], 3.0),
+                        },
+                    ),
+                );
+            }
+            learner.block();
+            learner.finish();
+        }
+        let correction = learner.correction().unwrap();
+        assert!(learner.report().counts.obstacle_cells > 0);
+        assert!(correction.of(&[1.0, 0.0], 1.0) < correction.of(&[0.0, 1.0], 1.0) - 0.3);
+    }
+}

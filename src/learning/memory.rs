@@ -1,0 +1,375 @@
+//! Frames of the last metres, and what of them the robot has stood on since.
+
+use std::collections::VecDeque;
+
+use nalgebra::{Point2, Point3};
+use serde::{Deserialize, Serialize};
+
+use crate::ground::grid::GridFromPicture;
+use crate::ground::{CameraModel, Transform};
+use crate::result::Cells;
+
+use super::footprint::Footprint;
+
+/// A frame is kept this far after the last one, in metres.
+const KEEP_EVERY_M: f64 = 0.25;
+/// A frame is done with when the robot has driven so far since.
+const DONE_AFTER_M: f64 = 4.0;
+/// What is farther from the camera is seen by too few cells.
+const FARTHEST_M: f64 = 4.0;
+/// The robot stands somewhere else after so far, or so much of a turn.
+const STEP_M: f64 = 0.05;
+const STEP_RAD: f64 = 0.1;
+/// Faster than this no robot of this kind is: tf has jumped.
+const FASTEST_M_S: f64 = 3.0;
+/// However long nothing was heard, it has not gone farther than that unseen.
+const LEAST_JUMP_M: f64 = 0.5;
+/// And however fast it may be, of more between two frames nothing is known.
+const MOST_STEP_M: f64 = 2.0;
+/// A way that is so much longer than straight went round something, which may have hidden the place.
+const DETOUR: f64 = 1.2;
+const DETOUR_SLACK_M: f64 = 0.15;
+/// Points of the footprint are so far apart.
+const POINT_STEP_M: f64 = 0.02;
+/// What is bumped into lies within this before the footprint.
+const BUMP_DEPTH_M: f64 = 0.2;
+
+/// A frame, and where the robot and its camera were.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// When.
+    pub stamp_ns: i64,
+    /// What the network made of it.
+    pub cells: Cells,
+    /// The lens.
+    pub camera: CameraModel,
+    /// The ground is at z = 0 of the base.
+    pub base_from_camera: Transform,
+    /// Where the robot was.
+    pub odom_from_base: Transform,
+}
+
+/// What is known of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// Nothing.
+    None,
+    /// The robot has stood there.
+    Ground,
+    /// The robot was stopped there.
+    Obstacle,
+}
+
+/// A frame that is done with.
+#[derive(Debug, Clone)]
+pub struct Taught {
+    /// The frame.
+    pub seen: Seen,
+    /// By cell.
+    pub marks: Vec<Mark>,
+    /// By cell: whether it shows what is above the horizon.
+    pub is_above: Vec<bool>,
+}
+
+/// Frames and places that nothing was learnt from, by the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The robot stood still.
+    pub standing: u64,
+    /// The odometry jumped, and all frames before it were let go.
+    pub jumps: u64,
+    /// Frames of which the robot has stood on too little since.
+    pub unvisited: u64,
+}
+
+impl LeftOut {
+    /// Adds another one's.
+    pub fn add(&mut self, other: Self) {
+        self.standing += other.standing;
+        self.jumps += other.jumps;
+        self.unvisited += other.unvisited;
+    }
+}
+
+/// Frames of the last metres.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    stood: Vec<[f64; 2]>,
+    ahead: Vec<[f64; 2]>,
+    frames: VecDeque<Frame>,
+    last: Option<(i64, Transform)>,
+    stamped: Option<Transform>,
+    driven_m: f64,
+    kept_at_m: f64,
+    left_out: LeftOut,
+}
+
+#[derive(Debug, Clone)]
+struct Frame {
+    taught: Taught,
+    map: GridFromPicture,
+    camera_from_odom: Transform,
+    at_m: f64,
+}
+
+impl Memory {
+    /// Of nothing yet.
+    pub fn new(footprint: &Footprint) -> Self {
+        Self {
+            stood: footprint.points(POINT_STEP_M),
+            ahead: footprint.ahead(BUMP_DEPTH_M, POINT_STEP_M),
+            frames: VecDeque::new(),
+            last: None,
+            stamped: None,
+            driven_m: 0.0,
+            kept_at_m: f64::NEG_INFINITY,
+            left_out: LeftOut::default(),
+        }
+    }
+
+    /// Metres driven.
+    pub fn driven_m(&self) -> f64 {
+        self.driven_m
+    }
+
+    /// What nothing was learnt from.
+    pub fn left_out(&self) -> LeftOut {
+        self.left_out
+    }
+
+    /// Takes a frame, and gives those that are done with.
+    pub fn take(&mut self, seen: Seen) -> Vec<Taught> {
+        let pose = seen.odom_from_base;
+        if let Some((before_ns, before)) = &self.last {
+            let moved = flat(&(before.inverse() * pose));
+            let seconds = (seen.stamp_ns - before_ns) as f64 / 1e9;
+            if seconds <= 0.0 || moved > (FASTEST_M_S * seconds).clamp(LEAST_JUMP_M, MOST_STEP_M) {
+                self.left_out.jumps += 1;
+                self.let_go();
+            } else {
+                self.driven_m += moved;
+            }
+        }
+        self.last = Some((seen.stamp_ns, pose));
+        let has_moved = self.stamped.as_ref().is_none_or(|stamped| {
+            let change = stamped.inverse() * pose;
+            flat(&change) >= STEP_M || change.rotation.angle() >= STEP_RAD
+        });
+        if !has_moved {
+            self.left_out.standing += 1;
+            return Vec::new();
+        }
+        self.stamped = Some(pose);
+        let stood = std::mem::take(&mut self.stood);
+        self.mark(&pose, &stood, Mark::Ground);
+        self.stood = stood;
+        let mut done = Vec::new();
+        while self.frames.front().is_some_and(|frame| self.driven_m - frame.at_m >= DONE_AFTER_M) {
+            done.extend(self.pop());
+        }
+        if self.driven_m - self.kept_at_m >= KEEP_EVERY_M {
+            self.kept_at_m = self.driven_m;
+            self.keep(seen);
+        }
+        done
+    }
+
+    /// What lies right before the robot has stopped it. Whether a frame shows that.
+    pub fn block(&mut self) -> bool {
+        let Some((_, pose)) = self.last else { return false };
+        let ahead = std::mem::take(&mut self.ahead);
+        let count = self.mark(&pose, &ahead, Mark::Obstacle);
+        self.ahead = ahead;
+        count > 0
+    }
+
+    /// Gives all that is kept, at the end of a drive.
+    pub fn finish(&mut self) -> Vec<Taught> {
+        let mut done = Vec::new();
+        while !self.frames.is_empty() {
+            done.extend(self.pop());
+        }
+        done
+    }
+
+    /// Forgets all frames and where the robot was.
+    pub fn let_go(&mut self) {
+        self.frames.clear();
+        (self.last, self.stamped) = (None, None);
+        self.kept_at_m = f64::NEG_INFINITY;
+    }
+
+    /// The oldest frame, if enough of it is marked.
+    fn pop(&mut self) -> Option<Taught> {
+        const LEAST_CELLS: usize = 12;
+        let Frame { taught, .. } = self.frames.pop_front()?;
+        let marked = taught.marks.iter().filter(|mark| **mark != Mark::None).count();
+        let is_enough = marked >= LEAST_CELLS || taught.marks.contains(&Mark::Obstacle);
+        if !is_enough {
+            self.left_out.unvisited += 1;
+        }
+        is_enough.then_some(taught)
+    }
+
+    fn keep(&mut self, seen: Seen) {
+        let map = GridFromPicture::new(&seen.cells.transform, seen.cells.size);
+        let odom_from_camera = seen.odom_from_base * seen.base_from_camera;
+        let is_above = (0..seen.cells.count()).map(|cell| {
+            // A little above it: tf may be off by a degree.
+            let direction = seen.camera.unproject(Point2::from(seen.cells.pixel(cell)));
+            let direction = direction.map(|d| seen.base_from_camera.rotation * d);
+            direction.is_some_and(|d| d.z > 0.03 * d.norm())
+        });
+        let is_above = is_above.collect();
+        let marks = vec![Mark::None; seen.cells.count()];
+        let taught = Taught { seen, marks, is_above };
+        let camera_from_odom = odom_from_camera.inverse();
+        self.frames.push_back(Frame { taught, map, camera_from_odom, at_m: self.driven_m });
+    }
+
+    /// Marks points of the robot's frame in all frames that saw them from a straight way off; gives how many
+    /// cells that are.
+    fn mark(&mut self, odom_from_base: &Transform, points: &[[f64; 2]], mark: Mark) -> usize {
+        let mut count = 0;
+        for frame in &mut self.frames {
+            let seen = &frame.taught.seen;
+            let straight = flat(&(seen.odom_from_base.inverse() * odom_from_base));
+            let way = self.driven_m - frame.at_m;
+            if way > DETOUR * straight + DETOUR_SLACK_M {
+                continue;
+            }
+            for [x, y] in points {
+                let point = frame.camera_from_odom * (odom_from_base * Point3::new(*x, *y, 0.0));
+                let Some(pixel) = seen.camera.project(point.coords) else { continue };
+                let is_near = point.coords.norm() <= FARTHEST_M;
+                let Some([column, row]) = frame.map.place(pixel).filter(|_| is_near) else {
+                    continue;
+                };
+                let [columns, rows] = seen.cells.size;
+                // A place is a cell's centre.
+                let column = (column.round().max(0.0) as u32).min(columns - 1);
+                let row = (row.round().max(0.0) as u32).min(rows - 1);
+                let cell = &mut frame.taught.marks[(row * columns + column) as usize];
+                if *cell != Mark::Obstacle {
+                    *cell = mark;
+                    count += 1;
+                }
+            }
+        }
+        count
+    }
+}
+
+/// How far apart on the ground.
+fn flat(change: &Transform) -> f64 {
+    let [x, y, _] = change.translation.vector.into();
+    f64::hypot(x, y)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::geometry::{Fit, Size, input_transform};
+    use crate::ground::Stance;
+    use crate::ground::transform::from_parts;
+
+    const IMAGE: Size = Size { width: 320, height: 240 };
+
+    /// A frame of a robot that stands at `x` on the odometry's x axis, looking along it, camera at 0.4 m,
+    /// 15 degrees down, 80 degrees wide; every cell has the features that `of` gives for its column and row.
+    pub fn seen(second: f64, x: f64, of: impl Fn(u32, u32) -> ([f32; 2], f32)) -> Seen {
+        let size = [40, 30];
+        let places = (0..size[1]).flat_map(|row| (0..size[0]).map(move |column| (column, row)));
+        let (features, margins): (Vec<[f32; 2]>, Vec<f32>) = places.map(|(c, r)| of(c, r)).unzip();
+        Seen {
+            stamp_ns: (second * 1e9) as i64,
+            cells: Cells {
+                size,
+                channels: 2,
+                features: features.concat(),
+                margins,
+                transform: input_transform(IMAGE, IMAGE, Fit::Stretch, 0),
+            },
+            camera: CameraModel::from_hfov(80.0, IMAGE).unwrap(),
+            base_from_camera: Stance::from_angles(0.4, 15_f64.to_radians(), 0.0)
+                .ground_from_camera(),
+            odom_from_base: from_parts([x, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]).unwrap(),
+        }
+    }
+
+    fn plain(_: u32, _: u32) -> ([f32; 2], f32) {
+        ([0.0; 2], 0.0)
+    }
+
+    #[test]
+    fn ground_driven_over_is_marked_where_earlier_frames_saw_it() {
+        let mut memory = Memory::new(&Footprint::default());
+        let mut done = Vec::new();
+        for step in 0..100 {
+            done.extend(memory.take(seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain)));
+        }
+        // Every 0.3 m (five steps of 0.06), those 4 m back and more.
+        assert!((6..=8).contains(&done.len()), "{}", done.len());
+        let taught = &done[0];
+        let marked =
+            |column: u32, row: u32| taught.marks[(row * 40 + column) as usize] == Mark::Ground;
+        // The lower middle, not the sides, nothing above the horizon.
+        assert!(marked(20, 25) && marked(19, 20));
+        assert!(!marked(2, 25) && !marked(38, 20));
+        let above = taught.is_above.iter().filter(|is| **is).count();
+        assert!(above > 40 * 5 && above < 40 * 12, "{above}");
+        let both = taught.marks.iter().zip(&taught.is_above);
+        assert!(both.clone().all(|(mark, is_above)| !is_above || *mark == Mark::None));
+        // The strip is as wide as the robot: 0.4 m at 2 m is 0.2 of a focal length of 23.8 cells.
+        let wide: Vec<usize> =
+            (0..30).map(|row| (0..40).filter(|c| marked(*c, row)).count()).collect();
+        assert!(wide.iter().rev().find(|count| **count > 0).unwrap() > &10, "{wide:?}");
+        assert_eq!(memory.left_out(), LeftOut::default());
+    }
+
+    #[test]
+    fn what_stops_the_robot_is_marked() {
+        let mut memory = Memory::new(&Footprint::default());
+        for step in 0..20 {
+            memory.take(seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain));
+        }
+        assert!(memory.block());
+        let taught = memory.finish();
+        let obstacles =
+            |taught: &Taught| taught.marks.iter().filter(|mark| **mark == Mark::Obstacle).count();
+        assert!(obstacles(&taught[0]) > 3);
+        assert!(!Memory::new(&Footprint::default()).block(), "nothing was seen yet");
+    }
+
+    #[test]
+    fn jumps_and_standing_still_teach_nothing() {
+        let mut memory = Memory::new(&Footprint::default());
+        for step in 0..10 {
+            memory.take(seen(f64::from(step), 0.0, plain));
+        }
+        assert_eq!(memory.left_out().standing, 9);
+        memory.take(seen(10.0, 0.2, plain));
+        memory.take(seen(11.0, 30.0, plain));
+        assert_eq!(memory.left_out().jumps, 1);
+        // Nor does time that goes back.
+        memory.take(seen(5.0, 30.1, plain));
+        assert_eq!(memory.left_out().jumps, 2);
+        assert!(memory.driven_m() < 0.3);
+    }
+
+    #[test]
+    fn a_way_around_something_marks_nothing_behind_it() {
+        let mut memory = Memory::new(&Footprint::default());
+        memory.take(seen(0.0, 0.0, plain));
+        // A metre to the side and back: the place ahead may have been hidden.
+        let mut second = 0.0;
+        for (x, y) in [(0.0, 1.0), (1.0, 1.0), (1.5, 1.0), (1.5, 0.5), (1.5, 0.0)] {
+            second += 1.0;
+            let mut there = seen(second, x, plain);
+            there.odom_from_base = from_parts([x, y, 0.0], [0.0, 0.0, 0.0, 1.0]).unwrap();
+            memory.take(there);
+        }
+        let first = &memory.frames[0].taught;
+        assert!(first.marks.iter().all(|mark| *mark == Mark::None));
+    }
+}

@@ -1,0 +1,143 @@
+//! What was learnt, in a file: tied to its model, written whole or not at all.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::statistics::Statistics;
+use crate::atomic_file;
+
+const SCHEMA: u32 = 1;
+
+/// What was learnt from.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Metres driven.
+    pub metres: f64,
+    /// Frames that taught something.
+    pub frames: u64,
+    /// Their cells that the robot has stood on.
+    pub ground_cells: u64,
+    /// Their cells that it was stopped at.
+    pub obstacle_cells: u64,
+}
+
+/// All that is kept of what was seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// What was learnt from.
+    pub counts: Counts,
+    /// The sums of it.
+    pub statistics: Statistics,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    schema: u32,
+    /// Name of the model whose mask was taught, for people.
+    model: String,
+    /// SHA-256 of that model's file in fp32.
+    sha256: String,
+    #[serde(flatten)]
+    state: State,
+}
+
+/// Why a file gives nothing to go on from.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// It cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It is no such file.
+    #[error(
+        "{path} is no file of what was learnt by driving ({reason}); move it away, or name another as learning.file"
+    )]
+    Broken {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It is another model's.
+    #[error(
+        "{path} was learnt with model {model}, whose mask is another one; it is kept, name another file as learning.file"
+    )]
+    OtherModel {
+        /// The file.
+        path: String,
+        /// That model.
+        model: String,
+    },
+}
+
+impl State {
+    /// Reads a file; `None` where there is none. Also the name of the model that it says.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub fn read(path: &Path, sha256: Option<&str>) -> Result<Option<(Self, String)>, StateError> {
+        let name = path.display().to_string();
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StateError::File { path: name, source }),
+        };
+        let broken = |reason: String| StateError::Broken { path: name.clone(), reason };
+        let file: File =
+            serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
+        if file.schema != SCHEMA {
+            return Err(broken(format!("schema {}, {SCHEMA} is known", file.schema)));
+        }
+        if !file.state.statistics.is_whole() {
+            return Err(broken("its sums do not fit together".to_owned()));
+        }
+        if sha256.is_some_and(|sha256| sha256 != file.sha256) {
+            return Err(StateError::OtherModel { path: name, model: file.model });
+        }
+        Ok(Some((file.state, file.model)))
+    }
+
+    /// Writes it, over what was there.
+    ///
+    /// # Errors
+    /// [`StateError::File`]
+    pub fn write(self, path: &Path, model: &str, sha256: &str) -> Result<(), StateError> {
+        let (model, sha256) = (model.to_owned(), sha256.to_owned());
+        let failed = |source| StateError::File { path: path.display().to_string(), source };
+        let file = File { schema: SCHEMA, model, sha256, state: self };
+        let bytes = serde_json::to_vec(&file).map_err(|error| failed(error.into()))?;
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        atomic_file::write(path, &bytes).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_comes_back_for_its_own_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new").join("learning.json");
+        assert!(State::read(&path, Some("aa")).unwrap().is_none());
+        let mut statistics = Statistics::new(3);
+        statistics.add(&[0.1, 0.7, 1.0], 0.3, 1.7);
+        let counts = Counts { metres: 1.5, frames: 4, ground_cells: 90, obstacle_cells: 1 };
+        let state = State { counts, statistics };
+        state.clone().write(&path, "street", "aa").unwrap();
+        let (read, model) = State::read(&path, Some("aa")).unwrap().unwrap();
+        assert_eq!((read, model.as_str()), (state, "street"));
+        let said = State::read(&path, Some("bb")).unwrap_err().to_string();
+        assert!(said.contains("learnt with model street"), "{said}");
+        std::fs::write(&path, &std::fs::read(&path).unwrap()[..40]).unwrap();
+        assert!(matches!(State::read(&path, None), Err(StateError::Broken { .. })));
+    }
+}
