@@ -17,7 +17,7 @@ use squeezenet_node::frame::{Frame, RawImage};
 use squeezenet_node::geometry::{Fit, Size, input_transform};
 use squeezenet_node::ground::grid::from_ids;
 use squeezenet_node::ground::tf_buffer::TfBuffer;
-use squeezenet_node::ground_messages::{GroundFrame, GroundMessages, GroundOutputs, GroundSink};
+use squeezenet_node::ground_messages::{CameraFrame, GroundMessages, GroundOutputs, GroundSink};
 use squeezenet_node::head::classification::softmax;
 use squeezenet_node::head::obstacle;
 use squeezenet_node::head::segmentation::{ClassMapping, Grid, SegmentationHead};
@@ -422,15 +422,17 @@ fn ground(criterion: &mut Criterion) {
                     let (sec, tenth) = (frames / 10, frames % 10);
                     let stamp = Stamp { sec: 1 + sec, nanosec: 100_000_000 * tenth as u32 };
                     let header = Header { stamp, frame_id: "camera" };
-                    let frame = GroundFrame {
+                    let frame = CameraFrame {
                         camera: 0,
                         header,
                         info: None,
-                        result: &result,
+                        image_size: result.image_size,
                         settings: &settings,
                         own: &own,
                     };
-                    black_box(messages.make(&frame, &TfBuffer::default(), &mut sink).unwrap());
+                    black_box(
+                        messages.make(&frame, &result, &TfBuffer::default(), &mut sink).unwrap(),
+                    );
                 });
             });
         }

@@ -81,17 +81,17 @@ pub trait GroundSink {
     fn local_map(&mut self, map: &OccupancyGrid<'_>);
 }
 
-/// A frame whose ground is asked for.
-#[derive(Debug)]
-pub struct GroundFrame<'a> {
+/// A picture, and all that tells where on the ground its pixels are.
+#[derive(Debug, Clone, Copy)]
+pub struct CameraFrame<'a> {
     /// The camera's number.
     pub camera: usize,
     /// Stamp and frame of the picture.
     pub header: Header<'a>,
     /// The camera's calibration, if it is known.
     pub info: Option<&'a Arc<CameraInfo>>,
-    /// What the network made of it.
-    pub result: &'a FrameResult,
+    /// The picture's size.
+    pub image_size: Size,
     /// Parameters of the node.
     pub settings: &'a Settings,
     /// Parameters of the camera.
@@ -144,24 +144,23 @@ impl GroundMessages {
         self.cameras.get(&camera).and_then(|kept| kept.projector.last())
     }
 
-    /// Where a frame was taken, in the frame `odom` of tf.
+    /// Where a picture was taken, in the frame `odom` of tf.
     ///
     /// # Errors
     /// [`Reason`] why that is not known.
     pub fn taken(
         &mut self,
-        frame: &GroundFrame<'_>,
+        frame: &CameraFrame<'_>,
         tf: &impl TfSource,
         odom: &str,
     ) -> Result<Taken, Reason> {
-        let GroundFrame { header, result, settings, own, .. } = *frame;
+        let CameraFrame { header, settings, own, .. } = *frame;
         let kept = self.cameras.entry(frame.camera).or_default();
-        let (camera, _) = lens(&mut kept.lens, frame.info, own, result.image_size)?;
-        let at = time_of(header);
-        let wait = settings.map.tf_wait_ms;
+        let (camera, _) = lens(&mut kept.lens, frame.info, own, frame.image_size)?;
+        let (at, wait) = (time_of(header), wait_of(settings.map.tf_wait_ms));
         let (base, base_from_camera) =
             base_from_camera(tf, header.frame_id, at, &own.ground.frame, wait)?;
-        let odom_from_base = tf.lookup(odom, base, at, Duration::ZERO)?;
+        let odom_from_base = tf.lookup(odom, base, at, wait)?;
         Ok(Taken { camera, base_from_camera, odom_from_base })
     }
 
@@ -172,18 +171,19 @@ impl GroundMessages {
     /// [`Reason`] why there is no ground.
     pub fn make(
         &mut self,
-        frame: &GroundFrame<'_>,
+        frame: &CameraFrame<'_>,
+        result: &FrameResult,
         tf: &impl TfSource,
         sink: &mut impl GroundSink,
     ) -> Result<String, Reason> {
-        let GroundFrame { header, result, settings, own, .. } = *frame;
+        let CameraFrame { header, settings, own, .. } = *frame;
         if let Some(kept) = self.cameras.get_mut(&frame.camera) {
             kept.projector.forget();
         }
         let no_mask = || Reason::NoMask { model: settings.model.model.clone() };
         let ground = result.ground.as_ref().ok_or_else(no_mask)?;
         let kept = self.cameras.entry(frame.camera).or_default();
-        let (model, lens_by) = lens(&mut kept.lens, frame.info, own, result.image_size)?;
+        let (model, lens_by) = lens(&mut kept.lens, frame.info, own, frame.image_size)?;
         let stamp = header.stamp;
         let at = time_of(header);
         let (stance, stance_by) = stance(tf, header.frame_id, at, &own.ground, &settings.map)?;
@@ -278,6 +278,11 @@ impl GroundMessages {
     }
 }
 
+/// How long tf is waited for.
+fn wait_of(wait_ms: f64) -> Duration {
+    Duration::from_secs_f64(wait_ms.clamp(0.0, 1000.0) / 1e3)
+}
+
 /// When to look transforms up for a frame.
 fn time_of(header: Header<'_>) -> At {
     match header.stamp.nanoseconds() {
@@ -366,7 +371,7 @@ fn stance_by_tf(
     frame: &str,
     wait_ms: f64,
 ) -> Result<(Stance, String), Reason> {
-    let (frame, base_from_camera) = base_from_camera(tf, camera, at, frame, wait_ms)?;
+    let (frame, base_from_camera) = base_from_camera(tf, camera, at, frame, wait_of(wait_ms))?;
     Ok((Stance::from_transform(&base_from_camera, frame)?, format!("tf from {frame}")))
 }
 
@@ -376,7 +381,7 @@ fn base_from_camera<'a>(
     camera: &str,
     at: At,
     frame: &'a str,
-    wait_ms: f64,
+    wait: Duration,
 ) -> Result<(&'a str, Transform), Reason> {
     if camera.is_empty() {
         return Err(Reason::NoFrameId);
@@ -389,6 +394,5 @@ fn base_from_camera<'a>(
             .ok_or_else(|| Reason::NoGroundFrame { camera: camera.to_owned() })?,
         frame => frame,
     };
-    let wait = Duration::from_secs_f64(wait_ms.clamp(0.0, 1000.0) / 1e3);
     Ok((frame, tf.lookup(frame, camera, at, wait)?))
 }

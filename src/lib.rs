@@ -18,6 +18,7 @@ pub mod cli;
 pub mod decode;
 pub mod descriptor;
 pub mod execution;
+mod file_lock;
 pub mod finding;
 pub mod frame;
 pub mod geometry;

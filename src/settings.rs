@@ -353,7 +353,7 @@ pub struct PlaceSettings {
 /// Learning by driving.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LearningSettings {
-    /// Whether frames are learnt from; what was learnt holds either way.
+    /// Whether frames are learnt from, and what was learnt is in force.
     pub is_enabled: bool,
     /// The robot's outline as a checked [`crate::learning::Footprint`] is written.
     pub footprint: String,

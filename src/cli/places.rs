@@ -13,10 +13,10 @@ use serde::Serialize;
 use super::picture_file::PictureFile;
 use super::print::{print_line, tell};
 use super::{ModelOptions, Outcome};
+use crate::file_lock::Lock;
 use crate::install;
 use crate::overlay;
 use crate::pipeline::Pipeline;
-use crate::place::lock::Lock;
 use crate::place::{self, Gallery, Kind, Memory, Motion, PlaceRecognizer, View};
 use crate::result::{FrameResult, Outputs};
 use crate::settings::{CameraSettings, PlaceSettings};
@@ -196,7 +196,7 @@ fn learn(
     }
     let mut pipeline = model.pipeline()?;
     // From before it is read until it is written: a node would write over it.
-    let _lock = Lock::take(path, "squeezenet_node places learn")?;
+    let _lock = Lock::take(path, "places.file (or --gallery)", "squeezenet_node places learn")?;
     let memory = load_memory(path, &pipeline)?;
     let most_views = PlaceSettings::default().max_views;
     let mut recognizer = PlaceRecognizer::new(memory, Motion::Anywhere);

@@ -56,6 +56,28 @@ pub struct Report {
     pub is_active: bool,
 }
 
+impl Verdict {
+    /// For people.
+    pub fn summary(&self) -> String {
+        let share = 100.0 * self.share;
+        format!(
+            "what the model knew falls by {:.2} points; {share:.0} % of what was learnt holds",
+            self.fall
+        )
+    }
+}
+
+impl Report {
+    /// What is changed, for people.
+    pub fn change_summary(&self) -> String {
+        if self.is_active {
+            format!("margin of ground {:+.2} in the last frames learnt from", self.change)
+        } else {
+            "nothing is changed".to_owned()
+        }
+    }
+}
+
 /// Learns along a drive.
 #[derive(Debug)]
 pub struct Learner {
@@ -160,6 +182,14 @@ impl Learner {
         if let Some(memory) = self.memories.remove(&camera) {
             self.left_out.add(memory.left_out());
         }
+    }
+
+    /// The robot has another outline from now on: what it stands on is marked anew.
+    pub fn set_footprint(&mut self, footprint: Footprint) {
+        for camera in self.memories.keys().copied().collect::<Vec<_>>() {
+            self.remove_camera(camera);
+        }
+        self.footprint = footprint;
     }
 
     /// Forgets everything.

@@ -33,6 +33,8 @@ const DETOUR_SLACK_M: f64 = 0.15;
 const POINT_STEP_M: f64 = 0.02;
 /// What is bumped into lies within this before the footprint.
 const BUMP_DEPTH_M: f64 = 0.2;
+/// So far the robot drives between two things that it bumps into.
+const BUMP_EVERY_M: f64 = 0.25;
 
 /// A frame, and where the robot and its camera were.
 #[derive(Debug, Clone)]
@@ -80,14 +82,26 @@ pub struct LeftOut {
     pub jumps: u64,
     /// Frames of which the robot has stood on too little since.
     pub unvisited: u64,
+    /// What stopped the robot again where it was stopped already, as a bumper that chatters says.
+    #[serde(default)]
+    pub blocks: u64,
 }
 
 impl LeftOut {
+    /// For people.
+    pub fn summary(&self) -> String {
+        format!(
+            "{} jumps of the odometry, {} frames of places not driven to, {} blocks too close to the one before",
+            self.jumps, self.unvisited, self.blocks
+        )
+    }
+
     /// Adds another one's.
     pub fn add(&mut self, other: Self) {
         self.standing += other.standing;
         self.jumps += other.jumps;
         self.unvisited += other.unvisited;
+        self.blocks += other.blocks;
     }
 }
 
@@ -101,6 +115,7 @@ pub struct Memory {
     stamped: Option<Transform>,
     driven_m: f64,
     kept_at_m: f64,
+    blocked_at_m: f64,
     left_out: LeftOut,
 }
 
@@ -123,6 +138,7 @@ impl Memory {
             stamped: None,
             driven_m: 0.0,
             kept_at_m: f64::NEG_INFINITY,
+            blocked_at_m: f64::NEG_INFINITY,
             left_out: LeftOut::default(),
         }
     }
@@ -177,9 +193,16 @@ impl Memory {
     /// What lies right before the robot has stopped it. Whether a frame shows that.
     pub fn block(&mut self) -> bool {
         let Some((_, pose)) = self.last else { return false };
+        if self.driven_m - self.blocked_at_m < BUMP_EVERY_M {
+            self.left_out.blocks += 1;
+            return false;
+        }
         let ahead = std::mem::take(&mut self.ahead);
         let count = self.mark(&pose, &ahead, Mark::Obstacle);
         self.ahead = ahead;
+        if count > 0 {
+            self.blocked_at_m = self.driven_m;
+        }
         count > 0
     }
 
@@ -250,10 +273,9 @@ impl Memory {
                 let column = (column.round().max(0.0) as u32).min(columns - 1);
                 let row = (row.round().max(0.0) as u32).min(rows - 1);
                 let cell = &mut frame.taught.marks[(row * columns + column) as usize];
-                if *cell != Mark::Obstacle {
-                    *cell = mark;
-                    count += 1;
-                }
+                // What the robot has stood on since did not stop it.
+                *cell = mark;
+                count += 1;
             }
         }
         count
@@ -338,6 +360,14 @@ pub mod tests {
         let obstacles =
             |taught: &Taught| taught.marks.iter().filter(|mark| **mark == Mark::Obstacle).count();
         assert!(obstacles(&taught[0]) > 3);
+        // A bumper that chatters says nothing new, until the robot has driven on; then it stands on what it said.
+        let mut memory = Memory::new(&Footprint::default());
+        for step in 0..40 {
+            memory.take(seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain));
+            memory.block();
+        }
+        assert!(memory.left_out().blocks > 20);
+        assert_eq!(obstacles(&memory.finish()[0]), 0);
         assert!(!Memory::new(&Footprint::default()).block(), "nothing was seen yet");
     }
 

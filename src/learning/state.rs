@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::statistics::Statistics;
-use crate::atomic_file;
+use crate::atomic_file::{self, free_name, with_suffix};
 
 const SCHEMA: u32 = 1;
 
@@ -21,6 +21,16 @@ pub struct Counts {
     pub ground_cells: u64,
     /// Their cells that it was stopped at.
     pub obstacle_cells: u64,
+}
+
+impl Counts {
+    /// For people.
+    pub fn summary(&self) -> String {
+        let Self { metres, frames, ground_cells, obstacle_cells } = self;
+        format!(
+            "{metres:.1} m, {frames} frames: {ground_cells} cells stood on, {obstacle_cells} bumped into"
+        )
+    }
 }
 
 /// All that is kept of what was seen.
@@ -55,9 +65,7 @@ pub enum StateError {
         source: std::io::Error,
     },
     /// It is no such file.
-    #[error(
-        "{path} is no file of what was learnt by driving ({reason}); move it away, or name another as learning.file"
-    )]
+    #[error("{path} is no file of what was learnt by driving: {reason}")]
     Broken {
         /// The file.
         path: String,
@@ -65,14 +73,14 @@ pub enum StateError {
         reason: String,
     },
     /// It is another model's.
-    #[error(
-        "{path} was learnt with model {model}, whose mask is another one; it is kept, name another file as learning.file"
-    )]
+    #[error("{path} was learnt with model {model} of other weights, for which it means nothing")]
     OtherModel {
         /// The file.
         path: String,
         /// That model.
         model: String,
+        /// SHA-256 of its file.
+        sha256: String,
     },
 }
 
@@ -98,9 +106,52 @@ impl State {
             return Err(broken("its sums do not fit together".to_owned()));
         }
         if sha256.is_some_and(|sha256| sha256 != file.sha256) {
-            return Err(StateError::OtherModel { path: name, model: file.model });
+            let (model, sha256) = (file.model, file.sha256);
+            return Err(StateError::OtherModel { path: name, model, sha256 });
         }
         Ok(Some((file.state, file.model)))
+    }
+
+    /// Reads a file for a model that is about to run. One that cannot be taken is renamed, never written over: what
+    /// is damaged to `FILE.damaged`, another model's to `FILE.MODEL-HASH`, where it is found again when that model
+    /// comes back. Also what happened to a file that was not taken.
+    ///
+    /// # Errors
+    /// [`StateError::File`] where reading or renaming fails.
+    pub fn open(
+        path: &Path,
+        model: &str,
+        sha256: &str,
+    ) -> Result<(Option<Self>, Option<String>), StateError> {
+        let suffix_of = |model: &str, sha256: &str| {
+            format!("{model}-{}", sha256.chars().take(8).collect::<String>())
+        };
+        let (error, suffix) = match Self::read(path, Some(sha256)) {
+            Ok(Some((state, _))) => return Ok((Some(state), None)),
+            Ok(None) => (None, String::new()),
+            Err(error @ StateError::File { .. }) => return Err(error),
+            Err(error @ StateError::Broken { .. }) => (Some(error), "damaged".to_owned()),
+            Err(StateError::OtherModel { path, model, sha256 }) => {
+                let suffix = suffix_of(&model, &sha256);
+                (Some(StateError::OtherModel { path, model, sha256 }), suffix)
+            }
+        };
+        let rename = |from: &Path, to: &Path| {
+            let failed = |source| StateError::File { path: from.display().to_string(), source };
+            std::fs::rename(from, to).map_err(failed)
+        };
+        let mut told = None;
+        if let Some(error) = error {
+            let aside = free_name(path, &suffix);
+            rename(path, &aside)?;
+            told = Some(format!("{error}. The file is kept as {}", aside.display()));
+        }
+        let own = with_suffix(path, &suffix_of(model, sha256));
+        if let Ok(Some((state, _))) = Self::read(&own, Some(sha256)) {
+            rename(&own, path)?;
+            return Ok((Some(state), told));
+        }
+        Ok((None, told))
     }
 
     /// Writes it, over what was there.
@@ -112,9 +163,6 @@ impl State {
         let failed = |source| StateError::File { path: path.display().to_string(), source };
         let file = File { schema: SCHEMA, model, sha256, state: self };
         let bytes = serde_json::to_vec(&file).map_err(|error| failed(error.into()))?;
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(failed)?;
-        }
         atomic_file::write(path, &bytes).map_err(failed)
     }
 }
@@ -137,7 +185,15 @@ mod tests {
         assert_eq!((read, model.as_str()), (state, "street"));
         let said = State::read(&path, Some("bb")).unwrap_err().to_string();
         assert!(said.contains("learnt with model street"), "{said}");
+        // The node sets it aside for another model, and finds it again.
+        let (none, told) = State::open(&path, "other", "bb").unwrap();
+        assert!(none.is_none() && told.unwrap().contains("kept as"));
+        assert!(!path.exists());
+        let (found, told) = State::open(&path, "street", "aa").unwrap();
+        assert!(found.is_some() && told.is_none() && path.exists());
         std::fs::write(&path, &std::fs::read(&path).unwrap()[..40]).unwrap();
         assert!(matches!(State::read(&path, None), Err(StateError::Broken { .. })));
+        let (none, told) = State::open(&path, "street", "aa").unwrap();
+        assert!(none.is_none() && told.unwrap().contains("learning.json.damaged"));
     }
 }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::gallery::Gallery;
 use super::recognition::Kind;
-use crate::atomic_file;
+use crate::atomic_file::{self, free_name, with_suffix};
 use crate::manifest::Model;
 
 const MAGIC: &[u8; 8] = b"SQNPLACE";
@@ -220,9 +220,11 @@ impl Memory {
             Ok(Some(memory)) => return Ok((memory, None)),
             Ok(None) => (None, None),
             Err(error @ FileError::Io { .. }) => return Err(error),
-            Err(error @ FileError::Damaged { .. }) => (Some(error), Some(free(path, "damaged"))),
+            Err(error @ FileError::Damaged { .. }) => {
+                (Some(error), Some(free_name(path, "damaged")))
+            }
             Err(FileError::Foreign { path: own, found, expected }) => {
-                let aside = free(path, &found.tag());
+                let aside = free_name(path, &found.tag());
                 (Some(FileError::Foreign { path: own, found, expected }), Some(aside))
             }
         };
@@ -247,20 +249,6 @@ impl Memory {
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     atomic_file::write(path, bytes)
         .map_err(|reason| FileError::Io { path: path.to_owned(), reason })
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// A name beside `path` that no file has.
-fn free(path: &Path, suffix: &str) -> PathBuf {
-    let numbered = (2..).map(|number| with_suffix(path, &format!("{suffix}.{number}")));
-    let mut candidates = std::iter::once(with_suffix(path, suffix)).chain(numbered);
-    candidates.find(|path| !path.exists()).unwrap_or_else(|| with_suffix(path, suffix))
 }
 
 #[cfg(test)]

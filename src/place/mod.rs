@@ -10,7 +10,6 @@ mod codes;
 mod file;
 mod filter;
 mod gallery;
-pub mod lock;
 mod recognition;
 mod recognizer;
 

@@ -19,6 +19,15 @@ use crate::timing::{StageStatistics, StageTimes};
 /// Stamps ahead of the node's clock by less are nobody's concern.
 const NOTICEABLE: Duration = Duration::from_millis(100);
 
+/// What diagnostics say of something that is taught.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Key by key.
+    pub facts: Vec<(&'static str, String)>,
+    /// What a user has to do something about.
+    pub warning: Option<String>,
+}
+
 /// The state of a camera's subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {

@@ -13,7 +13,7 @@ use super::diagnostics::CameraState;
 use super::output::{CameraOutputs, wire_header};
 use super::tf::{self, TfSlot};
 use crate::ground::CameraInfo;
-use crate::ground_messages::{GroundFrame, GroundMessages, GroundOutputs, GroundSink};
+use crate::ground_messages::{CameraFrame, GroundMessages, GroundOutputs, GroundSink};
 use crate::message::{LaserScan, OccupancyGrid, PointCloud, TransformStamped};
 use crate::overlay::GroundLayer;
 use crate::result::FrameResult;
@@ -57,7 +57,8 @@ impl GroundState {
         self.said().last.clone()
     }
 
-    fn info(&self) -> Option<Arc<CameraInfo>> {
+    /// The camera's calibration, if it is known.
+    pub fn info(&self) -> Option<Arc<CameraInfo>> {
         self.info.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -140,9 +141,10 @@ impl Grounds {
     ) {
         let info = camera.ground.info();
         let (header, info) = (wire_header(header), info.as_ref());
-        let frame = GroundFrame { camera: id, header, info, result, settings, own };
+        let frame =
+            CameraFrame { camera: id, header, info, image_size: result.image_size, settings, own };
         let mut sink = Sink { outputs, broadcaster: &self.broadcaster };
-        let said = self.messages.make(&frame, &*self.tf, &mut sink);
+        let said = self.messages.make(&frame, result, &*self.tf, &mut sink);
         // The overlay alone does without, and says nothing of it.
         if outputs.ground_wanted().any() {
             camera.ground.say(&camera.prefix(), said.map_err(|reason| reason.to_string()));

@@ -26,15 +26,18 @@ use tokio_util::sync::CancellationToken;
 use super::camera::Arrival;
 use super::cameras::{self, Cameras};
 use super::config_file;
+use super::diagnostics::Report;
 use super::executor::NodeHandle;
 use super::ground::Grounds;
+use super::inbox::Inbox;
+use super::learning::{self, Learning, Lesson};
 use super::mailbox::Mailboxes;
 use super::model::{self, ModelSlot};
 use super::names::Resolver;
 use super::parameter_services::Parameters;
 use super::place_file::PlaceFile;
-use super::place_requests::{self, Inbox};
-use super::places::{PlaceReport, Places};
+use super::place_requests::{self, Request};
+use super::places::Places;
 use super::pose::{self, PoseSlot};
 use super::qos;
 use super::supervision::{Watch, guarded};
@@ -65,8 +68,10 @@ pub struct Base {
     pub mailboxes: Arc<Mailboxes<Arrival>>,
     /// Told when the settings may name other cameras.
     pub cameras_changed: Arc<Notify>,
-    /// Where users' requests go.
-    pub inbox: Inbox,
+    /// Where users' requests for places go.
+    pub place_requests: Inbox<Request>,
+    /// Where what is to be learnt from goes.
+    pub lessons: Inbox<Lesson>,
     /// Who looks after threads that panic.
     pub watch: Arc<Watch>,
     /// What is wrong with the watched parameter file.
@@ -94,6 +99,7 @@ pub struct Life {
 /// What configuring makes.
 struct Configured {
     inference_thread: JoinHandle<()>,
+    learner_thread: JoinHandle<()>,
     cameras: cameras::Now,
     tasks: JoinSet<()>,
     end: CancellationToken,
@@ -137,8 +143,11 @@ impl Life {
         let is_guess = pipeline.network().is_guess();
 
         if !self.serves_requests {
-            let inbox = base.inbox.clone();
+            let inbox = base.place_requests.clone();
             let serve = move |node: &mut r2r::Node| place_requests::serve(node, &inbox);
+            base.node.with(serve).await.context("the node has gone")??;
+            let lessons = base.lessons.clone();
+            let serve = move |node: &mut r2r::Node| learning::serve(node, &lessons);
             base.node.with(serve).await.context("the node has gone")??;
             self.serves_requests = true;
         }
@@ -161,8 +170,17 @@ impl Life {
         base.mailboxes.open();
         let mailboxes = base.mailboxes.clone();
         let holder = format!("node {}", base.name);
-        let file = PlaceFile::start(places_path, holder, move || mailboxes.wake())?;
-        let places = Places::new(base.inbox.open(), file, pose.clone(), place_report.clone());
+        let file = PlaceFile::start(places_path, holder.clone(), move || mailboxes.wake())?;
+        let learning_report = Arc::new(ArcSwap::default());
+        let learner_thread = learning::start(
+            base.lessons.open(),
+            tf.clone(),
+            holder,
+            learning_report.clone(),
+            base.watch.clone(),
+        )?;
+        let places =
+            Places::new(base.place_requests.open(), file, pose.clone(), place_report.clone());
         // Room for those of the start, which the inference thread takes up when it runs.
         let (sender, changes) = tokio::sync::mpsc::channel(MOST_CAMERAS);
         let worker = Worker {
@@ -174,6 +192,7 @@ impl Life {
             models: base.models.clone(),
             places,
             grounds: Grounds::new(tf.clone(), broadcaster),
+            learning: Learning::new(base.lessons.clone(), tf.clone()),
             missing_head_warned: Outputs::default(),
             version: 1,
             settings: base.settings.clone(),
@@ -204,6 +223,7 @@ impl Life {
         );
         let configured = self.configured.insert(Configured {
             inference_thread,
+            learner_thread,
             cameras: cameras.now(),
             tasks: JoinSet::new(),
             end: end.clone(),
@@ -213,6 +233,13 @@ impl Life {
         configured.tasks.spawn(guarded(pose::follow(
             base.settings.clone(),
             pose,
+            base.node.clone(),
+            base.resolver.clone(),
+            self.is_active.subscribe(),
+            end.clone(),
+        )));
+        configured.tasks.spawn(guarded(learning::follow_blocked(
+            base.lessons.clone(),
             base.node.clone(),
             base.resolver.clone(),
             self.is_active.subscribe(),
@@ -228,7 +255,7 @@ impl Life {
             base.clone(),
             diagnostics,
             configured.cameras.clone(),
-            place_report,
+            [place_report, learning_report],
             self.is_active.subscribe(),
             end,
         )));
@@ -263,16 +290,25 @@ impl Life {
     /// was taught.
     pub async fn cleanup(&mut self) {
         self.deactivate();
-        self.base.inbox.close();
+        self.base.place_requests.close();
+        if self.configured.is_none() {
+            self.base.lessons.close();
+        }
         self.base.models.stop();
         self.base.mailboxes.close();
         let Some(configured) = self.configured.take() else { return };
-        let Configured { inference_thread, cameras, mut tasks, end } = configured;
+        let Configured { inference_thread, learner_thread, cameras, mut tasks, end } = configured;
         end.cancel();
         while tasks.join_next().await.is_some() {}
         let joined = tokio::task::spawn_blocking(move || inference_thread.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
             tracing::error!("the inference thread panicked");
+        }
+        // It ends when what it was offered is learnt, and saved.
+        self.base.lessons.close();
+        let joined = tokio::task::spawn_blocking(move || learner_thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the learner's thread panicked");
         }
         // The publishers that it gave back are destroyed in turn: after this they are.
         self.base.node.with(|_| ()).await;
@@ -304,7 +340,7 @@ async fn report(
     base: Arc<Base>,
     publisher: r2r::Publisher<DiagnosticArray>,
     cameras: cameras::Now,
-    places: Arc<ArcSwap<PlaceReport>>,
+    [places, learning]: [Arc<ArcSwap<Report>>; 2],
     is_active: watch::Receiver<bool>,
     end: CancellationToken,
 ) {
@@ -319,15 +355,22 @@ async fn report(
         if !*is_active.borrow() {
             continue;
         }
-        let places = places.load();
-        let facts: Vec<_> = base.models.facts().iter().chain(&places.facts).cloned().collect();
+        let (places, learning) = (places.load(), learning.load());
+        let models = base.models.facts();
+        let facts = models.iter().chain(&places.facts).chain(&learning.facts);
+        let facts: Vec<_> = facts.cloned().collect();
         let config = base.file_warning.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let config =
             config.map(|why| ("parameter file", format!("the parameter file is not taken: {why}")));
         let places_warning = places.warning.clone().map(|text| ("places trouble", text));
+        let learning_warning = learning.warning.clone().map(|text| ("learning trouble", text));
         let model_warning = base.models.warning().map(|text| ("model trouble", text));
-        let warnings: Vec<_> =
-            model_warning.into_iter().chain(config).chain(places_warning).collect();
+        let warnings: Vec<_> = model_warning
+            .into_iter()
+            .chain(config)
+            .chain(places_warning)
+            .chain(learning_warning)
+            .collect();
         let failure = base.watch.recent_panic();
         let cameras = cameras.load();
         let reports = cameras

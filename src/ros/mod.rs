@@ -19,6 +19,8 @@ mod diagnostics;
 mod executor;
 mod ground;
 mod hints;
+mod inbox;
+mod learning;
 mod life;
 mod lifecycle;
 mod log;
@@ -35,6 +37,7 @@ mod qos;
 mod supervision;
 mod survey;
 mod tf;
+mod typed_topic;
 mod worker;
 
 use std::process::ExitCode;
@@ -48,13 +51,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::Step;
 use crate::parameter::{Store, Value};
+use inbox::Inbox;
 use life::{Base, Life};
 use lifecycle::Managed;
 use log::{GivenLevels, Log};
 use mailbox::Mailboxes;
 use model::ModelSlot;
 use names::Resolver;
-use place_requests::Inbox;
 use supervision::{Watch, guarded};
 pub use survey::survey;
 
@@ -174,7 +177,11 @@ fn serve(
         settings,
         parameters,
         models,
-        inbox: Inbox::new(mailboxes.clone()),
+        place_requests: Inbox::new(place_requests::MOST_WAITING, {
+            let mailboxes = mailboxes.clone();
+            move || mailboxes.wake()
+        }),
+        lessons: Inbox::new(learning::MOST_WAITING, || ()),
         mailboxes,
         cameras_changed,
         watch,

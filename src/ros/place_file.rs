@@ -11,13 +11,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
-use tokio::sync::oneshot;
-
-use crate::place::lock::{Lock, LockError};
+use super::inbox::Reply;
+use crate::file_lock::{Lock, LockError};
 use crate::place::{self, Memory};
-
-/// Where a user waits for what came of a request: what to say, or why not.
-pub type Reply = oneshot::Sender<Result<String, String>>;
 
 /// What came of a task.
 pub enum Event {
@@ -125,7 +121,7 @@ impl PlaceFile {
 
 fn open(path: &Path, empty: Memory, holder: &str, lock: &mut Option<Lock>) -> Event {
     if lock.is_none() {
-        match Lock::take(path, holder) {
+        match Lock::take(path, "places.file (or --gallery)", holder) {
             Ok(taken) => *lock = Some(taken),
             Err(LockError::Io { path, reason }) => {
                 tracing::warn!("{}: {reason}: the places file is not locked", path.display());

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use super::diagnostics::CameraState;
+use super::diagnostics::{CameraState, Report};
 use super::place_file::{Event, PlaceFile};
 use super::place_requests::{MOST_WAITING, PATIENCE, Request};
 use super::pose::PoseSlot;
@@ -27,15 +27,6 @@ use crate::settings::{LabelSettings, PlaceSettings, Settings};
 
 /// A pose older than this is said to be old.
 const OLD_POSE: Duration = Duration::from_secs(10);
-
-/// What diagnostics say of places.
-#[derive(Debug, Default)]
-pub struct PlaceReport {
-    /// Key by key.
-    pub facts: Vec<(&'static str, String)>,
-    /// What a user has to do something about.
-    pub warning: Option<String>,
-}
 
 /// A view that is to be taught as soon as each of these cameras has a frame.
 #[derive(Debug)]
@@ -75,7 +66,7 @@ pub struct Places {
     is_held: bool,
     pose: PoseSlot,
     last_lesson: Option<String>,
-    report: Arc<ArcSwap<PlaceReport>>,
+    report: Arc<ArcSwap<Report>>,
 }
 
 impl Places {
@@ -84,7 +75,7 @@ impl Places {
         requests: Receiver<Request>,
         file: PlaceFile,
         pose: PoseSlot,
-        report: Arc<ArcSwap<PlaceReport>>,
+        report: Arc<ArcSwap<Report>>,
     ) -> Self {
         Self {
             recognizer: None,
@@ -445,7 +436,7 @@ impl Places {
             facts.push(("places file", self.file.path().display().to_string()));
         }
         facts.extend(self.last_lesson.iter().map(|lesson| ("last lesson", lesson.clone())));
-        self.report.store(Arc::new(PlaceReport { facts, warning: self.warning.clone() }));
+        self.report.store(Arc::new(Report { facts, warning: self.warning.clone() }));
     }
 
     /// Saves what is not saved yet.

@@ -15,6 +15,7 @@ use super::cameras::Change;
 use super::diagnostics::CameraState;
 use super::executor::NodeHandle;
 use super::ground::Grounds;
+use super::learning::Learning;
 use super::mailbox::{Mailboxes, Turn};
 use super::model::{self, ModelSlot};
 use super::output::CameraOutputs;
@@ -45,6 +46,8 @@ pub struct Worker {
     pub places: Places,
     /// What lies on the ground.
     pub grounds: Grounds,
+    /// What is learnt by driving.
+    pub learning: Learning,
     /// What was wanted when a head was missing, said already.
     pub missing_head_warned: Outputs,
     /// How many models have run, this one included.
@@ -71,6 +74,7 @@ impl Worker {
     pub fn run(&mut self) {
         self.pipeline.network().pin_caller();
         self.places.follow(self.pipeline.network().model());
+        self.learning.follow(self.pipeline.network().model());
         loop {
             let turn = self.mailboxes.take();
             self.take_changes();
@@ -146,6 +150,7 @@ impl Worker {
                 Change::Remove(id) => {
                     self.places.remove_camera(id);
                     self.grounds.remove_camera(id);
+                    self.learning.remove_camera(id);
                     if let Some(ActiveCamera { outputs, .. }) = self.cameras.remove(&id) {
                         self.node.post(move |node| outputs.destroy(node));
                     }
@@ -161,6 +166,7 @@ impl Worker {
         self.version += 1;
         self.missing_head_warned = Outputs::default();
         self.places.follow(self.pipeline.network().model());
+        self.learning.follow(self.pipeline.network().model());
         let name = |pipeline: &Pipeline| {
             let network = pipeline.network();
             format!("{} ({})", network.model().manifest.name, network.execution())
@@ -207,9 +213,9 @@ impl Worker {
     fn answer(
         &mut self,
         index: usize,
-        camera: &CameraState,
+        camera: &Arc<CameraState>,
         arrival: &Arrival,
-        settings: &Settings,
+        settings: &Arc<Settings>,
         camera_settings: &CameraSettings,
     ) -> bool {
         let header = arrival.message.header();
@@ -223,7 +229,9 @@ impl Worker {
         }
         let Some(ActiveCamera { outputs, .. }) = self.cameras.get(&index) else { return false };
         let mut asked = outputs.wanted();
-        self.grounds.note_wanted(camera, asked.ground, outputs.ground_wanted());
+        asked.cells = self.learning.is_wanted(settings);
+        let is_placed = asked.ground || asked.cells;
+        self.grounds.note_wanted(camera, is_placed, outputs.ground_wanted());
         self.places.add_wanted(index, &mut asked, &settings.places);
         let wanted = self.pipeline.possible(asked);
         if asked != wanted && !asked.picture && self.missing_head_warned != asked {
@@ -242,6 +250,7 @@ impl Worker {
             return false;
         }
         self.models.note_wanted(wanted);
+        self.pipeline.set_correction(self.learning.correction(settings));
         let frame = arrival.message.frame().map_err(PipelineError::from);
         let result = frame.and_then(|frame| self.pipeline.process(frame, wanted, camera_settings));
         let mut result = match result {
@@ -265,13 +274,17 @@ impl Worker {
         if fault.is_some() && health.action == HealthAction::Unknown {
             image_health::withhold(&mut result);
         }
+        // A picture that is no good teaches nothing.
+        if fault.is_none() {
+            self.learning.offer(camera, header, &mut result, settings);
+        }
         let (places, labels) = (&mut self.places, &camera_settings.labels);
         let stamp_s = u64::try_from(header.stamp.sec).unwrap_or_default();
         let pose = places.process(index, stamp_s, &mut result, wanted, settings, labels);
         result.times.postprocess += watch.lap();
         if wanted.ground {
             let grounds = &mut self.grounds;
-            let settings = (settings, camera_settings);
+            let settings = (&**settings, camera_settings);
             grounds.publish((index, camera), header, &result, settings, outputs);
         }
         if let Some(pose) = &pose {

@@ -10,7 +10,7 @@ use crate::bag::{Bag, BagError, Message, Messages, Selection};
 use crate::ground::tf_buffer::TfBuffer;
 use crate::ground::{CameraInfo, Reason};
 use crate::ground_messages::{
-    GroundFrame, GroundMessages, GroundOutputs, GroundSink, Taken, camera_info_topic,
+    CameraFrame, GroundMessages, GroundOutputs, GroundSink, Taken, camera_info_topic,
 };
 use crate::message::cdr::CdrError;
 use crate::message::{
@@ -136,7 +136,8 @@ impl Ground {
     ) -> Result<Taken, Reason> {
         let GroundCamera { own, info, .. } = &self.cameras[camera];
         let (info, settings) = (info.as_ref(), &self.settings);
-        let frame = GroundFrame { camera, header, info, result, settings, own };
+        let frame =
+            CameraFrame { camera, header, info, image_size: result.image_size, settings, own };
         self.messages.taken(&frame, &self.tf, odom)
     }
 
@@ -150,9 +151,10 @@ impl Ground {
     ) -> GroundMade {
         let GroundCamera { own, info, .. } = &self.cameras[camera];
         let (info, settings) = (info.as_ref(), &self.settings);
-        let frame = GroundFrame { camera, header, info, result, settings, own };
+        let frame =
+            CameraFrame { camera, header, info, image_size: result.image_size, settings, own };
         let mut made = GroundMade { wanted, messages: Vec::new(), layer: None };
-        let said = self.messages.make(&frame, &self.tf, &mut made);
+        let said = self.messages.make(&frame, result, &self.tf, &mut made);
         made.layer = self.messages.last(camera).map(|(table, walk)| GroundLayer::new(table, walk));
         // The overlay alone does without.
         if let Err(reason) = said

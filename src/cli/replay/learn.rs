@@ -215,31 +215,15 @@ pub fn mapping(model: &Model, camera: &CameraSettings) -> Option<ClassMapping> {
 impl Learnt {
     /// Lines for people.
     pub fn lines(&self) -> Vec<String> {
-        let Report { counts, left_out, verdict, change, is_active } = &self.report;
+        let report = &self.report;
         let mut lines = vec![format!(
-            "  learnt       from {:.1} m, {} frames: {} cells stood on, {} bumped into; {}",
-            counts.metres,
-            counts.frames,
-            counts.ground_cells,
-            counts.obstacle_cells,
-            if *is_active {
-                format!("margin of ground {change:+.2} in the last ones")
-            } else {
-                "nothing is changed by it".to_owned()
-            },
+            "  learnt       from {}; {}",
+            report.counts.summary(),
+            report.change_summary()
         )];
-        if let Some(verdict) = verdict {
-            lines.push(format!(
-                "  guard        what the model knew falls by {:.2} points; {:.0} % of what was learnt holds",
-                verdict.fall,
-                100.0 * verdict.share
-            ));
-        }
-        if left_out.jumps + left_out.unvisited > 0 {
-            lines.push(format!(
-                "  left out     {} jumps of the odometry, {} frames of places not driven to",
-                left_out.jumps, left_out.unvisited
-            ));
+        lines.extend(report.verdict.map(|verdict| format!("  guard        {}", verdict.summary())));
+        if report.left_out.jumps + report.left_out.unvisited + report.left_out.blocks > 0 {
+            lines.push(format!("  left out     {}", report.left_out.summary()));
         }
         for (reason, count) in &self.unplaced {
             lines.push(format!("  left out     {count} frames: {reason}"));

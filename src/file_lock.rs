@@ -1,5 +1,5 @@
-//! One writer for a file of places: whoever keeps it writes all of it, so that of two the one that
-//! writes last would take away what the other was taught.
+//! One writer for a file: whoever keeps one of what was taught or learnt writes all of it, so that of two the
+//! one that writes last would take away what the other has.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process has it.
-    #[error("the places file {} is held by another, {holder}: two cannot share one file; set places.file (or --gallery) for each", path.display())]
+    #[error("the file {} is held by another, {holder}: two cannot share one file; set {parameter} for each", path.display())]
     Held {
-        /// The file of places.
+        /// The file.
         path: PathBuf,
+        /// What names the file.
+        parameter: &'static str,
         /// Who, in its own words.
         holder: String,
     },
@@ -26,7 +28,7 @@ pub enum LockError {
     },
 }
 
-/// The right to write a file of places, until it is dropped or its process ends.
+/// The right to write a file, until it is dropped or its process ends.
 ///
 /// It is an advisory lock on `FILE.lock`, which stays: the file itself is replaced whenever it is
 /// written.
@@ -37,14 +39,15 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the right to write the file at `path`; `holder` is told to those who come too late.
+    /// Takes the right to write the file at `path`, which is named by `parameter`; `holder` is told to those who
+    /// come too late.
     ///
     /// Where no lock can be made (a read-only folder, a file system without locks) there is none,
     /// and writing will show what is possible.
     ///
     /// # Errors
     /// [`LockError::Held`]
-    pub fn take(path: &Path, holder: &str) -> Result<Self, LockError> {
+    pub fn take(path: &Path, parameter: &'static str, holder: &str) -> Result<Self, LockError> {
         // A link is followed, as it is when the file is written.
         let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let mut name = real.into_os_string();
@@ -74,7 +77,7 @@ impl Lock {
                 // Who it is helps; without it the fact stands.
                 let _ = file.take(256).read_to_string(&mut holder);
                 let holder = holder.trim().to_owned();
-                return Err(LockError::Held { path: path.to_owned(), holder });
+                return Err(LockError::Held { path: path.to_owned(), parameter, holder });
             }
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
                 return Ok(Self { _file: None });
@@ -95,14 +98,14 @@ mod tests {
     fn the_second_is_told_who_has_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/places.bin");
-        let lock = Lock::take(&path, "node /one").unwrap();
-        let error = Lock::take(&path, "node /two").unwrap_err().to_string();
+        let lock = Lock::take(&path, "places.file", "node /one").unwrap();
+        let error = Lock::take(&path, "places.file", "node /two").unwrap_err().to_string();
         let expected = format!("held by another, node /one, process {}", std::process::id());
         assert!(error.contains(&expected), "{error}");
-        Lock::take(&folder.path().join("other.bin"), "node /two").unwrap();
+        Lock::take(&folder.path().join("other.bin"), "places.file", "node /two").unwrap();
         drop(lock);
-        let _lock = Lock::take(&path, "node /two").unwrap();
-        let error = Lock::take(&path, "node /one").unwrap_err().to_string();
+        let _lock = Lock::take(&path, "places.file", "node /two").unwrap();
+        let error = Lock::take(&path, "places.file", "node /one").unwrap_err().to_string();
         assert!(error.contains("node /two, process"), "{error}");
     }
 
@@ -112,7 +115,7 @@ mod tests {
         let (path, link) = (folder.path().join("places.bin"), folder.path().join("link.bin"));
         std::fs::write(&path, "").unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        let _lock = Lock::take(&path, "one").unwrap();
-        assert!(matches!(Lock::take(&link, "two"), Err(LockError::Held { .. })));
+        let _lock = Lock::take(&path, "places.file", "one").unwrap();
+        assert!(matches!(Lock::take(&link, "places.file", "two"), Err(LockError::Held { .. })));
     }
 }

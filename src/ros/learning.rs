@@ -1,0 +1,517 @@
+//! Learning by driving, beside the stream of frames.
+//!
+//! ```text
+//! inference thread --frame--+
+//! ~/learning/* ----request--+--Lesson--> learner's thread --> CorrectionSlot --> inference thread
+//!                              bounded     owns the learner and its file
+//! ```
+//! A frame for which there is no room is let go: the next one teaches nearly the same.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use r2r::std_msgs::msg::{Bool, Empty, Header};
+use r2r::{Node, QosProfile};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::diagnostics::{CameraState, Report};
+use super::executor::NodeHandle;
+use super::inbox::{Inbox, Reply, answer};
+use super::names::Resolver;
+use super::output::wire_header;
+use super::supervision::Watch;
+use super::tf::TfSlot;
+use super::typed_topic::{self, Offer, TypedTopic};
+use crate::file_lock::{Lock, LockError};
+use crate::geometry::Size;
+use crate::ground_messages::{CameraFrame, GroundMessages, Taken};
+use crate::install;
+use crate::learning::{Correction, CorrectionSlot, Footprint, Learner, Seen, State};
+use crate::manifest::Model;
+use crate::result::{Cells, FrameResult};
+use crate::settings::{Precision, Settings};
+
+/// Lessons that may wait.
+pub const MOST_WAITING: usize = 8;
+
+/// What was learnt is saved so often while more is.
+const SAVE_EVERY: Duration = Duration::from_secs(30);
+/// A reason that is over sooner is not told: calibration and tf come a moment after they are subscribed to.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+const BLOCKED: &str = "~/learning/blocked";
+const BLOCKED_TYPES: [&str; 2] = ["std_msgs/msg/Bool", "std_msgs/msg/Empty"];
+
+/// What the learner's thread is told.
+pub enum Lesson {
+    /// Another model runs from now on; what is learnt for it goes into the slot.
+    Follow(Arc<Model>, CorrectionSlot),
+    /// A frame, while learning is enabled.
+    Frame(Box<Frame>),
+    /// A camera has gone.
+    RemoveCamera(usize),
+    /// Something right before the robot has stopped it.
+    Blocked,
+    /// The same, for a user who waits for what came of it.
+    MarkBlocked(Reply),
+    /// The file is to be written now.
+    Save(Reply),
+    /// All is to be forgotten.
+    Forget(Reply),
+}
+
+/// A frame that may teach.
+pub struct Frame {
+    camera: Arc<CameraState>,
+    header: Header,
+    image_size: Size,
+    cells: Cells,
+    settings: Arc<Settings>,
+}
+
+/// Serves what saves, forgets and marks, below `~/learning/`. r2r cannot take a service away again, so they stay,
+/// and refuse while the inbox is closed. Runs on the current tokio runtime.
+///
+/// # Errors
+/// rcl's.
+pub fn serve(node: &mut Node, lessons: &Inbox<Lesson>) -> r2r::Result<()> {
+    answer(node, "learning/save", lessons, Lesson::Save)?;
+    answer(node, "learning/forget", lessons, Lesson::Forget)?;
+    answer(node, "learning/mark_blocked", lessons, Lesson::MarkBlocked)
+}
+
+/// Follows `~/learning/blocked` while the node is active: each `Empty`, and each `Bool` that turns true.
+pub async fn follow_blocked(
+    lessons: Inbox<Lesson>,
+    node: NodeHandle,
+    resolver: Arc<Resolver>,
+    is_active: watch::Receiver<bool>,
+    shutdown: CancellationToken,
+) {
+    let topic = TypedTopic {
+        name: BLOCKED.to_owned(),
+        types: &BLOCKED_TYPES,
+        label: "learning/blocked",
+        meanwhile: "what stops the robot is not learnt",
+        is_expected: false,
+    };
+    let asked = node.clone();
+    let subscribe = async move |offer: Offer, end: CancellationToken| {
+        let lessons = lessons.clone();
+        let block = move || {
+            if let Err(reason) = lessons.put(Lesson::Blocked) {
+                tracing::debug!("{BLOCKED} is passed over: {reason}");
+            }
+        };
+        let qos = QosProfile::default().keep_last(10).volatile();
+        let qos = if offer.is_reliable { qos.reliable() } else { qos.best_effort() };
+        if offer.topic_type == BLOCKED_TYPES[1] {
+            typed_topic::subscribe(&node, BLOCKED, qos, end, move |_: Empty| block()).await
+        } else {
+            let was_blocked = AtomicBool::new(false);
+            let put = move |Bool { data }: Bool| {
+                if data && !was_blocked.swap(data, Relaxed) {
+                    block();
+                } else {
+                    was_blocked.store(data, Relaxed);
+                }
+            };
+            typed_topic::subscribe(&node, BLOCKED, qos, end, put).await
+        }
+    };
+    topic.follow(asked, resolver, is_active, shutdown, subscribe).await;
+}
+
+/// Learning as the inference thread sees it.
+pub struct Learning {
+    lessons: Inbox<Lesson>,
+    tf: Arc<TfSlot>,
+    /// A slot for each model, so that what comes late from the one before changes nothing.
+    slot: CorrectionSlot,
+    weights: String,
+    can_learn: bool,
+}
+
+impl Learning {
+    /// Of no model yet.
+    pub fn new(lessons: Inbox<Lesson>, tf: Arc<TfSlot>) -> Self {
+        Self {
+            lessons,
+            tf,
+            slot: CorrectionSlot::default(),
+            weights: String::new(),
+            can_learn: false,
+        }
+    }
+
+    /// Another model runs from now on.
+    pub fn follow(&mut self, model: &Arc<Model>) {
+        let weights = weights_of(model);
+        if weights == self.weights {
+            // The same network, run in another way.
+            return;
+        }
+        self.weights = weights;
+        self.can_learn = model.manifest.mask_features().is_some();
+        self.slot = CorrectionSlot::default();
+        self.lessons.put_surely(Lesson::Follow(model.clone(), self.slot.clone()));
+    }
+
+    /// Whether frames are to be learnt from; has tf subscribed then.
+    pub fn is_wanted(&self, settings: &Settings) -> bool {
+        let is_wanted = settings.learning.is_enabled && self.can_learn;
+        if is_wanted {
+            self.tf.want();
+        }
+        is_wanted
+    }
+
+    /// What the masks are corrected by.
+    pub fn correction(&self, settings: &Settings) -> Option<Arc<Correction>> {
+        settings.learning.is_enabled.then(|| self.slot.get()).flatten()
+    }
+
+    /// Offers a frame's cells, which are taken out of the result.
+    pub fn offer(
+        &self,
+        camera: &Arc<CameraState>,
+        header: &Header,
+        result: &mut FrameResult,
+        settings: &Arc<Settings>,
+    ) {
+        let Some(cells) = result.cells.take() else { return };
+        let (camera, header, settings) = (camera.clone(), header.clone(), settings.clone());
+        let frame = Frame { camera, header, image_size: result.image_size, cells, settings };
+        // The learner is behind, or the node stops: the next frame will do.
+        let _ = self.lessons.put(Lesson::Frame(Box::new(frame)));
+    }
+
+    /// A camera has gone.
+    pub fn remove_camera(&self, id: usize) {
+        self.lessons.put_surely(Lesson::RemoveCamera(id));
+    }
+}
+
+/// SHA-256 of a model's weights.
+fn weights_of(model: &Model) -> String {
+    let file = model.manifest.file(Precision::Fp32).or(model.manifest.files.first());
+    file.map(|file| file.sha256.to_ascii_lowercase()).unwrap_or_default()
+}
+
+/// Starts the learner's thread, which ends when the inbox is closed and what was learnt is saved. `holder` says to
+/// others who keeps the file.
+///
+/// # Errors
+/// The system has no thread left.
+pub fn start(
+    lessons: Receiver<Lesson>,
+    tf: Arc<TfSlot>,
+    holder: String,
+    report: Arc<ArcSwap<Report>>,
+    watch: Arc<Watch>,
+) -> std::io::Result<JoinHandle<()>> {
+    let mut school = School {
+        lessons,
+        tf,
+        holder,
+        report,
+        lock: None,
+        geometry: GroundMessages::default(),
+        model: None,
+        class: None,
+        unplaced: None,
+    };
+    std::thread::Builder::new().name("learner".to_owned()).spawn(move || {
+        // What it had not saved is lost with a panic; what was saved is read again.
+        watch.keep(&mut school, School::run, |school| {
+            school.class = None;
+            Ok(())
+        });
+        school.save_if_dirty();
+    })
+}
+
+/// The learner's thread.
+struct School {
+    lessons: Receiver<Lesson>,
+    tf: Arc<TfSlot>,
+    holder: String,
+    report: Arc<ArcSwap<Report>>,
+    lock: Option<Lock>,
+    geometry: GroundMessages,
+    model: Option<(Arc<Model>, CorrectionSlot)>,
+    /// Once a frame of the model has come.
+    class: Option<Class>,
+    /// Why the last frames could not be placed, since when, and whether that was told.
+    unplaced: Option<(String, Instant, bool)>,
+}
+
+/// A model that is taught.
+struct Class {
+    learner: Learner,
+    slot: CorrectionSlot,
+    model: String,
+    weights: String,
+    footprint: String,
+    path: PathBuf,
+    /// What happened to the file, or what is missing, for the user to see.
+    warning: Option<String>,
+    /// Whether the file must not be written.
+    is_unusable: bool,
+    is_dirty: bool,
+    saved: Instant,
+}
+
+impl School {
+    fn run(&mut self) {
+        loop {
+            match self.lessons.recv_timeout(SAVE_EVERY) {
+                Ok(lesson) => self.take(lesson),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.class.as_ref().is_some_and(|class| class.saved.elapsed() >= SAVE_EVERY) {
+                self.save_if_dirty();
+            }
+        }
+    }
+
+    fn take(&mut self, lesson: Lesson) {
+        match lesson {
+            Lesson::Follow(model, slot) => {
+                self.save_if_dirty();
+                (self.class, self.model) = (None, Some((model, slot)));
+                self.report.store(Arc::default());
+            }
+            Lesson::Frame(frame) => self.take_frame(*frame),
+            Lesson::RemoveCamera(id) => {
+                self.geometry.remove_camera(id);
+                if let Some(class) = &mut self.class {
+                    class.learner.remove_camera(id);
+                }
+            }
+            Lesson::Blocked => {
+                if let Err(reason) = self.block() {
+                    tracing::debug!("{BLOCKED} teaches nothing: {reason}");
+                }
+            }
+            // Those who asked may have gone.
+            Lesson::MarkBlocked(reply) => drop(reply.send(self.block())),
+            Lesson::Save(reply) => drop(reply.send(self.save())),
+            Lesson::Forget(reply) => drop(reply.send(self.forget())),
+        }
+    }
+
+    fn take_frame(&mut self, frame: Frame) {
+        let Frame { camera, header, image_size, cells, settings } = frame;
+        let Some(own) = settings.cameras.get(&camera.name) else { return };
+        if self.class.is_none() {
+            self.open(&settings);
+        }
+        let Some(class) = &mut self.class else { return };
+        if class.footprint != settings.learning.footprint
+            && let Ok(footprint) = settings.learning.footprint.parse::<Footprint>()
+        {
+            class.footprint.clone_from(&settings.learning.footprint);
+            class.learner.set_footprint(footprint);
+        }
+        let info = camera.ground.info();
+        let header = wire_header(&header);
+        let stamp_ns = header.stamp.nanoseconds();
+        let frame = CameraFrame {
+            camera: camera.id,
+            header,
+            info: info.as_ref(),
+            image_size,
+            settings: &settings,
+            own,
+        };
+        let taken = self.geometry.taken(&frame, &*self.tf, &settings.learning.odom_frame);
+        match taken {
+            Ok(Taken { camera: lens, base_from_camera, odom_from_base }) => {
+                self.unplaced = None;
+                let seen = Seen { stamp_ns, cells, camera: lens, base_from_camera, odom_from_base };
+                if class.learner.take(camera.id, seen) {
+                    class.slot.set(class.learner.correction().cloned());
+                    class.is_dirty = true;
+                }
+            }
+            Err(reason) => {
+                let reason = reason.to_string();
+                let (said, since, is_told) =
+                    self.unplaced.get_or_insert_with(|| (reason.clone(), Instant::now(), false));
+                if !*is_told && since.elapsed() >= PATIENCE {
+                    *is_told = true;
+                    let prefix = camera.prefix();
+                    tracing::warn!("{prefix}nothing is learnt from frames: {reason}");
+                }
+                *said = reason;
+            }
+        }
+        self.tell();
+    }
+
+    /// Begins with the model in force, from its file.
+    fn open(&mut self, settings: &Settings) {
+        let Some((model, slot)) = &self.model else { return };
+        let (name, weights) = (model.manifest.name.clone(), weights_of(model));
+        let footprint = settings.learning.footprint.clone();
+        let Ok(outline) = footprint.parse::<Footprint>() else { return };
+        let Some((mut learner, problem)) = Learner::of(model, outline) else { return };
+        let path = match settings.learning.file.as_str() {
+            "" => install::learning_file(),
+            path => path.into(),
+        };
+        let mut warning = problem.map(|problem| {
+            format!("{problem}: what is learnt is not held against what the model knew")
+        });
+        let mut is_unusable = false;
+        if self.lock.is_none() {
+            match Lock::take(&path, "learning.file", &self.holder) {
+                Ok(lock) => self.lock = Some(lock),
+                Err(error @ LockError::Held { .. }) => {
+                    warning = Some(format!("{error}; what is learnt is not saved"));
+                    is_unusable = true;
+                }
+                Err(error) => tracing::warn!("{error}: the file is not locked"),
+            }
+        }
+        // What another keeps must not be renamed either.
+        let read = if is_unusable {
+            State::read(&path, Some(&weights)).map(|read| (read.map(|(state, _)| state), None))
+        } else {
+            State::open(&path, &name, &weights)
+        };
+        match read {
+            Ok((state, told)) => {
+                warning = told.or(warning);
+                if let Some(state) = state
+                    && !learner.restore(state)
+                {
+                    warning = Some(format!("{} is of another mask; it is kept", path.display()));
+                    is_unusable = true;
+                }
+            }
+            Err(error) => {
+                warning = Some(format!("{error}; what is learnt is not saved"));
+                is_unusable = true;
+            }
+        }
+        if let Some(warning) = &warning {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(
+            "learning by driving, {}: {}",
+            path.display(),
+            learner.report().counts.summary()
+        );
+        slot.set(learner.correction().cloned());
+        self.class = Some(Class {
+            learner,
+            slot: slot.clone(),
+            model: name,
+            weights,
+            footprint,
+            path,
+            warning,
+            is_unusable,
+            is_dirty: false,
+            saved: Instant::now(),
+        });
+    }
+
+    /// The class, or why there is none.
+    fn class(&mut self) -> Result<&mut Class, String> {
+        let model = self.model.as_ref().map(|(model, _)| &model.manifest);
+        let why = match model {
+            Some(manifest) if manifest.mask_features().is_none() => {
+                format!("model {} cannot learn by driving", manifest.name)
+            }
+            _ => "no frame has been learnt from: set learning.enabled, and let frames come".into(),
+        };
+        self.class.as_mut().ok_or(why)
+    }
+
+    fn block(&mut self) -> Result<String, String> {
+        let why = "no frame of the last metres shows what is right before the robot";
+        let is_seen = self.class()?.learner.block();
+        self.tell();
+        is_seen.then(|| "what is right before the robot is no ground".to_owned()).ok_or(why.into())
+    }
+
+    fn save(&mut self) -> Result<String, String> {
+        let class = self.class()?;
+        class.save()?;
+        let (counts, path) = (class.learner.report().counts, class.path.display().to_string());
+        self.tell();
+        Ok(format!("{} in {path}", counts.summary()))
+    }
+
+    fn forget(&mut self) -> Result<String, String> {
+        let class = self.class()?;
+        let counts = class.learner.report().counts;
+        class.learner.forget();
+        class.slot.set(None);
+        class.is_dirty = true;
+        let saved = if class.is_unusable { Ok(()) } else { class.save() };
+        tracing::info!("what was learnt by driving is forgotten: {}", counts.summary());
+        self.tell();
+        saved.map(|()| format!("forgotten: {}", counts.summary()))
+    }
+
+    fn save_if_dirty(&mut self) {
+        if let Some(class) =
+            self.class.as_mut().filter(|class| class.is_dirty && !class.is_unusable)
+        {
+            // It is told by the class, and tried again.
+            let _ = class.save();
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        let Some(class) = &self.class else { return };
+        let report = class.learner.report();
+        let mut facts = vec![
+            ("learnt from", report.counts.summary()),
+            ("learning left out", report.left_out.summary()),
+            ("learning change", report.change_summary()),
+        ];
+        facts.extend(report.verdict.map(|verdict| ("learning guard", verdict.summary())));
+        facts.push(("learning file", class.path.display().to_string()));
+        let unplaced = self.unplaced.as_ref().filter(|(_, since, _)| since.elapsed() >= PATIENCE);
+        let unplaced = unplaced.map(|(reason, ..)| format!("nothing is learnt: {reason}"));
+        let warning = unplaced.or_else(|| class.warning.clone());
+        self.report.store(Arc::new(Report { facts, warning }));
+    }
+}
+
+impl Class {
+    fn save(&mut self) -> Result<(), String> {
+        self.saved = Instant::now();
+        if self.is_unusable {
+            return Err(self.warning.clone().unwrap_or_default());
+        }
+        match self.learner.state().write(&self.path, &self.model, &self.weights) {
+            Ok(()) => {
+                self.is_dirty = false;
+                self.warning = None;
+                Ok(())
+            }
+            Err(error) => {
+                let reason = format!("what was learnt is not saved: {error}");
+                if self.warning.as_ref() != Some(&reason) {
+                    tracing::error!("{reason}");
+                }
+                self.warning = Some(reason.clone());
+                Err(reason)
+            }
+        }
+    }
+}
