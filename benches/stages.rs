@@ -383,6 +383,7 @@ fn floor() -> FrameResult {
             transform: input_transform(image, Size::new(480, 360), Fit::Stretch, 0),
         }),
         cells: None,
+        experience: Vec::new(),
         picture: None,
         times: StageTimes::default(),
     }

@@ -256,6 +256,7 @@ pub fn withhold(result: &mut FrameResult) {
         maps.confidence.fill(0);
         maps.cost.fill(255);
     }
+    result.experience.clear();
     if let Some(obstacles) = &mut result.obstacles {
         obstacles.clear();
     }

@@ -16,7 +16,7 @@ pub use picture::{shrink, thumbnail, to_jpeg};
 
 use crate::geometry::Rect;
 use crate::manifest::{Manifest, SegmentationSpec};
-use crate::result::{FrameResult, Label, Maps, Obstacle, Picture};
+use crate::result::{Experience, FrameResult, Label, Maps, Obstacle, Picture};
 use crate::settings::MaskKind;
 
 const WHITE: Color = [255, 255, 255];
@@ -39,6 +39,8 @@ pub struct Overlay<'a> {
     pub alpha: f32,
     /// Boxes, the one whose name matters most first.
     pub obstacles: &'a [Obstacle],
+    /// Where what was learnt changes the answer.
+    pub experience: &'a [Experience],
     /// What else is drawn, in this order.
     pub layers: Vec<&'a dyn Layer>,
     /// Best first; three are written.
@@ -58,6 +60,7 @@ impl<'a> Overlay<'a> {
             mask: mask.map(|(maps, spec)| (maps, spec, kind)),
             alpha,
             obstacles: result.obstacles.as_deref().unwrap_or_default(),
+            experience: &result.experience,
             labels: result.labels.as_deref().unwrap_or_default(),
             place: result.places.as_deref().and_then(<[_]>::first).map(|place| place.name.as_str()),
             ..Self::default()
@@ -71,6 +74,7 @@ pub fn draw(picture: &mut Picture, overlay: &Overlay<'_>) {
         mask::blend(picture, maps, spec, kind, overlay.alpha);
     }
     let mut canvas = Canvas::new(picture);
+    draw_experience(&mut canvas, overlay.experience);
     draw_obstacles(&mut canvas, overlay);
     for layer in &overlay.layers {
         layer.draw(&mut canvas);
@@ -85,6 +89,19 @@ pub fn draw(picture: &mut Picture, overlay: &Overlay<'_>) {
 pub fn write_line(picture: &mut Picture, text: &str, at: (u32, u32)) {
     let at = [at.0 as f32 + 2.0, at.1 as f32 + 2.0];
     Canvas::new(picture).write(text, at, 14, WHITE);
+}
+
+/// A plus where what was learnt makes ground of something, a minus where it makes something of ground.
+fn draw_experience(canvas: &mut Canvas<'_>, experience: &[Experience]) {
+    let width = canvas.line_width() as f32;
+    let arm = 2.0 * width + 1.0;
+    for Experience { pixel, is_ground } in experience {
+        let [x, y] = pixel.map(|at| at as f32 + 0.5);
+        canvas.line([x - arm, y], [x + arm, y], width, WHITE);
+        if *is_ground {
+            canvas.line([x, y - arm], [x, y + arm], width, WHITE);
+        }
+    }
 }
 
 /// The frames of all that is no part of another, then the names that find room: the first ones

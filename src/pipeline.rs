@@ -128,6 +128,7 @@ impl Pipeline {
                 obstacles: None,
                 ground: None,
                 cells: None,
+                experience: Vec::new(),
                 embedding: None,
                 taught_embedding: None,
                 places: None,
@@ -151,6 +152,7 @@ impl Pipeline {
             _ => None,
         };
         let mut cells = None;
+        let mut experience = Vec::new();
         let (maps, obstacles, ground) = match &manifest.segmentation {
             Some(spec) if wanted.segmentation() => {
                 let mut grid = tensors.grid(spec)?;
@@ -167,7 +169,18 @@ impl Pipeline {
                         self.corrected.clear();
                         self.corrected.extend_from_slice(grid.logits);
                         let logits = &mut self.corrected;
-                        correction.apply(features, logits, spec.temperature, &is_ground);
+                        let added =
+                            correction.apply(features, logits, spec.temperature, &is_ground);
+                        if wanted.picture {
+                            let temperature = spec.temperature;
+                            experience = learning::experience(
+                                grid,
+                                &added,
+                                &transform,
+                                temperature,
+                                &is_ground,
+                            );
+                        }
                         grid.logits = &self.corrected;
                     }
                 }
@@ -207,6 +220,7 @@ impl Pipeline {
             obstacles,
             ground,
             cells,
+            experience,
             embedding,
             taught_embedding,
             places: None,

@@ -119,15 +119,28 @@ impl Cells {
 
     /// The picture's pixel in a cell's middle; `[0, 0]` is the middle of the first one.
     pub fn pixel(&self, cell: usize) -> [f64; 2] {
-        let [columns, rows] = self.size;
-        let (column, row) = (cell as u32 % columns.max(1), cell as u32 / columns.max(1));
-        let [x, y] = self.transform.image_from_tensor();
-        let input = self.transform.input_size;
-        let middle = |(scale, offset): (f64, f64), at: u32, cells: u32, side: u32| {
-            scale * (f64::from(at) + 0.5) * f64::from(side) / f64::from(cells) + offset - 0.5
-        };
-        [middle(x, column, columns, input.width), middle(y, row, rows, input.height)]
+        middle(&self.transform, self.size, cell)
     }
+}
+
+/// The picture's pixel in the middle of the `cell`-th of the cells that cover the network's input.
+pub fn middle(transform: &InputTransform, [columns, rows]: [u32; 2], cell: usize) -> [f64; 2] {
+    let (column, row) = (cell as u32 % columns.max(1), cell as u32 / columns.max(1));
+    let [x, y] = transform.image_from_tensor();
+    let input = transform.input_size;
+    let middle = |(scale, offset): (f64, f64), at: u32, cells: u32, side: u32| {
+        scale * (f64::from(at) + 0.5) * f64::from(side) / f64::from(cells) + offset - 0.5
+    };
+    [middle(x, column, columns, input.width), middle(y, row, rows, input.height)]
+}
+
+/// A place in the picture of which the answer is another one by what was learnt.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Experience {
+    /// Where in the picture.
+    pub pixel: [f64; 2],
+    /// Whether it is ground now; it was the opposite.
+    pub is_ground: bool,
 }
 
 /// A connected region of one obstacle class.
@@ -200,6 +213,8 @@ pub struct FrameResult {
     pub ground: Option<Ground>,
     /// What learning by driving learns from: of the shipped model, whatever was learnt.
     pub cells: Option<Cells>,
+    /// Where what was learnt changes the answer; made with the picture alone.
+    pub experience: Vec<Experience>,
     /// The picture.
     pub picture: Option<Picture>,
     /// Time of each stage.

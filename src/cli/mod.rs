@@ -3,6 +3,7 @@
 mod bench;
 pub mod doctor;
 mod image;
+mod learning;
 mod masks;
 mod model;
 mod output_names;
@@ -59,6 +60,8 @@ pub enum Command {
     Replay(Box<replay::ReplayArgs>),
     /// Places from picture files: teach, ask, list, evaluate
     Places(places::PlacesArgs),
+    /// What was learnt by driving
+    Learning(learning::LearningArgs),
     /// The reports of many replays as one
     Report(report::ReportArgs),
     /// Whether this machine has what the node needs, and what to do where it has not
@@ -176,6 +179,7 @@ pub fn run(command: Command, survey: Option<doctor::Survey>) -> anyhow::Result<O
         Command::Parameters(args) => parameters::run(&args),
         Command::Places(args) => places::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Learning(args) => learning::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args, survey),
         Command::Completions(args) => shell::completions(&args),

@@ -3,11 +3,13 @@
 use crate::descriptor::FeatureMap;
 use crate::geometry::InputTransform;
 use crate::head::segmentation::{ClassMapping, Grid};
-use crate::result::Cells;
+use crate::result::{self, Cells, Experience};
 use crate::traversability::Traversability;
 
 /// Cells of the network's grid that make one here, each way.
 const BLOCK: usize = 2;
+/// Cells of the network's grid, each way, that are told of together where what was learnt changes the answer.
+const TOLD: usize = 4;
 /// Margins beyond this say no more.
 const MOST_MARGIN: f32 = 8.0;
 
@@ -85,6 +87,41 @@ pub fn cells(
     Some(cells)
 }
 
+/// Where the answer is another one by what [`Correction::apply`](super::Correction::apply) added to the grid's
+/// logits; of `grid` before that.
+pub fn experience(
+    grid: Grid<'_>,
+    added: &[f32],
+    transform: &InputTransform,
+    temperature: f32,
+    is_ground: &[bool],
+) -> Vec<Experience> {
+    let (width, height) = (grid.size.width as usize, grid.size.height as usize);
+    let plane = width * height;
+    let (columns, rows) = (width / TOLD, height / TOLD);
+    if added.len() != plane || grid.logits.len() != is_ground.len() * plane {
+        return Vec::new();
+    }
+    let mut changes = vec![0_i32; columns * rows];
+    for y in 0..rows * TOLD {
+        for x in 0..columns * TOLD {
+            let index = y * width + x;
+            let before = margin(grid.logits, plane, index, temperature, is_ground);
+            let is_news = (before > 0.0) != (before + added[index] > 0.0);
+            let change = if before > 0.0 { -1 } else { 1 };
+            changes[y / TOLD * columns + x / TOLD] += i32::from(is_news) * change;
+        }
+    }
+    let half = (TOLD * TOLD / 2) as i32;
+    let told = changes.iter().enumerate().filter(|(_, change)| change.abs() >= half);
+    let size = [columns as u32, rows as u32];
+    told.map(|(cell, change)| Experience {
+        pixel: result::middle(transform, size, cell),
+        is_ground: *change > 0,
+    })
+    .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +142,24 @@ mod tests {
         assert_eq!(cells.margins, [1.25, 2.25]);
         assert_eq!([cells.pixel(0), cells.pixel(1)], [[3.5, 3.5], [11.5, 3.5]]);
         assert!(of(Grid::new(&logits, Size::new(2, 4))).is_none());
+    }
+
+    #[test]
+    fn a_changed_answer_is_told_where_most_of_it_changes() {
+        // Two places of 4 x 4 cells, ground and not, of margin -1 and 1.
+        let mut logits = [[0.0; 8]; 8];
+        for row in &mut logits[..4] {
+            *row = [-1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0];
+        }
+        let logits = logits.as_flattened();
+        let grid = Grid::new(logits, Size::new(8, 4));
+        let transform = input_transform(Size::new(32, 16), Size::new(32, 16), Fit::Stretch, 0);
+        let of = |added: &[f32]| experience(grid, added, &transform, 1.0, &[true, false]);
+        assert!(of(&[0.5; 32]).is_empty());
+        let told = |pixel, is_ground| Experience { pixel, is_ground };
+        assert_eq!(of(&[1.5; 32]), [told([7.5, 7.5], true)]);
+        assert_eq!(of(&[-1.5; 32]), [told([23.5, 7.5], false)]);
+        assert!(of(&[1.5]).is_empty());
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod memory;
 mod state;
 mod statistics;
 
-pub use cells::{cells, is_ground, margin};
+pub use cells::{cells, experience, is_ground, margin};
 pub use correction::{Correction, CorrectionSlot};
 pub use footprint::{Footprint, FootprintError};
 pub use guard::{GuardError, GuardSet};

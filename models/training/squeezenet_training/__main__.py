@@ -2,11 +2,11 @@
 
 import argparse
 
-from . import anywhere, balance, calibrate, classify, compare, descriptors, export, quantize, segment
+from . import anywhere, balance, calibrate, classify, compare, descriptors, export, guard, quantize, segment
 
 COMMANDS = {
     "classify": classify, "segment": segment, "anywhere": anywhere, "balance": balance, "calibrate": calibrate,
-    "descriptors": descriptors, "export": export, "quantize": quantize, "compare": compare,
+    "descriptors": descriptors, "export": export, "guard": guard, "quantize": quantize, "compare": compare,
 }
 
 
