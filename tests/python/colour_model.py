@@ -34,20 +34,23 @@ def tensor_type(name: str, channels: int, elements: int = 1) -> bytes:
     return field(1, name) + field(2, field(1, number(1, elements) + field(2, shape)))
 
 
-def network() -> bytes:
-    """ModelProto: logits of floor, wall, sky are the planes green, red, blue of an rgb input."""
+def network(has_features: bool) -> bytes:
+    """ModelProto: logits of floor, wall, sky are the planes green, red, blue of an rgb input; so are the features, where
+    they are wanted."""
     weights = [0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]
     tensor = b"".join(number(1, size) for size in (3, 3, 1, 1)) + number(2, 1) + field(8, "weights")
     tensor += field(9, struct.pack("<9f", *weights))
     node = field(1, "input") + field(1, "weights") + field(2, "segmentation") + field(4, "Conv")
     graph = field(1, node) + field(2, "colours") + field(5, tensor)
     graph += field(11, tensor_type("input", 3)) + field(12, tensor_type("segmentation", 3))
+    if has_features:
+        graph += field(1, field(1, "input") + field(2, "mask_features") + field(4, "Relu")) + field(12, tensor_type("mask_features", 3))
     return number(1, 8) + field(7, graph) + field(8, field(1, "") + number(2, 13))
 
 
-def write(folder: Path) -> Path:
-    """The model's files; gives the manifest's path."""
-    data = network()
+def write(folder: Path, has_features: bool = False) -> Path:
+    """The model's files, of one that can learn by driving or not; gives the manifest's path."""
+    data = network(has_features)
     (folder / "colours.onnx").write_bytes(data)
     classes = [
         {"name": "floor", "color": [0, 255, 0], "traversability": "traversable", "cost": 0},
@@ -63,6 +66,8 @@ def write(folder: Path) -> Path:
         },
         "segmentation": {"output": "segmentation", "temperature": 1.0, "classes": classes},
     }
+    if has_features:
+        manifest["features"] = [{"output": "mask_features", "channels": 3, "stride": 1}]
     path = folder / "colours.yaml"
     path.write_text(yaml.safe_dump(manifest))
     return path

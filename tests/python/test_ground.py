@@ -81,10 +81,12 @@ MOUNT = {"xyz": (CAMERA_X, 0.0, CAMERA_Z), "rotation": turn(PITCH)}
 class Robot:
     """Publishes pictures, calibration and tf beside a node, and keeps what comes of them."""
 
-    def __init__(self, start, peer, folder: Path, parameters: dict | None = None, camera: str = "/camera") -> None:
+    def __init__(
+        self, start, peer, folder: Path, parameters: dict | None = None, camera: str = "/camera", has_features: bool = False
+    ) -> None:
         self.peer = peer
         self.camera = camera
-        self.process = start({"model": str(colour_model.write(folder)), "inference": {"provider": "cpu"}, **(parameters or {})})
+        self.process = start({"model": str(colour_model.write(folder, has_features)), "inference": {"provider": "cpu"}, **(parameters or {})})
         self.images = peer.publisher(Image, f"{camera}/image_raw")
         self.infos = peer.publisher(CameraInfo, f"{camera}/camera_info")
         self.moving = peer.publisher(TFMessage, "/tf")
