@@ -12,6 +12,7 @@ use super::memory::{LeftOut, Mark, Memory, Seen, Taught};
 use super::state::{Counts, State};
 use super::statistics::Statistics;
 use crate::manifest::Model;
+use crate::result::Cells;
 
 /// The margin that ground that was driven over shall have at least, odds of 12 to 1; obstacles the opposite.
 const WANTED: f32 = 2.5;
@@ -79,7 +80,7 @@ impl Report {
 }
 
 /// Learns along a drive.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Learner {
     channels: usize,
     footprint: Footprint,
@@ -213,9 +214,17 @@ impl Learner {
         true
     }
 
+    /// Learns from a frame of which is known what each cell is, as no robot knows it: what could be learnt at best.
+    pub fn teach(&mut self, cells: &Cells, marks: &[Mark]) {
+        if cells.channels == self.channels && marks.len() == cells.count() {
+            self.add(cells, marks, &vec![false; marks.len()]);
+            self.fit();
+        }
+    }
+
     fn learn(&mut self, done: &[Taught]) -> bool {
-        for taught in done {
-            self.add(taught);
+        for Taught { seen, marks, is_above } in done {
+            self.add(&seen.cells, marks, is_above);
         }
         if done.is_empty() {
             return false;
@@ -233,8 +242,7 @@ impl Learner {
         true
     }
 
-    fn add(&mut self, Taught { seen, marks, is_above }: &Taught) {
-        let cells = &seen.cells;
+    fn add(&mut self, cells: &Cells, marks: &[Mark], is_above: &[bool]) {
         let kind = |cell: usize| match (marks[cell], is_above[cell]) {
             (Mark::Ground, _) => Some(Kind::Ground),
             (Mark::Obstacle, _) => Some(Kind::Obstacle),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::execution::Precision;
 use crate::ground_messages::Taken;
 use crate::head::segmentation::ClassMapping;
-use crate::learning::{self, CorrectionSlot, Footprint, Learner, Report, Seen, State};
+use crate::learning::{
+    self, Correction, CorrectionSlot, Footprint, Learner, Mark, Report, Seen, State,
+};
 use crate::manifest::Model;
 use crate::result::Cells;
 use crate::settings::{CameraSettings, MaskKind, Settings};
@@ -52,17 +55,72 @@ impl Hits {
     }
 }
 
+/// Margins that are told apart for a [`Curve`], from the least to the largest.
+const BINS: usize = 400;
+const MOST_MARGIN: f32 = 14.0;
+
+/// Margins of ground and of what is none.
+#[derive(Debug, Clone, PartialEq)]
+struct Curve([[u64; 2]; BINS]);
+
+impl Curve {
+    fn add(&mut self, is_ground: bool, margin: f32) {
+        let place = (margin / MOST_MARGIN + 1.0) / 2.0 * BINS as f32;
+        self.0[(place.max(0.0) as usize).min(BINS - 1)][usize::from(is_ground)] += 1;
+    }
+
+    /// Area under the receiver operating characteristic: how probably ground has a larger margin than what is
+    /// none; ties count half. `None` where one of them was not seen.
+    fn area(&self) -> Option<f64> {
+        let (mut others, mut sum) = (0.0, 0.0);
+        for [other, ground] in self.0.map(|counts| counts.map(|count| count as f64)) {
+            sum += ground * (others + other / 2.0);
+            others += other;
+        }
+        let grounds: u64 = self.0.iter().map(|counts| counts[1]).sum();
+        let pairs = others * grounds as f64;
+        (pairs > 0.0).then(|| sum / pairs)
+    }
+}
+
+/// How well a margin tells ground from the rest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// At a margin of 0.
+    #[serde(flatten)]
+    pub hits: Hits,
+    /// Area under the receiver operating characteristic.
+    pub auroc: Option<f64>,
+    #[serde(skip)]
+    curve: Curve,
+}
+
+impl Default for Curve {
+    fn default() -> Self {
+        Self([[0; 2]; BINS])
+    }
+}
+
+impl Score {
+    fn add(&mut self, is_ground: bool, margin: f32) {
+        self.hits.add(is_ground, margin > 0.0);
+        self.curve.add(is_ground, margin);
+    }
+}
+
 /// A stretch of the bag.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stretch {
     /// Its end, in seconds from the first frame; the last one ends with the bag.
     pub until_s: Option<f64>,
     /// Frames with a true mask.
     pub frames: u64,
     /// Of the shipped model.
-    pub shipped: Hits,
+    pub shipped: Score,
     /// With what had been learnt before each frame.
-    pub learnt: Hits,
+    pub learnt: Score,
+    /// With what the true masks of all frames before had taught the same learner: what could be reached.
+    pub oracle: Score,
 }
 
 /// What a replay learnt.
@@ -79,6 +137,7 @@ pub struct Learnt {
 /// Learning under way.
 pub struct Learning {
     learner: Learner,
+    oracle: Learner,
     slot: CorrectionSlot,
     odom_frame: String,
     kind: MaskKind,
@@ -110,6 +169,7 @@ impl Learning {
         if let Some(problem) = problem {
             tracing::warn!("{problem}: what was learnt is not held against what the model knew");
         }
+        let oracle = learner.clone();
         let sha256 = model.manifest.file(Precision::Fp32).map(|file| file.sha256.clone());
         let sha256 = sha256.unwrap_or_default();
         if let Some(path) = &file
@@ -122,6 +182,7 @@ impl Learning {
         let ends = UNTIL_S.into_iter().map(Some).chain([None]);
         Ok(Self {
             learner,
+            oracle,
             slot,
             odom_frame: settings.learning.odom_frame.clone(),
             kind,
@@ -160,7 +221,8 @@ impl Learning {
         let is_ground = learning::is_ground(mapping);
         let correction = self.slot.get();
         stretch.frames += 1;
-        for cell in 0..cells.count() {
+        let mut marks = vec![Mark::None; cells.count()];
+        for (cell, mark) in marks.iter_mut().enumerate() {
             let [x, y] = cells.pixel(cell).map(|at| at.round().max(0.0) as usize);
             let true_id = truth.get(y * image_width as usize + x).copied().unwrap_or(255);
             let is_true = match self.kind {
@@ -171,11 +233,16 @@ impl Learning {
                     ground.iter().any(|kind| kind.id() == true_id)
                 }
             };
+            *mark = if is_true { Mark::Ground } else { Mark::Obstacle };
             let margin = cells.margins[cell];
-            let added = correction.as_ref().map_or(0.0, |one| one.of(cells.of(cell), margin));
-            stretch.shipped.add(is_true, margin > 0.0);
-            stretch.learnt.add(is_true, margin + added > 0.0);
+            let with = |one: Option<&Arc<Correction>>| {
+                margin + one.map_or(0.0, |one| one.of(cells.of(cell), margin))
+            };
+            stretch.shipped.add(is_true, margin);
+            stretch.learnt.add(is_true, with(correction.as_ref()));
+            stretch.oracle.add(is_true, with(self.oracle.correction()));
         }
+        self.oracle.teach(cells, &marks);
     }
 
     /// Learns from a frame.
@@ -198,6 +265,11 @@ impl Learning {
             self.learner.state().write(path, model, sha256)?;
         }
         self.stretches.retain(|stretch| stretch.frames > 0);
+        for Stretch { shipped, learnt, oracle, .. } in &mut self.stretches {
+            for score in [shipped, learnt, oracle] {
+                score.auroc = score.curve.area();
+            }
+        }
         Ok(Learnt {
             report: self.learner.report(),
             stretches: self.stretches,
@@ -231,16 +303,41 @@ impl Learnt {
         let mut from = 0.0;
         for stretch in &self.stretches {
             let until = stretch.until_s.map_or("end".to_owned(), |end| format!("{end} s"));
+            let Stretch { shipped, learnt, oracle, frames, .. } = stretch;
+            let area = |score: &Score| score.auroc.map_or("-".into(), |area| format!("{area:.3}"));
             lines.push(format!(
-                "  {from:>3} s to {until:<5} ground IoU {:.3} -> {:.3}, other called ground {:.3} -> {:.3} ({} frames)",
-                stretch.shipped.iou(),
-                stretch.learnt.iou(),
-                stretch.shipped.false_share(),
-                stretch.learnt.false_share(),
-                stretch.frames,
+                "  {from:>3} s to {until:<5} ground IoU {:.3} -> {:.3} (true masks {:.3}), AUROC {} -> {} ({}), other called ground {:.3} -> {:.3} ({:.3}), {frames} frames",
+                shipped.hits.iou(),
+                learnt.hits.iou(),
+                oracle.hits.iou(),
+                area(shipped),
+                area(learnt),
+                area(oracle),
+                shipped.hits.false_share(),
+                learnt.hits.false_share(),
+                oracle.hits.false_share(),
             ));
             from = stretch.until_s.unwrap_or(from);
         }
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_area_is_how_often_ground_has_the_larger_margin() {
+        let mut curve = Curve::default();
+        assert_eq!(curve.area(), None);
+        curve.add(true, 3.0);
+        curve.add(false, -1.0);
+        curve.add(false, 99.0);
+        assert_eq!(curve.area(), Some(0.5));
+        curve.add(false, 3.0);
+        assert_eq!(curve.area(), Some(0.5));
+        curve.add(true, f32::MAX);
+        assert!((curve.area().unwrap() - (1.5 + 2.5) / 6.0).abs() < 1e-9);
     }
 }
