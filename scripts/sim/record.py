@@ -26,6 +26,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 START_NS = 1_700_000_000_000_000_000
 TF_MESSAGE = "tf2_msgs/msg/TFMessage"
+BLOCKED = "/squeezenet/learning/blocked"
 # Directions in which the driver is told what stands there.
 BEAM_DEG = 1.5
 
@@ -89,6 +90,27 @@ class Bag:
             np.eye(3).ravel(), p, 0, 0, whole))
 
 
+class Odometry:
+    """What wheels say of the way: distances off by a share, and turning away with the metres."""
+
+    def __init__(self, share: float, yaw_per_m: float) -> None:
+        self.share, self.yaw_per_m = share, yaw_per_m
+        self.before = None
+        self.place = (0.0, 0.0, 0.0)
+
+    def follow(self, at, metres: float) -> tuple[float, float, float]:
+        if self.before is None:
+            self.place = (at.x, at.y, at.yaw)
+        else:
+            x, y = self.before
+            turned = self.yaw_per_m * metres
+            c, s = math.cos(turned), math.sin(turned)
+            dx, dy = self.share * (at.x - x), self.share * (at.y - y)
+            self.place = (self.place[0] + c * dx - s * dy, self.place[1] + s * dx + c * dy, at.yaw + turned)
+        self.before = (at.x, at.y)
+        return self.place
+
+
 def exact_scan(simulation: Simulation, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     """Directions and distances of what stands there and is in view, as a perfect scan would say."""
     half = math.radians(camera.hfov_deg / 2)
@@ -106,6 +128,8 @@ def main() -> int:
     parser.add_argument("--hz", type=float, default=5.0)
     parser.add_argument("--floor", choices=textures.UNUSUAL, default="", help="instead of the room's own")
     parser.add_argument("--slip", type=float, default=0.0, metavar="SHARE", help="error of the odometry's distances")
+    parser.add_argument("--yaw-drift", type=float, default=0.0, metavar="DEG_PER_M", help="by which the odometry turns away")
+    parser.add_argument("--false-bumps", type=float, default=0.0, metavar="PER_M", help="how often a bumper says that free ground is blocked")
     options = parser.parse_args()
     camera = Camera()
     world = rooms.plan_world(options.seed)
@@ -117,19 +141,25 @@ def main() -> int:
         return 2
     driver = Driver(camera.ahead_m, camera.nearest_ground_m(), Limits())
     bag, frames, period = Bag(options.bag, camera), 0, 1 / options.hz
+    odometry = Odometry(1 + options.slip, math.radians(options.yaw_drift))
+    chance = np.random.default_rng(options.seed)
+    driven = 0.0
     bag.mounting()
     while simulation.metres < options.metres and frames * period < options.seconds:
         ns = START_NS + round(frames * period * 1e9)
         frames += 1
         at = simulation.odometry
-        share = 1 + options.slip
-        bag.tf(ns, bag.transform(ns, ODOM, FOOTPRINT, (at.x * share, at.y * share, 0), (0, 0, at.yaw)))
+        place = odometry.follow(at, simulation.metres)
+        bag.tf(ns, bag.transform(ns, ODOM, FOOTPRINT, (place[0], place[1], 0), (0, 0, place[2])))
         bag.camera_info(ns)
         bag.image("/camera/image_raw", ns, simulation.picture(), "rgb8")
         bag.image("/sim/mask", ns, simulation.labels(), "mono8")
         angles, ranges = exact_scan(simulation, camera)
         command = driver.decide(at, angles, ranges, period)
         simulation.step(command.speed, command.turn, period)
+        if chance.random() < options.false_bumps * (simulation.metres - driven):
+            bag.put(BLOCKED, ns, "std_msgs/msg/Empty", bag.make("std_msgs/msg/Empty"))
+        driven = simulation.metres
         if frames % 20 == 0:
             print(f"\r{simulation.metres:.1f} m, {frames} frames", end="", flush=True)
     bag.close()

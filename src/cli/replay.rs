@@ -266,7 +266,8 @@ impl Replay {
         let correction = CorrectionSlot::default();
         let learning = args.learn.then(|| {
             let (slot, file) = (correction.clone(), args.learning_file.clone());
-            Learning::new(&model, settings, slot, masks_kind, file)
+            let blocked = bag.topic(learn::BLOCKED_TOPIC).map(|topic| topic.ros_type.as_str());
+            Learning::new(&model, settings, slot, masks_kind, file, blocked)
         });
         let learning = learning.transpose()?;
         let truth = is_truth_known.then(|| {
@@ -329,9 +330,11 @@ impl Replay {
     /// Topics that are read beside the pictures.
     fn other_topics(&self, args: &ReplayArgs, bag: &Bag, cameras: &[Camera]) -> Vec<String> {
         let is_camera = |name: &str| cameras.iter().any(|camera| camera.topic == name);
-        let names = bag.topics().iter().map(|topic| topic.name.as_str());
-        let wanted = names.filter(|name| args.copy && !is_camera(name));
-        wanted.map(str::to_owned).collect()
+        let wanted = bag.topics().iter().filter(|topic| {
+            let is_blocked = learn::is_blocked_topic(&topic.name, &topic.ros_type);
+            !is_camera(&topic.name) && (args.copy || args.learn && is_blocked)
+        });
+        wanted.map(|topic| topic.name.clone()).collect()
     }
 
     fn fail(&mut self, reason: String) {
@@ -351,6 +354,11 @@ impl Replay {
     }
 
     fn use_message(&mut self, message: &Message) -> anyhow::Result<()> {
+        if let Some(learning) = &mut self.learning
+            && &*message.topic == learn::BLOCKED_TOPIC
+        {
+            learning.take_blocked(&message.payload);
+        }
         if let Some(output) = &mut self.output {
             output.copy(message)?;
         }
@@ -421,6 +429,8 @@ impl Replay {
                     learning.score(message.log_time, &cells, truth, &mapping);
                 }
                 match ground.taken(camera, header, &result, learning.odom_frame()) {
+                    // A picture that is no good teaches nothing.
+                    Ok(_) if fault.is_some() => learning.note_unplaced("a picture that is no good"),
                     Ok(taken) => {
                         learning.take(camera, header.stamp.nanoseconds(), &taken, cells);
                     }

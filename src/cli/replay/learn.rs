@@ -55,6 +55,15 @@ impl Hits {
     }
 }
 
+/// What stops the robot, as the node is told it.
+pub const BLOCKED_TOPIC: &str = "/squeezenet/learning/blocked";
+const BLOCKED_TYPES: [&str; 2] = ["std_msgs/msg/Empty", "std_msgs/msg/Bool"];
+
+/// Whether a topic of a bag says what stops the robot.
+pub fn is_blocked_topic(name: &str, ros_type: &str) -> bool {
+    name == BLOCKED_TOPIC && BLOCKED_TYPES.contains(&ros_type)
+}
+
 /// Margins that are told apart for a [`Curve`], from the least to the largest.
 const BINS: usize = 400;
 const MOST_MARGIN: f32 = 14.0;
@@ -144,6 +153,9 @@ pub struct Learning {
     model: (String, String),
     file: Option<PathBuf>,
     first_log_time: Option<u64>,
+    was_blocked: bool,
+    /// Whether the bag's messages of what stops the robot are Empty.
+    is_empty_type: bool,
     stretches: Vec<Stretch>,
     unplaced: BTreeMap<String, u64>,
 }
@@ -159,6 +171,7 @@ impl Learning {
         slot: CorrectionSlot,
         kind: MaskKind,
         file: Option<PathBuf>,
+        blocked_type: Option<&str>,
     ) -> anyhow::Result<Self> {
         let name = model.manifest.name.clone();
         let footprint: Footprint = settings.learning.footprint.parse()?;
@@ -189,6 +202,8 @@ impl Learning {
             model: (name, sha256),
             file,
             first_log_time: None,
+            was_blocked: false,
+            is_empty_type: blocked_type == Some(BLOCKED_TYPES[0]),
             stretches: ends.map(stretch).collect(),
             unplaced: BTreeMap::new(),
         })
@@ -252,6 +267,17 @@ impl Learning {
         if self.learner.take(camera, seen) {
             self.slot.set(self.learner.correction().cloned());
         }
+    }
+
+    /// Takes a message of [`BLOCKED_TOPIC`]: each Empty, and each Bool that turns true.
+    pub fn take_blocked(&mut self, payload: &[u8]) {
+        // Behind the encapsulation header there is nothing of an Empty but a byte that languages want.
+        let is_blocked = payload.get(4).is_some_and(|byte| *byte != 0);
+        let is_empty = self.is_empty_type;
+        if is_empty || is_blocked && !self.was_blocked {
+            self.learner.block();
+        }
+        self.was_blocked = is_blocked;
     }
 
     /// Learns from what is left, writes the file, and says what came of it.
