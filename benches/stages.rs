@@ -21,7 +21,9 @@ use squeezenet_node::ground_messages::{CameraFrame, GroundMessages, GroundOutput
 use squeezenet_node::head::classification::softmax;
 use squeezenet_node::head::obstacle;
 use squeezenet_node::head::segmentation::{ClassMapping, Grid, SegmentationHead};
-use squeezenet_node::manifest::{Manifest, SegmentationSpec};
+use squeezenet_node::install;
+use squeezenet_node::learning::{self, Correction, Footprint, Learner, Mark};
+use squeezenet_node::manifest::{Manifest, Model, SegmentationSpec};
 use squeezenet_node::message::{
     Header, LaserScan, OccupancyGrid, PointCloud, RosMessage, Stamp, TfMessage, TransformStamped,
 };
@@ -440,5 +442,42 @@ fn ground(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(stages, decode, preprocess, postprocess, ground, places);
+/// What learning by driving adds to a frame, and what it takes beside it.
+fn learning(criterion: &mut Criterion) {
+    let grid = Size::new(120, 90);
+    let (channels, classes, plane) = (48, 22, grid.area());
+    let number = |i: usize| (i * 2_654_435_761 % 1000) as f32 / 100.0;
+    let values: Vec<f32> = (0..channels * plane).map(|i| (number(i) - 5.0).max(0.0)).collect();
+    let logits: Vec<f32> = (0..classes * plane).map(|i| number(i + 7)).collect();
+    let features = FeatureMap { channels, height: 90, width: 120, values: &values };
+    let transform = input_transform(Size::new(640, 480), Size::new(480, 360), Fit::Stretch, 0);
+    let is_ground: Vec<bool> = (0..classes).map(|class| class % 3 == 0).collect();
+    let make = || {
+        learning::cells(features, Grid::new(&logits, grid), &transform, 1.1, &is_ground).unwrap()
+    };
+    let cells = make();
+    let marks: Vec<Mark> = (0..cells.count())
+        .map(|cell| if cell % 3 == 0 { Mark::Ground } else { Mark::Obstacle })
+        .collect();
+    let model = Model::load("squeezenet1_1_anywhere", &install::models_dir()).unwrap();
+    let (mut learner, _) = Learner::of(&model, Footprint::default()).unwrap();
+    (0..4).for_each(|_| learner.teach(&cells, &marks));
+    let correction = learner.correction().cloned();
+    let mut group = criterion.benchmark_group("learning, 480x360");
+    group.bench_function("cells of a frame", |bencher| bencher.iter(|| black_box(make())));
+    group.bench_function("correction of a frame", |bencher| {
+        let zero = Correction::new(&vec![0.01; channels + 2], 1.0).unwrap();
+        let correction = correction.as_deref().unwrap_or(&zero);
+        let mut own = logits.clone();
+        bencher.iter(|| {
+            own.copy_from_slice(&logits);
+            black_box(correction.apply(features, &mut own, 1.1, &is_ground));
+        });
+    });
+    group.bench_function("a frame that teaches", |bencher| {
+        bencher.iter(|| learner.teach(black_box(&cells), &marks));
+    });
+}
+
+criterion_group!(stages, decode, preprocess, postprocess, ground, learning, places);
 criterion_main!(stages);

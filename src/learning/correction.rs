@@ -36,7 +36,7 @@ impl Correction {
     pub fn of(&self, features: &[f32], margin: f32) -> f32 {
         let sum: f32 =
             self.features.iter().zip(features).map(|(weight, value)| weight * value).sum();
-        (sum + self.margin * margin + self.offset).clamp(-MOST, MOST)
+        bounded(sum + self.margin * margin + self.offset)
     }
 
     /// Adds it to the logits `[classes, height, width]` of the ground classes, which moves the odds of ground by
@@ -68,7 +68,7 @@ impl Correction {
             }
         }
         for added in &mut added {
-            *added = if added.is_nan() { 0.0 } else { added.clamp(-MOST, MOST) };
+            *added = bounded(*added);
         }
         let planes = logits.chunks_exact_mut(plane).zip(is_ground);
         for (logits, _) in planes.filter(|(_, is_ground)| **is_ground) {
@@ -78,6 +78,10 @@ impl Correction {
         }
         added
     }
+}
+
+fn bounded(added: f32) -> f32 {
+    if added.is_nan() { 0.0 } else { added.clamp(-MOST, MOST) }
 }
 
 /// The correction in force, between who learns it and who applies it.

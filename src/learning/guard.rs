@@ -66,10 +66,14 @@ impl GuardSet {
         }
         let features = halves.chunks_exact(2).map(|b| float(u16::from_le_bytes([b[0], b[1]])));
         let margins = margins.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let (features, margins): (Vec<f32>, Vec<f32>) = (features.collect(), margins.collect());
+        if !features.iter().chain(&margins).all(|value| value.is_finite()) {
+            return Err(refuse(&"features or margins that are no numbers"));
+        }
         Ok(Self {
             channels,
-            features: features.collect(),
-            margins: margins.collect(),
+            features,
+            margins,
             is_ground: ground.into_iter().map(|value| value != 0).collect(),
             domains,
         })

@@ -97,19 +97,26 @@ impl State {
             Err(source) => return Err(StateError::File { path: name, source }),
         };
         let broken = |reason: String| StateError::Broken { path: name.clone(), reason };
-        let file: File =
-            serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
+        let (state, model, other) = Self::from_bytes(&bytes).map_err(broken)?;
+        if sha256.is_some_and(|sha256| sha256 != other) {
+            return Err(StateError::OtherModel { path: name, model, sha256: other });
+        }
+        Ok(Some((state, model)))
+    }
+
+    /// From a file's bytes, with the model's name and SHA-256 that they say.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn from_bytes(bytes: &[u8]) -> Result<(Self, String, String), String> {
+        let file: File = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if file.schema != SCHEMA {
-            return Err(broken(format!("schema {}, {SCHEMA} is known", file.schema)));
+            return Err(format!("schema {}, {SCHEMA} is known", file.schema));
         }
         if !file.state.statistics.is_whole() {
-            return Err(broken("its sums do not fit together".to_owned()));
+            return Err("its sums do not fit together".to_owned());
         }
-        if sha256.is_some_and(|sha256| sha256 != file.sha256) {
-            let (model, sha256) = (file.model, file.sha256);
-            return Err(StateError::OtherModel { path: name, model, sha256 });
-        }
-        Ok(Some((file.state, file.model)))
+        Ok((file.state, file.model, file.sha256))
     }
 
     /// Reads a file for a model that is about to run. One that cannot be taken is renamed, never written over: what

@@ -34,7 +34,7 @@ impl Statistics {
     /// Whether it is of one piece, as one that was read need not be.
     pub fn is_whole(&self) -> bool {
         let is_finite = self.squares.iter().chain(&self.products).all(|value| value.is_finite());
-        self.squares.len() == self.size * self.size
+        self.size.checked_mul(self.size) == Some(self.squares.len())
             && self.products.len() == self.size
             && self.weight.is_finite()
             && self.weight >= 0.0
