@@ -7,6 +7,7 @@ use clap::Args;
 use image::{ExtendedColorType, ImageEncoder};
 use serde::Serialize;
 
+use super::learning::LearningOptions;
 use super::output_names::output_names;
 use super::overwrite::{self, Target};
 use super::picture_file::PictureFile;
@@ -43,6 +44,8 @@ pub struct ImageArgs {
     #[command(flatten)]
     gallery: GalleryOptions,
     #[command(flatten)]
+    learning: LearningOptions,
+    #[command(flatten)]
     model: ModelOptions,
 }
 
@@ -70,6 +73,7 @@ pub(super) fn run(args: &ImageArgs) -> anyhow::Result<Outcome> {
         overwrite::refuse(&args.files, &Target::all("--out", files))?;
     }
     let mut pipeline = args.model.pipeline()?;
+    args.learning.apply_to(&mut pipeline)?;
     if let Some(folder) = &args.out {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }

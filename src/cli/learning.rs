@@ -6,9 +6,10 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
 use super::Outcome;
-use super::print::print_line;
+use super::print::{print_line, tell};
 use crate::install;
-use crate::learning::State;
+use crate::learning::{Footprint, Learner, State};
+use crate::pipeline::Pipeline;
 
 /// Arguments of `learning`.
 #[derive(Debug, Args)]
@@ -27,6 +28,36 @@ enum LearningCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What was learnt by driving, for commands that answer pictures.
+#[derive(Debug, Clone, Args)]
+pub struct LearningOptions {
+    /// Answer with what was learnt by driving in this file
+    #[arg(long, value_name = "FILE")]
+    learning_file: Option<PathBuf>,
+}
+
+impl LearningOptions {
+    /// Has the pipeline answer with what was learnt, if a file was named.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is of another model.
+    pub(super) fn apply_to(&self, pipeline: &mut Pipeline) -> anyhow::Result<()> {
+        let Some(path) = &self.learning_file else { return Ok(()) };
+        let model = pipeline.network().model().clone();
+        let Some((state, _)) = State::read(path, Some(&model.manifest.weights_sha256()))? else {
+            bail!("there is no {}", path.display());
+        };
+        let (mut learner, problem) = Learner::of(&model, Footprint::default())
+            .with_context(|| format!("model {} cannot learn by driving", model.manifest.name))?;
+        if let Some(problem) = problem {
+            tell(&problem.to_string());
+        }
+        anyhow::ensure!(learner.restore(state), "{} is of another mask", path.display());
+        pipeline.set_correction(learner.correction().cloned());
+        Ok(())
+    }
 }
 
 pub(super) fn run(args: &LearningArgs) -> anyhow::Result<Outcome> {

@@ -17,6 +17,7 @@ use clap::{Args, Subcommand};
 use image::{ExtendedColorType, RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 
+use super::learning::LearningOptions;
 use super::{ModelOptions, Outcome, print_line};
 use crate::frame::Frame;
 use crate::geometry::Size;
@@ -69,6 +70,8 @@ struct EvaluateArgs {
     /// Pixels below this confidence are unknown; as the parameter mask.min_confidence
     #[arg(long, default_value_t = CameraSettings::default().mask.min_confidence, value_parser = probability)]
     min_confidence: f32,
+    #[command(flatten)]
+    learning: LearningOptions,
     #[command(flatten)]
     model: ModelOptions,
 }
@@ -174,6 +177,7 @@ fn evaluate(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
     let meanings = read_classes(&args.classes)?;
     let files = pairs(&args.images, &args.labels)?;
     let mut pipeline = args.model.pipeline()?;
+    args.learning.apply_to(&mut pipeline)?;
     let model = pipeline.network().model().clone();
     let Some(spec) = &model.manifest.segmentation else {
         bail!("model {} has no mask", model.manifest.name);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! inference thread --frame--+
-//! ~/learning/* ----request--+--Lesson--> learner's thread --> CorrectionSlot --> inference thread
+//! ~/learning/* ----request--+--LearningRequest--> learner's thread --> CorrectionSlot --> inference thread
 //!                              bounded     owns the learner and its file
 //! ```
 //! A frame for which there is no room is let go: the next one teaches nearly the same.
@@ -35,9 +35,9 @@ use crate::install;
 use crate::learning::{Correction, CorrectionSlot, Footprint, Learner, Seen, State};
 use crate::manifest::Model;
 use crate::result::{Cells, FrameResult};
-use crate::settings::{Precision, Settings};
+use crate::settings::Settings;
 
-/// Lessons that may wait.
+/// Requests that may wait.
 pub const MOST_WAITING: usize = 8;
 
 /// What was learnt is saved so often while more is.
@@ -49,7 +49,7 @@ const BLOCKED: &str = "~/learning/blocked";
 const BLOCKED_TYPES: [&str; 2] = ["std_msgs/msg/Bool", "std_msgs/msg/Empty"];
 
 /// What the learner's thread is told.
-pub enum Lesson {
+pub enum LearningRequest {
     /// Another model runs from now on; what is learnt for it goes into the slot.
     Follow(Arc<Model>, CorrectionSlot),
     /// A frame, while learning is enabled.
@@ -80,15 +80,15 @@ pub struct Frame {
 ///
 /// # Errors
 /// rcl's.
-pub fn serve(node: &mut Node, lessons: &Inbox<Lesson>) -> r2r::Result<()> {
-    answer(node, "learning/save", lessons, Lesson::Save)?;
-    answer(node, "learning/forget", lessons, Lesson::Forget)?;
-    answer(node, "learning/mark_blocked", lessons, Lesson::MarkBlocked)
+pub fn serve(node: &mut Node, requests: &Inbox<LearningRequest>) -> r2r::Result<()> {
+    answer(node, "learning/save", requests, LearningRequest::Save)?;
+    answer(node, "learning/forget", requests, LearningRequest::Forget)?;
+    answer(node, "learning/mark_blocked", requests, LearningRequest::MarkBlocked)
 }
 
 /// Follows `~/learning/blocked` while the node is active: each `Empty`, and each `Bool` that turns true.
 pub async fn follow_blocked(
-    lessons: Inbox<Lesson>,
+    requests: Inbox<LearningRequest>,
     node: NodeHandle,
     resolver: Arc<Resolver>,
     is_active: watch::Receiver<bool>,
@@ -103,9 +103,9 @@ pub async fn follow_blocked(
     };
     let asked = node.clone();
     let subscribe = async move |offer: Offer, end: CancellationToken| {
-        let lessons = lessons.clone();
+        let requests = requests.clone();
         let block = move || {
-            if let Err(reason) = lessons.put(Lesson::Blocked) {
+            if let Err(reason) = requests.put(LearningRequest::Blocked) {
                 tracing::debug!("{BLOCKED} is passed over: {reason}");
             }
         };
@@ -130,7 +130,7 @@ pub async fn follow_blocked(
 
 /// Learning as the inference thread sees it.
 pub struct Learning {
-    lessons: Inbox<Lesson>,
+    requests: Inbox<LearningRequest>,
     tf: Arc<TfSlot>,
     /// A slot for each model, so that what comes late from the one before changes nothing.
     slot: CorrectionSlot,
@@ -140,9 +140,9 @@ pub struct Learning {
 
 impl Learning {
     /// Of no model yet.
-    pub fn new(lessons: Inbox<Lesson>, tf: Arc<TfSlot>) -> Self {
+    pub fn new(requests: Inbox<LearningRequest>, tf: Arc<TfSlot>) -> Self {
         Self {
-            lessons,
+            requests,
             tf,
             slot: CorrectionSlot::default(),
             weights: String::new(),
@@ -152,7 +152,7 @@ impl Learning {
 
     /// Another model runs from now on.
     pub fn follow(&mut self, model: &Arc<Model>) {
-        let weights = weights_of(model);
+        let weights = model.manifest.weights_sha256();
         if weights == self.weights {
             // The same network, run in another way.
             return;
@@ -160,7 +160,7 @@ impl Learning {
         self.weights = weights;
         self.can_learn = model.manifest.mask_features().is_some();
         self.slot = CorrectionSlot::default();
-        self.lessons.put_surely(Lesson::Follow(model.clone(), self.slot.clone()));
+        self.requests.put_surely(LearningRequest::Follow(model.clone(), self.slot.clone()));
     }
 
     /// Whether frames are to be learnt from; has tf subscribed then.
@@ -189,19 +189,13 @@ impl Learning {
         let (camera, header, settings) = (camera.clone(), header.clone(), settings.clone());
         let frame = Frame { camera, header, image_size: result.image_size, cells, settings };
         // The learner is behind, or the node stops: the next frame will do.
-        let _ = self.lessons.put(Lesson::Frame(Box::new(frame)));
+        let _ = self.requests.put(LearningRequest::Frame(Box::new(frame)));
     }
 
     /// A camera has gone.
     pub fn remove_camera(&self, id: usize) {
-        self.lessons.put_surely(Lesson::RemoveCamera(id));
+        self.requests.put_surely(LearningRequest::RemoveCamera(id));
     }
-}
-
-/// SHA-256 of a model's weights.
-fn weights_of(model: &Model) -> String {
-    let file = model.manifest.file(Precision::Fp32).or(model.manifest.files.first());
-    file.map(|file| file.sha256.to_ascii_lowercase()).unwrap_or_default()
 }
 
 /// Starts the learner's thread, which ends when the inbox is closed and what was learnt is saved. `holder` says to
@@ -210,36 +204,36 @@ fn weights_of(model: &Model) -> String {
 /// # Errors
 /// The system has no thread left.
 pub fn start(
-    lessons: Receiver<Lesson>,
+    requests: Receiver<LearningRequest>,
     tf: Arc<TfSlot>,
     holder: String,
     report: Arc<ArcSwap<Report>>,
     watch: Arc<Watch>,
 ) -> std::io::Result<JoinHandle<()>> {
-    let mut school = School {
-        lessons,
+    let mut thread = LearnerThread {
+        requests,
         tf,
         holder,
         report,
         lock: None,
         geometry: GroundMessages::default(),
         model: None,
-        class: None,
+        current: None,
         unplaced: None,
     };
     std::thread::Builder::new().name("learner".to_owned()).spawn(move || {
         // What it had not saved is lost with a panic; what was saved is read again.
-        watch.keep(&mut school, School::run, |school| {
-            school.class = None;
+        watch.keep(&mut thread, LearnerThread::run, |thread| {
+            thread.current = None;
             Ok(())
         });
-        school.save_if_dirty();
+        thread.save_if_dirty();
     })
 }
 
 /// The learner's thread.
-struct School {
-    lessons: Receiver<Lesson>,
+struct LearnerThread {
+    requests: Receiver<LearningRequest>,
     tf: Arc<TfSlot>,
     holder: String,
     report: Arc<ArcSwap<Report>>,
@@ -247,13 +241,13 @@ struct School {
     geometry: GroundMessages,
     model: Option<(Arc<Model>, CorrectionSlot)>,
     /// Once a frame of the model has come.
-    class: Option<Class>,
+    current: Option<Current>,
     /// Why the last frames could not be placed, since when, and whether that was told.
     unplaced: Option<(String, Instant, bool)>,
 }
 
 /// A model that is taught.
-struct Class {
+struct Current {
     learner: Learner,
     slot: CorrectionSlot,
     model: String,
@@ -268,58 +262,58 @@ struct Class {
     saved: Instant,
 }
 
-impl School {
+impl LearnerThread {
     fn run(&mut self) {
         loop {
-            match self.lessons.recv_timeout(SAVE_EVERY) {
-                Ok(lesson) => self.take(lesson),
+            match self.requests.recv_timeout(SAVE_EVERY) {
+                Ok(request) => self.take(request),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if self.class.as_ref().is_some_and(|class| class.saved.elapsed() >= SAVE_EVERY) {
+            if self.current.as_ref().is_some_and(|current| current.saved.elapsed() >= SAVE_EVERY) {
                 self.save_if_dirty();
             }
         }
     }
 
-    fn take(&mut self, lesson: Lesson) {
-        match lesson {
-            Lesson::Follow(model, slot) => {
+    fn take(&mut self, request: LearningRequest) {
+        match request {
+            LearningRequest::Follow(model, slot) => {
                 self.save_if_dirty();
-                (self.class, self.model) = (None, Some((model, slot)));
+                (self.current, self.model) = (None, Some((model, slot)));
                 self.report.store(Arc::default());
             }
-            Lesson::Frame(frame) => self.take_frame(*frame),
-            Lesson::RemoveCamera(id) => {
+            LearningRequest::Frame(frame) => self.take_frame(*frame),
+            LearningRequest::RemoveCamera(id) => {
                 self.geometry.remove_camera(id);
-                if let Some(class) = &mut self.class {
-                    class.learner.remove_camera(id);
+                if let Some(current) = &mut self.current {
+                    current.learner.remove_camera(id);
                 }
             }
-            Lesson::Blocked => {
+            LearningRequest::Blocked => {
                 if let Err(reason) = self.block() {
                     tracing::debug!("{BLOCKED} teaches nothing: {reason}");
                 }
             }
             // Those who asked may have gone.
-            Lesson::MarkBlocked(reply) => drop(reply.send(self.block())),
-            Lesson::Save(reply) => drop(reply.send(self.save())),
-            Lesson::Forget(reply) => drop(reply.send(self.forget())),
+            LearningRequest::MarkBlocked(reply) => drop(reply.send(self.block())),
+            LearningRequest::Save(reply) => drop(reply.send(self.save())),
+            LearningRequest::Forget(reply) => drop(reply.send(self.forget())),
         }
     }
 
     fn take_frame(&mut self, frame: Frame) {
         let Frame { camera, header, image_size, cells, settings } = frame;
         let Some(own) = settings.cameras.get(&camera.name) else { return };
-        if self.class.is_none() {
+        if self.current.is_none() {
             self.open(&settings);
         }
-        let Some(class) = &mut self.class else { return };
-        if class.footprint != settings.learning.footprint
+        let Some(current) = &mut self.current else { return };
+        if current.footprint != settings.learning.footprint
             && let Ok(footprint) = settings.learning.footprint.parse::<Footprint>()
         {
-            class.footprint.clone_from(&settings.learning.footprint);
-            class.learner.set_footprint(footprint);
+            current.footprint.clone_from(&settings.learning.footprint);
+            current.learner.set_footprint(footprint);
         }
         let info = camera.ground.info();
         let header = wire_header(&header);
@@ -337,9 +331,9 @@ impl School {
             Ok(Taken { camera: lens, base_from_camera, odom_from_base }) => {
                 self.unplaced = None;
                 let seen = Seen { stamp_ns, cells, camera: lens, base_from_camera, odom_from_base };
-                if class.learner.take(camera.id, seen) {
-                    class.slot.set(class.learner.correction().cloned());
-                    class.is_dirty = true;
+                if current.learner.take(camera.id, seen) {
+                    current.slot.set(current.learner.correction().cloned());
+                    current.is_dirty = true;
                 }
             }
             Err(reason) => {
@@ -360,7 +354,7 @@ impl School {
     /// Begins with the model in force, from its file.
     fn open(&mut self, settings: &Settings) {
         let Some((model, slot)) = &self.model else { return };
-        let (name, weights) = (model.manifest.name.clone(), weights_of(model));
+        let (name, weights) = (model.manifest.name.clone(), model.manifest.weights_sha256());
         let footprint = settings.learning.footprint.clone();
         let Ok(outline) = footprint.parse::<Footprint>() else { return };
         let Some((mut learner, problem)) = Learner::of(model, outline) else { return };
@@ -412,7 +406,7 @@ impl School {
             learner.report().counts.summary()
         );
         slot.set(learner.correction().cloned());
-        self.class = Some(Class {
+        self.current = Some(Current {
             learner,
             slot: slot.clone(),
             model: name,
@@ -426,8 +420,8 @@ impl School {
         });
     }
 
-    /// The class, or why there is none.
-    fn class(&mut self) -> Result<&mut Class, String> {
+    /// What is taught, or why nothing is.
+    fn current(&mut self) -> Result<&mut Current, String> {
         let model = self.model.as_ref().map(|(model, _)| &model.manifest);
         let why = match model {
             Some(manifest) if manifest.mask_features().is_none() => {
@@ -435,64 +429,64 @@ impl School {
             }
             _ => "no frame has been learnt from: set learning.enabled, and let frames come".into(),
         };
-        self.class.as_mut().ok_or(why)
+        self.current.as_mut().ok_or(why)
     }
 
     fn block(&mut self) -> Result<String, String> {
         let why = "no frame of the last metres shows what is right before the robot";
-        let is_seen = self.class()?.learner.block();
+        let is_seen = self.current()?.learner.block();
         self.tell();
         is_seen.then(|| "what is right before the robot is no ground".to_owned()).ok_or(why.into())
     }
 
     fn save(&mut self) -> Result<String, String> {
-        let class = self.class()?;
-        class.save()?;
-        let (counts, path) = (class.learner.report().counts, class.path.display().to_string());
+        let current = self.current()?;
+        current.save()?;
+        let (counts, path) = (current.learner.report().counts, current.path.display().to_string());
         self.tell();
         Ok(format!("{} in {path}", counts.summary()))
     }
 
     fn forget(&mut self) -> Result<String, String> {
-        let class = self.class()?;
-        let counts = class.learner.report().counts;
-        class.learner.forget();
-        class.slot.set(None);
-        class.is_dirty = true;
-        let saved = if class.is_unusable { Ok(()) } else { class.save() };
+        let current = self.current()?;
+        let counts = current.learner.report().counts;
+        current.learner.forget();
+        current.slot.set(None);
+        current.is_dirty = true;
+        let saved = if current.is_unusable { Ok(()) } else { current.save() };
         tracing::info!("what was learnt by driving is forgotten: {}", counts.summary());
         self.tell();
         saved.map(|()| format!("forgotten: {}", counts.summary()))
     }
 
     fn save_if_dirty(&mut self) {
-        if let Some(class) =
-            self.class.as_mut().filter(|class| class.is_dirty && !class.is_unusable)
+        if let Some(current) =
+            self.current.as_mut().filter(|current| current.is_dirty && !current.is_unusable)
         {
-            // It is told by the class, and tried again.
-            let _ = class.save();
+            // It says so itself, and is tried again.
+            let _ = current.save();
             self.tell();
         }
     }
 
     fn tell(&self) {
-        let Some(class) = &self.class else { return };
-        let report = class.learner.report();
+        let Some(current) = &self.current else { return };
+        let report = current.learner.report();
         let mut facts = vec![
             ("learnt from", report.counts.summary()),
             ("learning left out", report.left_out.summary()),
             ("learning change", report.change_summary()),
         ];
         facts.extend(report.verdict.map(|verdict| ("learning guard", verdict.summary())));
-        facts.push(("learning file", class.path.display().to_string()));
+        facts.push(("learning file", current.path.display().to_string()));
         let unplaced = self.unplaced.as_ref().filter(|(_, since, _)| since.elapsed() >= PATIENCE);
         let unplaced = unplaced.map(|(reason, ..)| format!("nothing is learnt: {reason}"));
-        let warning = unplaced.or_else(|| class.warning.clone());
+        let warning = unplaced.or_else(|| current.warning.clone());
         self.report.store(Arc::new(Report { facts, warning }));
     }
 }
 
-impl Class {
+impl Current {
     fn save(&mut self) -> Result<(), String> {
         self.saved = Instant::now();
         if self.is_unusable {

@@ -30,7 +30,7 @@ use super::diagnostics::Report;
 use super::executor::NodeHandle;
 use super::ground::Grounds;
 use super::inbox::Inbox;
-use super::learning::{self, Learning, Lesson};
+use super::learning::{self, Learning, LearningRequest};
 use super::mailbox::Mailboxes;
 use super::model::{self, ModelSlot};
 use super::names::Resolver;
@@ -71,7 +71,7 @@ pub struct Base {
     /// Where users' requests for places go.
     pub place_requests: Inbox<Request>,
     /// Where what is to be learnt from goes.
-    pub lessons: Inbox<Lesson>,
+    pub learning_requests: Inbox<LearningRequest>,
     /// Who looks after threads that panic.
     pub watch: Arc<Watch>,
     /// What is wrong with the watched parameter file.
@@ -146,8 +146,8 @@ impl Life {
             let inbox = base.place_requests.clone();
             let serve = move |node: &mut r2r::Node| place_requests::serve(node, &inbox);
             base.node.with(serve).await.context("the node has gone")??;
-            let lessons = base.lessons.clone();
-            let serve = move |node: &mut r2r::Node| learning::serve(node, &lessons);
+            let learning_requests = base.learning_requests.clone();
+            let serve = move |node: &mut r2r::Node| learning::serve(node, &learning_requests);
             base.node.with(serve).await.context("the node has gone")??;
             self.serves_requests = true;
         }
@@ -173,7 +173,7 @@ impl Life {
         let file = PlaceFile::start(places_path, holder.clone(), move || mailboxes.wake())?;
         let learning_report = Arc::new(ArcSwap::default());
         let learner_thread = learning::start(
-            base.lessons.open(),
+            base.learning_requests.open(),
             tf.clone(),
             holder,
             learning_report.clone(),
@@ -192,7 +192,7 @@ impl Life {
             models: base.models.clone(),
             places,
             grounds: Grounds::new(tf.clone(), broadcaster),
-            learning: Learning::new(base.lessons.clone(), tf.clone()),
+            learning: Learning::new(base.learning_requests.clone(), tf.clone()),
             missing_head_warned: Outputs::default(),
             version: 1,
             settings: base.settings.clone(),
@@ -239,7 +239,7 @@ impl Life {
             end.clone(),
         )));
         configured.tasks.spawn(guarded(learning::follow_blocked(
-            base.lessons.clone(),
+            base.learning_requests.clone(),
             base.node.clone(),
             base.resolver.clone(),
             self.is_active.subscribe(),
@@ -292,7 +292,7 @@ impl Life {
         self.deactivate();
         self.base.place_requests.close();
         if self.configured.is_none() {
-            self.base.lessons.close();
+            self.base.learning_requests.close();
         }
         self.base.models.stop();
         self.base.mailboxes.close();
@@ -305,7 +305,7 @@ impl Life {
             tracing::error!("the inference thread panicked");
         }
         // It ends when what it was offered is learnt, and saved.
-        self.base.lessons.close();
+        self.base.learning_requests.close();
         let joined = tokio::task::spawn_blocking(move || learner_thread.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
             tracing::error!("the learner's thread panicked");

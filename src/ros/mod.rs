@@ -181,7 +181,7 @@ fn serve(
             let mailboxes = mailboxes.clone();
             move || mailboxes.wake()
         }),
-        lessons: Inbox::new(learning::MOST_WAITING, || ()),
+        learning_requests: Inbox::new(learning::MOST_WAITING, || ()),
         mailboxes,
         cameras_changed,
         watch,

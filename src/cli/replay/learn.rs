@@ -7,7 +7,6 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::execution::Precision;
 use crate::ground_messages::Taken;
 use crate::head::segmentation::ClassMapping;
 use crate::learning::{
@@ -183,8 +182,7 @@ impl Learning {
             tracing::warn!("{problem}: what was learnt is not held against what the model knew");
         }
         let oracle = learner.clone();
-        let sha256 = model.manifest.file(Precision::Fp32).map(|file| file.sha256.clone());
-        let sha256 = sha256.unwrap_or_default();
+        let sha256 = model.manifest.weights_sha256();
         if let Some(path) = &file
             && let Some((state, _)) = State::read(path, Some(&sha256))?
         {
