@@ -153,6 +153,8 @@ pub async fn run(
 ) {
     let mut current: Option<(String, Choice, CancellationToken)> = None;
     let mut said = Health::Good;
+    // Topic and type of the last subscription.
+    let mut last_type: Option<(String, bool)> = None;
     loop {
         if !*is_active.borrow_and_update() {
             // r2r takes a subscription from the graph when the next message finds nobody.
@@ -185,15 +187,6 @@ pub async fn run(
             let hint = node.with(move |node| hints::pictures_elsewhere(node, &asked, &own)).await;
             text.push_str(&hint.unwrap_or_default());
         }
-        if health != said {
-            match &health {
-                Health::Good => {}
-                Health::Waiting(text) => tracing::warn!("{}{text}", camera.prefix()),
-                Health::Failing(text) => tracing::error!("{}{text}", camera.prefix()),
-            }
-            said = health.clone();
-        }
-        camera.set_health(health);
         // A publisher that has gone may come back as it was: its subscription stays.
         let is_stale = match (&current, choice) {
             (Some((has_topic, has, _)), Some(choice)) => *has_topic != topic || *has != choice,
@@ -211,17 +204,44 @@ pub async fn run(
                     mailboxes: mailboxes.clone(),
                     end: end.clone(),
                 };
-                if subscribe(&node, &settings.image_topic, choice, drain).await {
-                    tracing::info!(
-                        "{}subscribed to {topic} ({}, {})",
-                        camera.prefix(),
-                        if choice.is_compressed { "compressed" } else { "raw" },
-                        if choice.is_reliable { "reliable" } else { "best effort" }
-                    );
-                    current = Some((topic, choice, end));
+                let kind = if choice.is_compressed { "compressed" } else { "raw" };
+                match subscribe(&node, &settings.image_topic, choice, drain).await {
+                    Ok(()) => {
+                        tracing::info!(
+                            "{}subscribed to {topic} ({kind}, {})",
+                            camera.prefix(),
+                            if choice.is_reliable { "reliable" } else { "best effort" }
+                        );
+                        current = Some((topic, choice, end));
+                    }
+                    Err(reason) => {
+                        let before =
+                            last_type.as_ref() == Some(&(topic.clone(), !choice.is_compressed));
+                        health = Health::Failing(format!(
+                            "cannot subscribe to {topic} as {kind}: {reason}{}",
+                            if before {
+                                "; its type was another one before, which a running node is not rid of: start it again"
+                            } else {
+                                ""
+                            }
+                        ));
+                    }
                 }
+                last_type = current
+                    .as_ref()
+                    .map(|(topic, has, _)| (topic.clone(), has.is_compressed))
+                    .or(last_type);
             }
         }
+        if health != said {
+            match &health {
+                Health::Good => {}
+                Health::Waiting(text) => tracing::warn!("{}{text}", camera.prefix()),
+                Health::Failing(text) => tracing::error!("{}{text}", camera.prefix()),
+            }
+            said = health.clone();
+        }
+        camera.set_health(health);
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(LOOK_AROUND) => {}
@@ -266,34 +286,36 @@ impl Drain {
     }
 }
 
-async fn subscribe(node: &NodeHandle, topic: &str, choice: Choice, drain: Drain) -> bool {
+async fn subscribe(
+    node: &NodeHandle,
+    topic: &str,
+    choice: Choice,
+    drain: Drain,
+) -> Result<(), String> {
     // Deep enough that nothing is lost between two spins; older frames are replaced in the slot.
     let base = QosProfile::default().keep_last(5).volatile();
     let qos = if choice.is_reliable { base.reliable() } else { base.best_effort() };
     let qos = qos::subscription(topic, qos);
     let name = topic.to_owned();
-    let prefix = drain.camera.prefix();
-    let failed = if choice.is_compressed {
+    if choice.is_compressed {
         match node.with(move |node| node.subscribe::<CompressedImage>(&name, qos)).await {
             Some(Ok(stream)) => {
                 tokio::spawn(guarded(drain.run(stream, Message::Compressed)));
-                return true;
+                Ok(())
             }
-            Some(Err(error)) => error.to_string(),
-            None => return false,
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("the node is gone".to_owned()),
         }
     } else {
         match node.with(move |node| node.subscribe::<Image>(&name, qos)).await {
             Some(Ok(stream)) => {
                 tokio::spawn(guarded(drain.run(stream, Message::Raw)));
-                return true;
+                Ok(())
             }
-            Some(Err(error)) => error.to_string(),
-            None => return false,
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("the node is gone".to_owned()),
         }
-    };
-    tracing::error!("{prefix}cannot subscribe to {topic}: {failed}");
-    false
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,217 @@
+"""What goes wrong around a node in service: it answers again as soon as the fault is over, and counts what it lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import colour_model
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from colour_model import HEIGHT, WIDTH
+from conftest import RELIABLE, Peer, binary, image_message, wait
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import Trigger
+from test_ground import OPTICAL, draw
+
+TOPIC = "/camera/image_raw"
+BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class Fault:
+    """A node with a quick model, its masks and diagnostics."""
+
+    def __init__(self, start, peer: Peer, folder: Path, **parameters) -> None:
+        self.peer = peer
+        self.process = start({"model": str(colour_model.write(folder)), "inference": {"provider": "cpu"}, **parameters})
+        self.masks = peer.collect(Image, "/squeezenet/mask")
+        self.diagnostics = peer.diagnostics()
+        peer.wait_published("/squeezenet/mask")
+
+    def answered(self, publisher, message) -> Image:
+        """The answer to this very message, published until it comes: a camera goes on."""
+        message.header.frame_id = OPTICAL
+        message.header.stamp = self.peer.stamp()
+
+        def is_answered() -> bool:
+            publisher.publish(message)
+            time.sleep(0.05)
+            return any(mask.header.stamp == message.header.stamp for mask in self.masks)
+
+        wait(is_answered, 20, self.process.log)
+        return next(mask for mask in self.masks if mask.header.stamp == message.header.stamp)
+
+    def count(self, key: str) -> int:
+        return int(self.diagnostics.value(key) or 0)
+
+
+def test_a_camera_that_dies_returns_as_another(start, peer: Peer, tmp_path: Path) -> None:
+    fault = Fault(start, peer, tmp_path)
+    small, large = draw(), draw(2)
+    for qos, message, size in [
+        (RELIABLE, image_message(small), (WIDTH, HEIGHT)),
+        (BEST_EFFORT, image_message(large, "bgr8", padding=12), (2 * WIDTH, 2 * HEIGHT)),
+        (RELIABLE, image_message(small, "rgba8"), (WIDTH, HEIGHT)),
+    ]:
+        camera = peer.publisher(Image, TOPIC, qos)
+        mask = fault.answered(camera, message)
+        assert (mask.width, mask.height) == size
+        ids = np.frombuffer(bytes(mask.data), np.uint8).reshape(size[::-1])
+        assert ids[-1, 0] == 0 and ids[0, 0] == 3, "the floor lies below and the sky above"
+        peer.node.destroy_publisher(camera)
+        wait(lambda: peer.node.count_publishers(TOPIC) == 0, 20)
+
+
+def test_a_camera_that_returns_with_another_type_is_said_once_and_may_come_back(start, peer: Peer, tmp_path: Path) -> None:
+    """The middleware takes one type on a topic, and r2r lets a subscription go with its next message alone."""
+    fault = Fault(start, peer, tmp_path)
+    camera = peer.publisher(Image, TOPIC)
+    fault.answered(camera, image_message(draw()))
+    peer.node.destroy_publisher(camera)
+    wait(lambda: peer.node.count_publishers(TOPIC) == 0, 20)
+    # A participant of its own: the first one would not take the second type either.
+    other = Peer(peer.context.get_domain_id())
+    try:
+        returned = other.publisher(CompressedImage, TOPIC)
+        fault.process.wait_for("start it again")
+        time.sleep(2)
+        assert fault.process.log().count("start it again") == 1, fault.process.log()
+        other.node.destroy_publisher(returned)
+    finally:
+        other.close()
+    wait(lambda: peer.node.count_publishers(TOPIC) == 0, 20)
+    fault.answered(peer.publisher(Image, TOPIC), image_message(draw()))
+
+
+def test_two_cameras_on_one_topic_are_each_answered_with_their_own(start, peer: Peer, tmp_path: Path) -> None:
+    fault = Fault(start, peer, tmp_path)
+    one, two = peer.publisher(Image, TOPIC), peer.publisher(Image, TOPIC, BEST_EFFORT)
+    for _ in range(3):
+        assert fault.answered(one, image_message(draw())).width == WIDTH
+        assert fault.answered(two, image_message(draw(2))).width == 2 * WIDTH
+
+
+def test_stamps_that_jump_are_answered_as_they_are(start, peer: Peer, tmp_path: Path) -> None:
+    fault = Fault(start, peer, tmp_path)
+    camera = peer.publisher(Image, TOPIC)
+    fault.answered(camera, image_message(draw()))
+    # A source that does not stamp, a clock before NTP, one an hour ahead, the end of the range, and back.
+    now = peer.stamp().sec
+    for stamp in [Time(), Time(sec=1, nanosec=5), Time(sec=now + 3600), Time(sec=2**31 - 1, nanosec=999_999_999), Time(sec=-5), Time(sec=now)]:
+        message = image_message(draw())
+        message.header.stamp = stamp
+
+        def is_answered(stamp=stamp, message=message) -> bool:
+            camera.publish(message)
+            time.sleep(0.05)
+            return fault.masks[-1].header.stamp == stamp
+
+        wait(is_answered, 20, fault.process.log)
+
+
+def test_a_flood_is_survived_and_every_frame_is_counted(start, peer: Peer, tmp_path: Path) -> None:
+    fault = Fault(start, peer, tmp_path)
+    camera = peer.publisher(Image, TOPIC, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    message = image_message(draw())
+    fault.answered(camera, message)
+    for _ in range(3000):
+        camera.publish(message)
+        time.sleep(0.001)
+    fault.answered(camera, message)
+
+    def is_balanced() -> bool:
+        ends = ["frames processed", "frames replaced", "frames too_old", "frames rejected", "frames left out by rate", "frames unheard"]
+        received = fault.count("frames received")
+        return received > 100 and abs(received - sum(fault.count(end) for end in ends)) <= 1
+
+    wait(is_balanced, 20, lambda: f"{[v for s in fault.diagnostics.statuses()[-1:] for v in s.values]}")
+
+
+def test_many_subscribers_are_all_served(start, peer: Peer, tmp_path: Path) -> None:
+    fault = Fault(start, peer, tmp_path)
+    received = [peer.collect(Image, "/squeezenet/mask", BEST_EFFORT) for _ in range(200)]
+    camera = peer.publisher(Image, TOPIC)
+    message = image_message(draw())
+
+    def is_served() -> bool:
+        camera.publish(message)
+        time.sleep(0.2)
+        return all(received)
+
+    wait(is_served, 60, lambda: f"{sum(map(bool, received))} of {len(received)} served\n{fault.process.log()}")
+
+
+def memory_kb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0])
+
+
+def test_pictures_that_are_none_leave_nothing_behind(start, peer: Peer, tmp_path: Path) -> None:
+    fault = Fault(start, peer, tmp_path)
+    camera, pid = peer.publisher(Image, TOPIC), fault.process.process.pid
+    fault.answered(camera, image_message(draw()))
+    draws = random.Random(3)
+
+    def broken() -> Image:
+        message = image_message(draw())
+        message.header.stamp = peer.stamp()
+        message.width, message.height = draws.choice([(0, 0), (2**32 - 1, 2**32 - 1), (WIDTH, HEIGHT + 1), (7, 2**20)])
+        message.encoding = draws.choice(["rgb8", "yuv422", "bayer_rggb8", "nv21", "32FC1", "", "\udcff".encode("utf8", "replace").decode()])
+        message.step = draws.choice([0, 1, 3 * WIDTH, 2**32 - 1])
+        return message
+
+    def send(count: int) -> None:
+        for _ in range(count):
+            camera.publish(broken())
+            time.sleep(0.002)
+        fault.answered(camera, image_message(draw()))
+
+    send(100)
+    before, handles = memory_kb(pid), len(os.listdir(f"/proc/{pid}/fd"))
+    send(600)
+    assert memory_kb(pid) < before + 8192 and len(os.listdir(f"/proc/{pid}/fd")) <= handles + 2
+    wait(lambda: fault.count("frames rejected") > 50, 10)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_power_cut_while_saving_leaves_what_was_there_or_what_is_new(environment, peer: Peer, tmp_path: Path, seed: int) -> None:
+    """SIGKILL at a moment of chance while the file of what was learnt is written again and again."""
+    from conftest import Process
+    from test_learning import Driver
+
+    started: list[Process] = []
+
+    def start(parameters: dict) -> Process:
+        started.append(Process(parameters, [], environment, tmp_path))
+        started[-1].wait_for("ready", 60)
+        return started[-1]
+
+    driver = Driver(start, peer, tmp_path)
+    driver.drive(0.5)
+    assert driver.call("save").success
+    client = peer.node.create_client(Trigger, "/squeezenet/learning/save")
+    is_over = threading.Event()
+
+    def save() -> None:
+        while not is_over.is_set():
+            client.call_async(Trigger.Request())
+            time.sleep(0.002)
+
+    saving = threading.Thread(target=save)
+    saving.start()
+    time.sleep(random.Random(seed).uniform(0.05, 0.4))
+    driver.process.process.send_signal(signal.SIGKILL)
+    driver.process.process.wait(10)
+    is_over.set()
+    saving.join()
+    shown = subprocess.run([binary(), "learning", "show", "--json", str(tmp_path / "learnt.json")], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["model"] == "colours"
