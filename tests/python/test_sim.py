@@ -178,3 +178,17 @@ def test_a_floor_that_no_picture_had_is_learnt_along_a_drive(sim, tmp_path, monk
     shipped, learnt, oracle = (iou(last[name]) for name in ("shipped", "learnt", "oracle"))
     assert learnt > shipped + 0.5 * (oracle - shipped), (shipped, learnt, oracle)
     assert last["learnt"]["auroc"] > last["shipped"]["auroc"] - 0.01
+
+
+def test_labelled_views_are_the_same_for_a_seed(sim, tmp_path, monkeypatch):
+    import pictures
+    from PIL import Image
+
+    for run in ("a", "b"):
+        monkeypatch.setattr(sys, "argv", ["pictures.py", str(tmp_path / run), "--rooms", "1001", "--views", "2"])
+        if pictures.main() == 2:
+            pytest.skip("nothing can be rendered here")
+    for name in ("images/sim_1001_1.jpg", "labels/sim_1001_1.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    labels = np.asarray(Image.open(tmp_path / "a" / "labels" / "sim_1001_0.png"))
+    assert labels.shape == (360, 480) and set(np.unique(labels)) <= {0, 2, 3}

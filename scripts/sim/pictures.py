@@ -1,0 +1,61 @@
+"""Renders labelled views of rooms and paths, to train with: images/*.jpg and labels/*.png.
+
+    bash scripts/sim/run.sh pictures.py --rooms 1001-1139 --views 5 OUT
+    python -m squeezenet_training anywhere --rooms OUT ...          # in models/training
+
+The camera of each room has a height, pitch and lens of its own, its views are from random places. Labels: 0 floor,
+2 what stands on it, 3 ceiling and outside, as in /squeezenet/mask. `make sim` and `make sim-evaluate` use the rooms
+from 1 on: train with others.
+"""
+
+import argparse
+import math
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+import numpy as np
+import rooms
+from drive import seeds
+from PIL import Image
+from robot import Camera, NoRenderer, Simulation
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--rooms", type=seeds, default=seeds("1001-1139"), help="seeds; kinds in turn: " + ", ".join(rooms.KINDS))
+    parser.add_argument("--views", type=int, default=5, help="of each room")
+    options = parser.parse_args()
+    for kind in ("images", "labels"):
+        (options.out / kind).mkdir(parents=True, exist_ok=True)
+    for seed in options.rooms:
+        chance = np.random.default_rng([seed, 99])
+        world = rooms.plan_world(seed)
+        camera = Camera(
+            width=480, height=360, height_m=float(chance.uniform(0.15, 0.7)), pitch_deg=float(chance.uniform(0, 20)),
+            hfov_deg=float(chance.uniform(60, 100)))
+        try:
+            simulation = Simulation(world, camera)
+        except NoRenderer as error:
+            print(error, file=sys.stderr)
+            return 2
+        spots = rooms.parts_of(~world.occupied(grow=0.3))[0]
+        for view in range(options.views):
+            row, column = spots[chance.integers(len(spots))]
+            x, y = (column + chance.random()) * rooms.GRID, (row + chance.random()) * rooms.GRID
+            simulation.place(x, y, chance.uniform(-math.pi, math.pi))
+            name = f"sim_{seed}_{view}"
+            picture = Image.fromarray(simulation.picture())
+            picture.save(options.out / "images" / f"{name}.jpg", quality=int(chance.integers(70, 95)))
+            Image.fromarray(simulation.labels()).save(options.out / "labels" / f"{name}.png")
+        simulation.close()
+        print(f"\rroom {seed}, {world.kind}    ", end="", flush=True)
+    print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
