@@ -98,6 +98,7 @@ pub async fn follow_blocked(
         name: BLOCKED.to_owned(),
         types: &BLOCKED_TYPES,
         label: "learning/blocked",
+        announcement: "what stops the robot comes from",
         meanwhile: "what stops the robot is not learnt",
         is_expected: false,
     };

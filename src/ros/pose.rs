@@ -69,6 +69,7 @@ pub async fn follow(
         name: name.clone(),
         types: &TYPES,
         label: "places.pose_topic",
+        announcement: "poses come from",
         meanwhile: "places are taught without a pose meanwhile",
         is_expected: true,
     };

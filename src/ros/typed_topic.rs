@@ -56,6 +56,8 @@ pub struct TypedTopic {
     pub types: &'static [&'static str],
     /// What a warning begins with, such as the parameter that names it.
     pub label: &'static str,
+    /// What is said of a subscription, such as "poses come from".
+    pub announcement: &'static str,
     /// What a warning ends with: what happens meanwhile.
     pub meanwhile: &'static str,
     /// Whether it is worth a warning that nobody publishes.
@@ -79,7 +81,7 @@ impl TypedTopic {
         S: AsyncFn(Offer, CancellationToken) -> Subscribed,
     {
         let resolved = resolver.resolve(&self.name);
-        let Self { types, label, meanwhile, is_expected, .. } = self;
+        let Self { types, label, announcement, meanwhile, is_expected, .. } = self;
         let mut said = String::new();
         let mut current: Option<(Offer, CancellationToken)> = None;
         loop {
@@ -107,7 +109,7 @@ impl TypedTopic {
                     let end = shutdown.child_token();
                     match subscribe(offer, end.clone()).await {
                         Ok(()) => {
-                            tracing::info!("{label}: from {resolved} ({})", offer.topic_type);
+                            tracing::info!("{announcement} {resolved} ({})", offer.topic_type);
                             current = Some((offer, end));
                             String::new()
                         }
