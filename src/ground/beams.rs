@@ -101,8 +101,17 @@ pub struct BeamTable {
     distances: Vec<f32>,
     /// By ray and step: place on the grid, NaN where the picture does not show it.
     places: Vec<[f32; 2]>,
-    /// By ray: the steps that are in the picture, without a gap.
-    in_view: Vec<(u32, u32)>,
+    /// By ray.
+    in_view: Vec<View>,
+}
+
+/// The steps of a ray that are in the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct View {
+    /// The longest stretch without a gap: from, and the end.
+    whole: (u32, u32),
+    /// One before it, where the ray grazes the curved edge of a wide lens; empty for most.
+    grazed: (u32, u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -152,7 +161,7 @@ impl Outline {
 }
 
 /// Distances, places and views of a table, for the next one to be written into.
-type Buffers = (Vec<f32>, Vec<[f32; 2]>, Vec<(u32, u32)>);
+type Buffers = (Vec<f32>, Vec<[f32; 2]>, Vec<View>);
 
 impl BeamTable {
     /// Keeps the table in `kept` if it is still right, and makes it anew otherwise.
@@ -285,9 +294,7 @@ impl BeamTable {
             let (sin, cos) = azimuth.sin_cos();
             let ahead = columns * Vector3::new(cos, sin, 0.0);
             let start = places.len();
-            // A ray may graze the curved edge of a wide lens before it comes into view for good: its
-            // longest stretch counts.
-            let (mut view, mut stretch) = ((0, 0), (0, 0));
+            let (mut view, mut stretch) = (View::default(), (0, 0));
             for (cos_d, down) in &turned {
                 let pixel = camera.project(ahead * *cos_d + down);
                 let seen = pixel.and_then(|pixel| map.place(pixel));
@@ -296,8 +303,11 @@ impl BeamTable {
                     Some(_) => stretch.1 = index + 1,
                     None => stretch = (index + 1, index + 1),
                 }
-                if stretch.1 - stretch.0 > view.1 - view.0 {
-                    view = stretch;
+                if stretch.1 - stretch.0 > view.whole.1 - view.whole.0 {
+                    if stretch.0 > view.whole.1 {
+                        view.grazed = view.whole;
+                    }
+                    view.whole = stretch;
                 }
                 places.push(seen.unwrap_or([f32::NAN; 2]));
             }
@@ -439,8 +449,13 @@ impl Walk {
         let places = table.places.chunks_exact(table.steps.max(1));
         let costs = self.costs.chunks_exact_mut(table.steps.max(1));
         for ((places, costs), view) in places.zip(costs).zip(&table.in_view) {
-            let ray = walk_ray(table, grid, threshold, min_length, places, costs, *view);
-            self.rays.push(ray);
+            let mut walk =
+                |stretch| walk_stretch(table, grid, threshold, min_length, places, costs, stretch);
+            // What is free in the first of two stretches says nothing of the gap behind it; what stands there is in
+            // the way of all the rest.
+            let grazed = walk(view.grazed);
+            let is_foot = matches!(grazed.end, End::Foot(_));
+            self.rays.push(if is_foot { grazed } else { walk(view.whole) });
         }
         let rays_a_beam = table.rays_a_beam.max(1);
         let needed = table.needed_rays();
@@ -475,7 +490,7 @@ struct Stretch {
     other: f32,
 }
 
-fn walk_ray(
+fn walk_stretch(
     table: &BeamTable,
     grid: &GroundGrid,
     threshold: f32,
