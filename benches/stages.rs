@@ -22,7 +22,7 @@ use squeezenet_node::head::classification::softmax;
 use squeezenet_node::head::obstacle;
 use squeezenet_node::head::segmentation::{ClassMapping, Grid, SegmentationHead};
 use squeezenet_node::install;
-use squeezenet_node::learning::{self, Correction, Footprint, Learner, Mark};
+use squeezenet_node::learning::{Correction, Footprint, Learner, Margins, Mark};
 use squeezenet_node::manifest::{Manifest, Model, SegmentationSpec};
 use squeezenet_node::message::{
     Header, LaserScan, OccupancyGrid, PointCloud, RosMessage, Stamp, TfMessage, TransformStamped,
@@ -452,9 +452,8 @@ fn learning(criterion: &mut Criterion) {
     let features = FeatureMap { channels, height: 90, width: 120, values: &values };
     let transform = input_transform(Size::new(640, 480), Size::new(480, 360), Fit::Stretch, 0);
     let is_ground: Vec<bool> = (0..classes).map(|class| class % 3 == 0).collect();
-    let make = || {
-        learning::cells(features, Grid::new(&logits, grid), &transform, 1.1, &is_ground).unwrap()
-    };
+    let margins = || Margins::new(features, Grid::new(&logits, grid), 1.1, &is_ground).unwrap();
+    let make = || margins().cells(&transform).unwrap();
     let cells = make();
     let marks: Vec<Mark> = (0..cells.count())
         .map(|cell| if cell % 3 == 0 { Mark::Ground } else { Mark::Obstacle })
@@ -471,7 +470,7 @@ fn learning(criterion: &mut Criterion) {
         let mut own = logits.clone();
         bencher.iter(|| {
             own.copy_from_slice(&logits);
-            black_box(correction.apply(features, &mut own, 1.1, &is_ground));
+            black_box(correction.apply(&margins(), &mut own));
         });
     });
     group.bench_function("a frame that teaches", |bencher| {

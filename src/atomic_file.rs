@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Writes a file beside `path` and renames it, so that a crash at any byte leaves the old file or
 /// the new one. Its folder is made where it is missing. A link is followed, and a file that is
@@ -26,21 +26,6 @@ pub fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(&path)?;
     std::fs::File::open(folder)?.sync_all()
-}
-
-/// `path` with a dot and `suffix` after its name.
-pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Such a name that no file has: what cannot be used is kept under it.
-pub fn free_name(path: &Path, suffix: &str) -> PathBuf {
-    let numbered = (2..).map(|number| with_suffix(path, &format!("{suffix}.{number}")));
-    let mut candidates = std::iter::once(with_suffix(path, suffix)).chain(numbered);
-    candidates.find(|path| !path.exists()).unwrap_or_else(|| with_suffix(path, suffix))
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub mod lifecycle;
 pub mod log;
 pub mod manifest;
 pub mod message;
+mod model_file;
 pub mod overlay;
 pub mod parameter;
 pub mod pipeline;

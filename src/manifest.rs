@@ -327,11 +327,9 @@ impl Manifest {
         self.features.iter().find(|spec| has_mask && spec.output == MASK_FEATURES)
     }
 
-    /// SHA-256 of the network's file in fp32, else of the first, in lower case: its other precisions are the same
-    /// network.
+    /// SHA-256 of the first of the network's files, in lower case: its other precisions are the same network.
     pub fn weights_sha256(&self) -> String {
-        let file = self.file(Precision::Fp32).or(self.files.first());
-        file.map(|file| file.sha256.to_ascii_lowercase()).unwrap_or_default()
+        self.files.first().map(|file| file.sha256.to_ascii_lowercase()).unwrap_or_default()
     }
 
     /// Nominal input size.

@@ -12,7 +12,7 @@ use crate::head::classification::ClassificationHead;
 use crate::head::obstacle;
 use crate::head::segmentation::{ClassMapping, SegmentationHead};
 use crate::image_health;
-use crate::learning::{self, Correction};
+use crate::learning::{self, Correction, Margins};
 use crate::manifest::Manifest;
 use crate::preprocess::Preprocessor;
 use crate::result::{FrameResult, Ground, Outputs, Picture};
@@ -160,26 +160,16 @@ impl Pipeline {
                 if let Some(map) = manifest.mask_features().filter(|_| needs.mask_features) {
                     let features = tensors.feature_map(&map.output)?;
                     let is_ground = learning::is_ground(&mapping);
+                    let margins = Margins::new(features, grid, spec.temperature, &is_ground);
                     if wanted.cells {
-                        let temperature = spec.temperature;
-                        cells =
-                            learning::cells(features, grid, &transform, temperature, &is_ground);
+                        cells = margins.as_ref().and_then(|margins| margins.cells(&transform));
                     }
-                    if let Some(correction) = &self.correction {
+                    if let (Some(margins), Some(correction)) = (&margins, &self.correction) {
                         self.corrected.clear();
                         self.corrected.extend_from_slice(grid.logits);
-                        let logits = &mut self.corrected;
-                        let added =
-                            correction.apply(features, logits, spec.temperature, &is_ground);
+                        let added = correction.apply(margins, &mut self.corrected);
                         if wanted.picture {
-                            let temperature = spec.temperature;
-                            experience = learning::experience(
-                                grid,
-                                &added,
-                                &transform,
-                                temperature,
-                                &is_ground,
-                            );
+                            experience = margins.experience(&added, &transform);
                         }
                         grid.logits = &self.corrected;
                     }

@@ -2,6 +2,7 @@
 
 use crate::geometry::{InputTransform, Rect, Size};
 use crate::ground::grid::GroundGrid;
+use crate::settings::MaskKind;
 use crate::timing::StageTimes;
 
 /// What is wanted of a frame; the rest is not computed.
@@ -79,6 +80,16 @@ pub struct Maps {
     pub confidence: Vec<u8>,
     /// Expected cost in Nav2 units, 0 to 254, 255 unknown; empty when not wanted.
     pub cost: Vec<u8>,
+}
+
+impl Maps {
+    /// The mask of a kind.
+    pub fn ids(&self, kind: MaskKind) -> &[u8] {
+        match kind {
+            MaskKind::Semantic => &self.semantic,
+            MaskKind::Traversability => &self.traversability,
+        }
+    }
 }
 
 /// Probabilities of ground, and where the grid lies in the picture.

@@ -26,6 +26,11 @@ impl Traversability {
         self as u8
     }
 
+    /// Whether an id of the mask is ground: what can be driven on, be it slowly.
+    pub fn is_ground(id: u8) -> bool {
+        id == Self::Traversable.id() || id == Self::Caution.id()
+    }
+
     /// The name in manifests, parameters and `label_info`.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,14 +1,15 @@
 //! `squeezenet_node learning`: what was learnt by driving.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 
 use super::Outcome;
-use super::print::{print_line, tell};
+use super::print::print_line;
 use crate::install;
 use crate::learning::{Footprint, Learner, State};
+use crate::manifest::Model;
 use crate::pipeline::Pipeline;
 
 /// Arguments of `learning`.
@@ -45,19 +46,44 @@ impl LearningOptions {
     /// The file cannot be read, or is of another model.
     pub(super) fn apply_to(&self, pipeline: &mut Pipeline) -> anyhow::Result<()> {
         let Some(path) = &self.learning_file else { return Ok(()) };
-        let model = pipeline.network().model().clone();
-        let Some((state, _)) = State::read(path, Some(&model.manifest.weights_sha256()))? else {
-            bail!("there is no {}", path.display());
-        };
-        let (mut learner, problem) = Learner::of(&model, Footprint::default())
-            .with_context(|| format!("model {} cannot learn by driving", model.manifest.name))?;
-        if let Some(problem) = problem {
-            tell(&problem.to_string());
-        }
-        anyhow::ensure!(learner.restore(state), "{} is of another mask", path.display());
+        let mut learner = new_learner(pipeline.network().model(), Footprint::default())?;
+        ensure!(
+            restore(&mut learner, pipeline.network().model(), path)?,
+            "there is no {}",
+            path.display()
+        );
         pipeline.set_correction(learner.correction().cloned());
         Ok(())
     }
+}
+
+/// A learner of nothing yet; a guard set that is of no use is told.
+///
+/// # Errors
+/// The model cannot learn.
+pub(super) fn new_learner(model: &Model, footprint: Footprint) -> anyhow::Result<Learner> {
+    let (learner, problem) = Learner::of(model, footprint).with_context(|| {
+        format!(
+            "model {} cannot learn by driving: it does not give the features that its mask is made from",
+            model.manifest.name
+        )
+    })?;
+    if let Some(problem) = problem {
+        tracing::warn!("{problem}: what was learnt is not held against what the model knew");
+    }
+    Ok(learner)
+}
+
+/// Goes on from a file; `false` where there is none.
+///
+/// # Errors
+/// It cannot be read, or is another model's.
+pub(super) fn restore(learner: &mut Learner, model: &Model, path: &Path) -> anyhow::Result<bool> {
+    let Some((state, _)) = State::read(path, Some(&model.manifest.weights_sha256()))? else {
+        return Ok(false);
+    };
+    ensure!(learner.restore(state), "{} is of another mask", path.display());
+    Ok(true)
 }
 
 pub(super) fn run(args: &LearningArgs) -> anyhow::Result<Outcome> {

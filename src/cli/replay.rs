@@ -43,7 +43,6 @@ use crate::bag::writer::BagWriter;
 use crate::bag::{Bag, Message, seconds};
 use crate::image_health;
 use crate::learning::CorrectionSlot;
-use crate::manifest::Model;
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::place::PlaceRecognizer;
 use crate::result::{FrameResult, Outputs};
@@ -200,7 +199,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
 struct Replay {
     recognizer: Option<PlaceRecognizer>,
     learning: Option<Learning>,
-    model: Arc<Model>,
+    masks_kind: MaskKind,
     classes: usize,
     asked: Asked,
     smoothing: f64,
@@ -267,12 +266,12 @@ impl Replay {
         let learning = args.learn.then(|| {
             let (slot, file) = (correction.clone(), args.learning_file.clone());
             let blocked = bag.topic(learn::BLOCKED_TOPIC).map(|topic| topic.ros_type.as_str());
-            Learning::new(&model, settings, slot, masks_kind, file, blocked)
+            Learning::new(model.clone(), settings, slot, masks_kind, file, blocked)
         });
         let learning = learning.transpose()?;
         let truth = is_truth_known.then(|| {
             let (labels, masks) = (args.labels_topic.as_deref(), args.masks_topic.as_deref());
-            Truth::open(bag, labels, masks, (classes, masks_kind))
+            Truth::open(bag, labels, masks, classes)
         });
         let by_output = output.as_ref().map_or(Outputs::default(), Output::wanted);
         let recognizer =
@@ -306,7 +305,7 @@ impl Replay {
         Ok(Self {
             recognizer,
             learning,
-            model: model.clone(),
+            masks_kind,
             classes: model.class_names.len(),
             asked,
             smoothing: settings.places.smoothing,
@@ -409,8 +408,9 @@ impl Replay {
         let mut true_mask = None;
         if let Some(truth) = &mut self.truth {
             let stamp = source::key(header.stamp);
-            let (labels, maps) = (result.labels.as_deref(), result.maps.as_ref());
-            true_mask = truth.answer((stamp, header.frame_id), message.log_time, labels, maps);
+            let labels = result.labels.as_deref();
+            let mask = result.maps.as_ref().map(|maps| maps.ids(self.masks_kind));
+            true_mask = truth.answer((stamp, header.frame_id), message.log_time, labels, mask);
         }
         if let Some(ground) = &mut self.ground {
             for problem in ground.follow(message.log_time) {
@@ -422,11 +422,9 @@ impl Replay {
             {
                 let camera = queued.camera;
                 let own = &self.asked.settings[camera];
-                if let Some(truth) = &true_mask
-                    && let Some(mapping) = learn::mapping(&self.model, own)
-                {
+                if let Some(truth) = &true_mask {
                     let truth = (&truth[..], result.image_size.width);
-                    learning.score(message.log_time, &cells, truth, &mapping);
+                    learning.score(message.log_time, &cells, truth, own);
                 }
                 match ground.taken(camera, header, &result, learning.odom_frame()) {
                     // A picture that is no good teaches nothing.

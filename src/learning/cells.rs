@@ -15,20 +15,12 @@ const MOST_MARGIN: f32 = 8.0;
 
 /// Whether each class is ground: traversable or caution.
 pub fn is_ground(mapping: &ClassMapping) -> Vec<bool> {
-    let ground = [Traversability::Traversable.id(), Traversability::Caution.id()];
-    mapping.traversability.iter().map(|id| ground.contains(id)).collect()
+    mapping.traversability.iter().map(|id| Traversability::is_ground(*id)).collect()
 }
 
 /// The margin of the best ground class over the best other one, about the logarithm of the odds of ground:
 /// of the logits at `index`, a class every `plane`.
-#[inline]
-pub fn margin(
-    logits: &[f32],
-    plane: usize,
-    index: usize,
-    temperature: f32,
-    is_ground: &[bool],
-) -> f32 {
+fn margin(logits: &[f32], plane: usize, index: usize, temperature: f32, is_ground: &[bool]) -> f32 {
     let (mut ground, mut other) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
     for (class, is_ground) in is_ground.iter().enumerate() {
         let logit = logits[class * plane + index];
@@ -40,86 +32,103 @@ pub fn margin(
     if margin.is_nan() { 0.0 } else { margin.clamp(-MOST_MARGIN, MOST_MARGIN) }
 }
 
-/// The cells of a grid of logits and of the features that it was made from; `None` where the two do not fit
-/// together.
-pub fn cells(
-    features: FeatureMap<'_>,
-    grid: Grid<'_>,
-    transform: &InputTransform,
-    temperature: f32,
-    is_ground: &[bool],
-) -> Option<Cells> {
-    let (width, height) = (features.width, features.height);
-    let plane = width * height;
-    let fits = grid.shuffle.block == 1
-        && (grid.size.width as usize, grid.size.height as usize) == (width, height)
-        && grid.logits.len() >= is_ground.len() * plane
-        && features.values.len() == features.channels * plane;
-    let (columns, rows) = (width / BLOCK, height / BLOCK);
-    if !fits || columns * rows == 0 {
-        return None;
-    }
-    let channels = features.channels;
-    let mut cells = Cells {
-        size: [columns as u32, rows as u32],
-        channels,
-        features: vec![0.0; columns * rows * channels],
-        margins: vec![0.0; columns * rows],
-        transform: *transform,
-    };
-    let share = 1.0 / (BLOCK * BLOCK) as f32;
-    for y in 0..rows * BLOCK {
-        for x in 0..columns * BLOCK {
-            let cell = y / BLOCK * columns + x / BLOCK;
-            cells.margins[cell] +=
-                share * margin(grid.logits, plane, y * width + x, temperature, is_ground);
-        }
-    }
-    for (channel, values) in features.values.chunks_exact(plane).enumerate() {
-        for y in 0..rows * BLOCK {
-            let line = &values[y * width..][..columns * BLOCK];
-            let start = y / BLOCK * columns;
-            for (x, value) in line.iter().enumerate() {
-                cells.features[(start + x / BLOCK) * channels + channel] += share * value;
-            }
-        }
-    }
-    Some(cells)
+/// The shipped model's margins of a frame, with the features that its logits were made from.
+#[derive(Debug)]
+pub struct Margins<'a> {
+    pub(super) features: FeatureMap<'a>,
+    pub(super) temperature: f32,
+    pub(super) is_ground: &'a [bool],
+    /// By cell of the network's grid.
+    pub(super) values: Vec<f32>,
 }
 
-/// Where the answer is another one by what [`Correction::apply`](super::Correction::apply) added to the grid's
-/// logits; of `grid` before that.
-pub fn experience(
-    grid: Grid<'_>,
-    added: &[f32],
-    transform: &InputTransform,
-    temperature: f32,
-    is_ground: &[bool],
-) -> Vec<Experience> {
-    let (width, height) = (grid.size.width as usize, grid.size.height as usize);
-    let plane = width * height;
-    let (columns, rows) = (width / TOLD, height / TOLD);
-    if added.len() != plane || grid.logits.len() != is_ground.len() * plane {
-        return Vec::new();
+impl<'a> Margins<'a> {
+    /// Of a grid of logits; `None` where features and logits do not fit together.
+    pub fn new(
+        features: FeatureMap<'a>,
+        grid: Grid<'_>,
+        temperature: f32,
+        is_ground: &'a [bool],
+    ) -> Option<Self> {
+        let (width, height) = (features.width, features.height);
+        let plane = width * height;
+        let fits = grid.shuffle.block == 1
+            && (grid.size.width as usize, grid.size.height as usize) == (width, height)
+            && grid.logits.len() == is_ground.len() * plane
+            && features.values.len() == features.channels * plane
+            && plane > 0;
+        let of = |index| margin(grid.logits, plane, index, temperature, is_ground);
+        fits.then(|| Self {
+            features,
+            temperature,
+            is_ground,
+            values: (0..plane).map(of).collect(),
+        })
     }
-    let mut changes = vec![0_i32; columns * rows];
-    for y in 0..rows * TOLD {
-        for x in 0..columns * TOLD {
-            let index = y * width + x;
-            let before = margin(grid.logits, plane, index, temperature, is_ground);
-            let is_news = (before > 0.0) != (before + added[index] > 0.0);
+
+    /// Means over cells of a coarser grid, to learn from; `None` of a grid that is too small for one.
+    pub fn cells(&self, transform: &InputTransform) -> Option<Cells> {
+        let FeatureMap { channels, width, height, values } = self.features;
+        let (columns, rows) = (width / BLOCK, height / BLOCK);
+        if columns * rows == 0 {
+            return None;
+        }
+        let mut cells = Cells {
+            size: [columns as u32, rows as u32],
+            channels,
+            features: vec![0.0; columns * rows * channels],
+            margins: vec![0.0; columns * rows],
+            transform: *transform,
+        };
+        let share = 1.0 / (BLOCK * BLOCK) as f32;
+        for (x, y, value) in whole(&self.values, width, columns, rows, BLOCK) {
+            cells.margins[y / BLOCK * columns + x / BLOCK] += share * value;
+        }
+        for (channel, values) in values.chunks_exact(width * height).enumerate() {
+            for (x, y, value) in whole(values, width, columns, rows, BLOCK) {
+                let cell = y / BLOCK * columns + x / BLOCK;
+                cells.features[cell * channels + channel] += share * value;
+            }
+        }
+        Some(cells)
+    }
+
+    /// Where the answer is another one by what [`Correction::apply`](super::Correction::apply) added.
+    pub fn experience(&self, added: &[f32], transform: &InputTransform) -> Vec<Experience> {
+        let width = self.features.width;
+        let (columns, rows) = (width / TOLD, self.features.height / TOLD);
+        if added.len() != self.values.len() {
+            return Vec::new();
+        }
+        let mut changes = vec![0_i32; columns * rows];
+        for (x, y, before) in whole(&self.values, width, columns, rows, TOLD) {
+            let is_news = (before > 0.0) != (before + added[y * width + x] > 0.0);
             let change = if before > 0.0 { -1 } else { 1 };
             changes[y / TOLD * columns + x / TOLD] += i32::from(is_news) * change;
         }
+        let half = (TOLD * TOLD / 2) as i32;
+        let told = changes.iter().enumerate().filter(|(_, change)| change.abs() >= half);
+        let size = [columns as u32, rows as u32];
+        told.map(|(cell, change)| Experience {
+            pixel: result::middle(transform, size, cell),
+            is_ground: *change > 0,
+        })
+        .collect()
     }
-    let half = (TOLD * TOLD / 2) as i32;
-    let told = changes.iter().enumerate().filter(|(_, change)| change.abs() >= half);
-    let size = [columns as u32, rows as u32];
-    told.map(|(cell, change)| Experience {
-        pixel: result::middle(transform, size, cell),
-        is_ground: *change > 0,
+}
+
+/// The values of a plane with their place, of the part that `columns` x `rows` blocks cover.
+fn whole(
+    values: &[f32],
+    width: usize,
+    columns: usize,
+    rows: usize,
+    block: usize,
+) -> impl Iterator<Item = (usize, usize, f32)> {
+    let lines = values.chunks_exact(width).take(rows * block).enumerate();
+    lines.flat_map(move |(y, line)| {
+        line[..columns * block].iter().enumerate().map(move |(x, value)| (x, y, *value))
     })
-    .collect()
 }
 
 #[cfg(test)]
@@ -135,8 +144,8 @@ mod tests {
         let logits: Vec<f32> = values.iter().copied().chain([0.0; 8]).collect();
         let grid = Grid::new(&logits, Size::new(4, 2));
         let transform = input_transform(Size::new(16, 8), Size::new(16, 8), Fit::Stretch, 0);
-        let of = |grid| super::cells(features, grid, &transform, 2.0, &[true, false]);
-        let cells = of(grid).unwrap();
+        let of = |grid| Margins::new(features, grid, 2.0, &[true, false]);
+        let cells = of(grid).unwrap().cells(&transform).unwrap();
         assert_eq!((cells.size, cells.count()), ([2, 1], 2));
         assert_eq!(cells.features, [2.5, 4.5]);
         assert_eq!(cells.margins, [1.25, 2.25]);
@@ -154,7 +163,9 @@ mod tests {
         let logits = logits.as_flattened();
         let grid = Grid::new(logits, Size::new(8, 4));
         let transform = input_transform(Size::new(32, 16), Size::new(32, 16), Fit::Stretch, 0);
-        let of = |added: &[f32]| experience(grid, added, &transform, 1.0, &[true, false]);
+        let features = FeatureMap { channels: 1, height: 4, width: 8, values: &[0.0; 32] };
+        let margins = Margins::new(features, grid, 1.0, &[true, false]).unwrap();
+        let of = |added: &[f32]| margins.experience(added, &transform);
         assert!(of(&[0.5; 32]).is_empty());
         let told = |pixel, is_ground| Experience { pixel, is_ground };
         assert_eq!(of(&[1.5; 32]), [told([7.5, 7.5], true)]);

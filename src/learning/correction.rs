@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::descriptor::FeatureMap;
-
-use super::cells::margin;
+use super::cells::Margins;
 
 /// Nothing is moved by more than this: odds of 400 to 1.
 const MOST: f32 = 6.0;
@@ -41,27 +39,15 @@ impl Correction {
 
     /// Adds it to the logits `[classes, height, width]` of the ground classes, which moves the odds of ground by
     /// just that and leaves the odds among these classes, and among the others, as they are. Gives what was
-    /// added by cell; features of other cells or channels change nothing.
-    pub fn apply(
-        &self,
-        features: FeatureMap<'_>,
-        logits: &mut [f32],
-        temperature: f32,
-        is_ground: &[bool],
-    ) -> Vec<f32> {
-        let plane = features.width * features.height;
-        if features.channels != self.features.len()
-            || plane == 0
-            || features.values.len() != features.channels * plane
-            || logits.len() != is_ground.len() * plane
-        {
+    /// added by cell; features of other channels change nothing.
+    pub fn apply(&self, margins: &Margins<'_>, logits: &mut [f32]) -> Vec<f32> {
+        let Margins { features, temperature, is_ground, values } = margins;
+        let plane = values.len();
+        if features.channels != self.features.len() || logits.len() != is_ground.len() * plane {
             return Vec::new();
         }
-        let mut added: Vec<f32> = (0..plane)
-            .map(|index| {
-                self.margin * margin(logits, plane, index, temperature, is_ground) + self.offset
-            })
-            .collect();
+        let mut added: Vec<f32> =
+            values.iter().map(|margin| self.margin * margin + self.offset).collect();
         for (weight, values) in self.features.iter().zip(features.values.chunks_exact(plane)) {
             for (added, value) in added.iter_mut().zip(values) {
                 *added += weight * value;
@@ -70,7 +56,7 @@ impl Correction {
         for added in &mut added {
             *added = bounded(*added);
         }
-        let planes = logits.chunks_exact_mut(plane).zip(is_ground);
+        let planes = logits.chunks_exact_mut(plane).zip(*is_ground);
         for (logits, _) in planes.filter(|(_, is_ground)| **is_ground) {
             for (logit, added) in logits.iter_mut().zip(&added) {
                 *logit += added * temperature;
@@ -103,6 +89,9 @@ impl CorrectionSlot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::descriptor::FeatureMap;
+    use crate::geometry::Size;
+    use crate::head::segmentation::Grid;
 
     #[test]
     fn the_margin_moves_by_what_is_added() {
@@ -112,10 +101,17 @@ mod tests {
         // Two kinds of ground, one of something else, two cells.
         let is_ground = [true, true, false];
         let mut logits = [1.0, 0.0, 0.5, 0.0, 2.0, 0.0];
-        let before: Vec<f32> = (0..2).map(|i| margin(&logits, 2, i, 2.0, &is_ground)).collect();
-        let added = correction.apply(features, &mut logits, 2.0, &is_ground);
-        for (i, before) in before.into_iter().enumerate() {
-            let after = margin(&logits, 2, i, 2.0, &is_ground);
+        let margins = |logits: &[f32]| {
+            let grid = Grid::new(logits, Size::new(2, 1));
+            Margins::new(features, grid, 2.0, &is_ground).unwrap().values
+        };
+        let before = margins(&logits);
+        let grid = logits;
+        let grid = Grid::new(&grid, Size::new(2, 1));
+        let added =
+            correction.apply(&Margins::new(features, grid, 2.0, &is_ground).unwrap(), &mut logits);
+        let after = margins(&logits);
+        for (i, (before, after)) in before.into_iter().zip(after).enumerate() {
             assert!((after - before - added[i]).abs() < 1e-6);
             assert!((added[i] - correction.of(&values[i..=i], before)).abs() < 1e-6);
         }
@@ -129,7 +125,9 @@ mod tests {
         let correction = Correction::new(&[0.5, 0.1, -1.0], 1.0).unwrap();
         let features = FeatureMap { channels: 2, height: 1, width: 1, values: &[1.0, 1.0] };
         let mut logits = [1.0, 2.0];
-        assert!(correction.apply(features, &mut logits, 1.0, &[true, false]).is_empty());
+        let grid = Grid::new(&[1.0, 2.0], Size::new(1, 1));
+        let margins = Margins::new(features, grid, 1.0, &[true, false]).unwrap();
+        assert!(correction.apply(&margins, &mut logits).is_empty());
         assert_eq!(logits, [1.0, 2.0]);
         assert!(Correction::new(&[1.0], 1.0).is_none());
     }

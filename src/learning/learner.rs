@@ -89,7 +89,7 @@ pub struct Learner {
     memories: BTreeMap<usize, Memory>,
     statistics: Statistics,
     counts: Counts,
-    /// Metres before the memories' own.
+    /// Of cameras that have gone.
     left_out: LeftOut,
     correction: Option<Arc<Correction>>,
     verdict: Option<Verdict>,

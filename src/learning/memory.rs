@@ -176,9 +176,7 @@ impl Memory {
             return Vec::new();
         }
         self.stamped = Some(pose);
-        let stood = std::mem::take(&mut self.stood);
-        self.mark(&pose, &stood, Mark::Ground);
-        self.stood = stood;
+        mark(&mut self.frames, self.driven_m, &pose, &self.stood, Mark::Ground);
         let mut done = Vec::new();
         while self.frames.front().is_some_and(|frame| self.driven_m - frame.at_m >= DONE_AFTER_M) {
             done.extend(self.pop());
@@ -197,9 +195,7 @@ impl Memory {
             self.left_out.blocks += 1;
             return false;
         }
-        let ahead = std::mem::take(&mut self.ahead);
-        let count = self.mark(&pose, &ahead, Mark::Obstacle);
-        self.ahead = ahead;
+        let count = mark(&mut self.frames, self.driven_m, &pose, &self.ahead, Mark::Obstacle);
         if count > 0 {
             self.blocked_at_m = self.driven_m;
         }
@@ -249,37 +245,43 @@ impl Memory {
         let camera_from_odom = odom_from_camera.inverse();
         self.frames.push_back(Frame { taught, map, camera_from_odom, at_m: self.driven_m });
     }
+}
 
-    /// Marks points of the robot's frame in all frames that saw them from a straight way off; gives how many
-    /// cells that are.
-    fn mark(&mut self, odom_from_base: &Transform, points: &[[f64; 2]], mark: Mark) -> usize {
-        let mut count = 0;
-        for frame in &mut self.frames {
-            let seen = &frame.taught.seen;
-            let straight = flat(&(seen.odom_from_base.inverse() * odom_from_base));
-            let way = self.driven_m - frame.at_m;
-            if way > DETOUR * straight + DETOUR_SLACK_M {
-                continue;
-            }
-            for [x, y] in points {
-                let point = frame.camera_from_odom * (odom_from_base * Point3::new(*x, *y, 0.0));
-                let Some(pixel) = seen.camera.project(point.coords) else { continue };
-                let is_near = point.coords.norm() <= FARTHEST_M;
-                let Some([column, row]) = frame.map.place(pixel).filter(|_| is_near) else {
-                    continue;
-                };
-                let [columns, rows] = seen.cells.size;
-                // A place is a cell's centre.
-                let column = (column.round().max(0.0) as u32).min(columns - 1);
-                let row = (row.round().max(0.0) as u32).min(rows - 1);
-                let cell = &mut frame.taught.marks[(row * columns + column) as usize];
-                // What the robot has stood on since did not stop it.
-                *cell = mark;
-                count += 1;
-            }
+/// Marks points of the robot's frame in all frames that saw them from a straight way off; gives how many
+/// of them were seen.
+fn mark(
+    frames: &mut VecDeque<Frame>,
+    driven_m: f64,
+    odom_from_base: &Transform,
+    points: &[[f64; 2]],
+    mark: Mark,
+) -> usize {
+    let mut count = 0;
+    for frame in frames {
+        let seen = &frame.taught.seen;
+        let straight = flat(&(seen.odom_from_base.inverse() * odom_from_base));
+        let way = driven_m - frame.at_m;
+        if way > DETOUR * straight + DETOUR_SLACK_M {
+            continue;
         }
-        count
+        for [x, y] in points {
+            let point = frame.camera_from_odom * (odom_from_base * Point3::new(*x, *y, 0.0));
+            let Some(pixel) = seen.camera.project(point.coords) else { continue };
+            let is_near = point.coords.norm() <= FARTHEST_M;
+            let Some([column, row]) = frame.map.place(pixel).filter(|_| is_near) else {
+                continue;
+            };
+            let [columns, rows] = seen.cells.size;
+            // A place is a cell's centre.
+            let column = (column.round().max(0.0) as u32).min(columns - 1);
+            let row = (row.round().max(0.0) as u32).min(rows - 1);
+            let cell = &mut frame.taught.marks[(row * columns + column) as usize];
+            // What the robot has stood on since did not stop it.
+            *cell = mark;
+            count += 1;
+        }
     }
+    count
 }
 
 /// How far apart on the ground.

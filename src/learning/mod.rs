@@ -13,6 +13,7 @@
 //!   which they fall is taken back, by halves.
 //! - [`Learner`] puts these together.
 
+mod bumper;
 mod cells;
 mod correction;
 mod footprint;
@@ -22,7 +23,8 @@ mod memory;
 mod state;
 mod statistics;
 
-pub use cells::{cells, experience, is_ground, margin};
+pub use bumper::{BLOCKED_TYPES, Bumper};
+pub use cells::{Margins, is_ground};
 pub use correction::{Correction, CorrectionSlot};
 pub use footprint::{Footprint, FootprintError};
 pub use guard::{GuardError, GuardSet};

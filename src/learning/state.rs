@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::statistics::Statistics;
-use crate::atomic_file::{self, free_name, with_suffix};
+use crate::{atomic_file, model_file};
 
 const SCHEMA: u32 = 1;
 
@@ -133,32 +133,17 @@ impl State {
         let suffix_of = |model: &str, sha256: &str| {
             format!("{model}-{}", sha256.chars().take(8).collect::<String>())
         };
-        let (error, suffix) = match Self::read(path, Some(sha256)) {
-            Ok(Some((state, _))) => return Ok((Some(state), None)),
-            Ok(None) => (None, String::new()),
-            Err(error @ StateError::File { .. }) => return Err(error),
-            Err(error @ StateError::Broken { .. }) => (Some(error), "damaged".to_owned()),
-            Err(StateError::OtherModel { path, model, sha256 }) => {
-                let suffix = suffix_of(&model, &sha256);
-                (Some(StateError::OtherModel { path, model, sha256 }), suffix)
-            }
-        };
-        let rename = |from: &Path, to: &Path| {
-            let failed = |source| StateError::File { path: from.display().to_string(), source };
-            std::fs::rename(from, to).map_err(failed)
-        };
-        let mut told = None;
-        if let Some(error) = error {
-            let aside = free_name(path, &suffix);
-            rename(path, &aside)?;
-            told = Some(format!("{error}. The file is kept as {}", aside.display()));
-        }
-        let own = with_suffix(path, &suffix_of(model, sha256));
-        if let Ok(Some((state, _))) = Self::read(&own, Some(sha256)) {
-            rename(&own, path)?;
-            return Ok((Some(state), told));
-        }
-        Ok((None, told))
+        model_file::open(
+            path,
+            &suffix_of(model, sha256),
+            |path| Ok(Self::read(path, Some(sha256))?.map(|(state, _)| state)),
+            |error| match error {
+                StateError::File { .. } => None,
+                StateError::Broken { .. } => Some("damaged".to_owned()),
+                StateError::OtherModel { model, sha256, .. } => Some(suffix_of(model, sha256)),
+            },
+            |path, source| StateError::File { path: path.display().to_string(), source },
+        )
     }
 
     /// Writes it, over what was there.

@@ -26,13 +26,6 @@ pub struct Entry<'a> {
     pub color: Option<Color>,
 }
 
-fn ids(maps: &Maps, kind: MaskKind) -> &[u8] {
-    match kind {
-        MaskKind::Semantic => &maps.semantic,
-        MaskKind::Traversability => &maps.traversability,
-    }
-}
-
 /// Colour of a class's boxes: as the mask shows it.
 pub fn obstacle_color(spec: &SegmentationSpec, kind: MaskKind, class: u8) -> Color {
     let color = match (kind, spec.classes.get(class as usize)) {
@@ -50,7 +43,7 @@ fn lighter(color: Color) -> Color {
 /// the model's own classes those that are there.
 pub fn legend<'a>(maps: &Maps, spec: &'a SegmentationSpec, kind: MaskKind) -> Vec<Entry<'a>> {
     let mut counts = [0_u32; 256];
-    ids(maps, kind).iter().for_each(|&id| counts[id as usize] += 1);
+    maps.ids(kind).iter().for_each(|&id| counts[id as usize] += 1);
     let is_there = |id: usize| f64::from(counts[id]) > LEGEND_SHARE * maps.size.area() as f64;
     let mut entries: Vec<Entry<'a>> = match kind {
         MaskKind::Semantic => {
@@ -102,7 +95,7 @@ pub fn blend(
     alpha: f32,
 ) {
     let (size, mask) = (picture.size, maps.size);
-    let ids = ids(maps, kind);
+    let ids = maps.ids(kind);
     if size.area() == 0 || mask.area() == 0 || ids.len() < mask.area() {
         return;
     }

@@ -586,13 +586,11 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
         },
         learning: LearningSettings {
             is_enabled: common.bool("learning.enabled"),
-            footprint: match common.text("learning.footprint") {
-                text if text.parse::<Footprint>().is_ok() => text.to_owned(),
-                text => {
-                    let reason = text.parse::<Footprint>().err();
-                    let reason = reason.map(|error| error.to_string()).unwrap_or_default();
-                    return Err(refuse("learning.footprint", reason));
-                }
+            footprint: {
+                let text = common.text("learning.footprint");
+                let checked = text.parse::<Footprint>();
+                checked.map_err(|error| refuse("learning.footprint", error.to_string()))?;
+                text.to_owned()
             },
             odom_frame: common.text("learning.odom_frame").to_owned(),
             file: common.text("learning.file").to_owned(),

@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::gallery::Gallery;
 use super::recognition::Kind;
-use crate::atomic_file::{self, free_name, with_suffix};
 use crate::manifest::Model;
+use crate::{atomic_file, model_file};
 
 const MAGIC: &[u8; 8] = b"SQNPLACE";
 const VERSION: u32 = 1;
@@ -39,7 +39,7 @@ impl Owner {
         let manifest = &model.manifest;
         Some(Self {
             model: manifest.name.clone(),
-            weights: manifest.files.first()?.sha256.to_ascii_lowercase(),
+            weights: manifest.weights_sha256(),
             descriptors: manifest.descriptors.as_ref()?.sha256.to_ascii_lowercase(),
         })
     }
@@ -215,30 +215,18 @@ impl Memory {
     /// # Errors
     /// [`FileError::Io`] where reading or renaming fails.
     pub fn open(path: &Path, empty: Self) -> Result<(Self, Option<String>), FileError> {
-        let io = |reason| FileError::Io { path: path.to_owned(), reason };
-        let (error, aside) = match Self::load(path, &empty.owner) {
-            Ok(Some(memory)) => return Ok((memory, None)),
-            Ok(None) => (None, None),
-            Err(error @ FileError::Io { .. }) => return Err(error),
-            Err(error @ FileError::Damaged { .. }) => {
-                (Some(error), Some(free_name(path, "damaged")))
-            }
-            Err(FileError::Foreign { path: own, found, expected }) => {
-                let aside = free_name(path, &found.tag());
-                (Some(FileError::Foreign { path: own, found, expected }), Some(aside))
-            }
-        };
-        let mut told = None;
-        if let (Some(error), Some(aside)) = (error, aside) {
-            std::fs::rename(path, &aside).map_err(io)?;
-            told = Some(format!("{error}. The file is kept as {}", aside.display()));
-        }
-        let own = with_suffix(path, &empty.owner.tag());
-        if let Ok(Some(memory)) = Self::load(&own, &empty.owner) {
-            std::fs::rename(&own, path).map_err(io)?;
-            return Ok((memory, told));
-        }
-        Ok((empty, told))
+        let (memory, told) = model_file::open(
+            path,
+            &empty.owner.tag(),
+            |path| Self::load(path, &empty.owner),
+            |error| match error {
+                FileError::Io { .. } => None,
+                FileError::Damaged { .. } => Some("damaged".to_owned()),
+                FileError::Foreign { found, .. } => Some(found.tag()),
+            },
+            |path, reason| FileError::Io { path: path.to_owned(), reason },
+        )?;
+        Ok((memory.unwrap_or(empty), told))
     }
 }
 

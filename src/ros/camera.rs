@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{Stream, StreamExt};
 use r2r::QosProfile;
 use r2r::qos::ReliabilityPolicy;
 use r2r::sensor_msgs::msg::{CompressedImage, Image};
@@ -17,8 +16,7 @@ use super::executor::NodeHandle;
 use super::hints;
 use super::mailbox::Mailboxes;
 use super::names::Resolver;
-use super::qos;
-use super::supervision::guarded;
+use super::subscription;
 use crate::frame::{Frame, FrameError, RawImage, check_format};
 use crate::settings::{CameraSettings, Reliability, Transport};
 
@@ -212,25 +210,21 @@ pub async fn run(
                             camera.prefix(),
                             if choice.is_reliable { "reliable" } else { "best effort" }
                         );
+                        last_type = Some((topic.clone(), choice.is_compressed));
                         current = Some((topic, choice, end));
                     }
                     Err(reason) => {
-                        let before =
-                            last_type.as_ref() == Some(&(topic.clone(), !choice.is_compressed));
+                        let was_other = last_type == Some((topic.clone(), !choice.is_compressed));
+                        let hint = if was_other {
+                            "; its type was another one before, which a running node is not rid of: start it again"
+                        } else {
+                            ""
+                        };
                         health = Health::Failing(format!(
-                            "cannot subscribe to {topic} as {kind}: {reason}{}",
-                            if before {
-                                "; its type was another one before, which a running node is not rid of: start it again"
-                            } else {
-                                ""
-                            }
+                            "cannot subscribe to {topic} as {kind}: {reason}{hint}"
                         ));
                     }
                 }
-                last_type = current
-                    .as_ref()
-                    .map(|(topic, has, _)| (topic.clone(), has.is_compressed))
-                    .or(last_type);
             }
         }
         if health != said {
@@ -262,7 +256,7 @@ fn publishers(node: &mut r2r::Node, topic: &str) -> BTreeSet<Endpoint> {
         .collect()
 }
 
-/// Moves a stream's messages into the camera's slot.
+/// Moves messages into the camera's slot.
 struct Drain {
     camera: Arc<CameraState>,
     mailboxes: Arc<Mailboxes<Arrival>>,
@@ -270,18 +264,11 @@ struct Drain {
 }
 
 impl Drain {
-    async fn run<T>(self, mut stream: impl Stream<Item = T> + Unpin, wrap: fn(T) -> Message) {
-        loop {
-            let message = tokio::select! {
-                () = self.end.cancelled() => return,
-                message = stream.next() => message,
-            };
-            let Some(message) = message else { return };
-            self.camera.count_received();
-            let arrival = Arrival { message: wrap(message), at: Instant::now() };
-            if self.mailboxes.put(self.camera.id, arrival).is_some() {
-                self.camera.count_replaced();
-            }
+    fn put(&self, message: Message) {
+        self.camera.count_received();
+        let arrival = Arrival { message, at: Instant::now() };
+        if self.mailboxes.put(self.camera.id, arrival).is_some() {
+            self.camera.count_replaced();
         }
     }
 }
@@ -295,26 +282,13 @@ async fn subscribe(
     // Deep enough that nothing is lost between two spins; older frames are replaced in the slot.
     let base = QosProfile::default().keep_last(5).volatile();
     let qos = if choice.is_reliable { base.reliable() } else { base.best_effort() };
-    let qos = qos::subscription(topic, qos);
-    let name = topic.to_owned();
+    let end = drain.end.clone();
     if choice.is_compressed {
-        match node.with(move |node| node.subscribe::<CompressedImage>(&name, qos)).await {
-            Some(Ok(stream)) => {
-                tokio::spawn(guarded(drain.run(stream, Message::Compressed)));
-                Ok(())
-            }
-            Some(Err(error)) => Err(error.to_string()),
-            None => Err("the node is gone".to_owned()),
-        }
+        let put = move |message: CompressedImage| drain.put(Message::Compressed(message));
+        subscription::subscribe(node, topic, qos, end, put).await
     } else {
-        match node.with(move |node| node.subscribe::<Image>(&name, qos)).await {
-            Some(Ok(stream)) => {
-                tokio::spawn(guarded(drain.run(stream, Message::Raw)));
-                Ok(())
-            }
-            Some(Err(error)) => Err(error.to_string()),
-            None => Err("the node is gone".to_owned()),
-        }
+        let put = move |message: Image| drain.put(Message::Raw(message));
+        subscription::subscribe(node, topic, qos, end, put).await
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use r2r::QosProfile;
 use r2r::sensor_msgs::msg;
 use tokio::sync::watch;
@@ -12,8 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::diagnostics::CameraState;
 use super::executor::NodeHandle;
 use super::names::Resolver;
-use super::qos;
-use super::supervision::guarded;
+use super::subscription::subscribe;
 use crate::ground::{CameraInfo, Roi};
 use crate::ground_messages::camera_info_topic;
 
@@ -40,30 +38,13 @@ pub async fn follow(
             }
             if let Some(topic) = wanted {
                 let end = shutdown.child_token();
-                let asked = topic.clone();
                 // Matches every publisher, reliable or not.
                 let qos = QosProfile::default().keep_last(1).best_effort().volatile();
-                let qos = qos::subscription(&asked, qos);
-                let subscribe =
-                    move |node: &mut r2r::Node| node.subscribe::<msg::CameraInfo>(&asked, qos);
-                match node.with(subscribe).await {
-                    None => return,
-                    Some(Err(error)) => tracing::warn!("cannot subscribe to {topic}: {error}"),
-                    Some(Ok(mut stream)) => {
-                        let (camera, ended) = (camera.clone(), end.clone());
-                        tokio::spawn(guarded(async move {
-                            loop {
-                                tokio::select! {
-                                    () = ended.cancelled() => return,
-                                    message = stream.next() => match message {
-                                        Some(info) => camera.ground.set_info(Some(to_core(info))),
-                                        None => return,
-                                    },
-                                }
-                            }
-                        }));
-                        current = Some((topic, end));
-                    }
+                let of = camera.clone();
+                let put = move |info: msg::CameraInfo| of.ground.set_info(Some(to_core(info)));
+                match subscribe(&node, &topic, qos, end.clone(), put).await {
+                    Err(error) => tracing::warn!("cannot subscribe to {topic}: {error}"),
+                    Ok(()) => current = Some((topic, end)),
                 }
             }
         }

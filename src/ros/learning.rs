@@ -9,14 +9,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use r2r::Node;
 use r2r::std_msgs::msg::{Bool, Empty, Header};
-use r2r::{Node, QosProfile};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -25,14 +24,17 @@ use super::executor::NodeHandle;
 use super::inbox::{Inbox, Reply, answer};
 use super::names::Resolver;
 use super::output::wire_header;
+use super::subscription::subscribe;
 use super::supervision::Watch;
 use super::tf::TfSlot;
-use super::typed_topic::{self, Offer, TypedTopic};
+use super::typed_topic::{Offer, TypedTopic};
 use crate::file_lock::{Lock, LockError};
 use crate::geometry::Size;
 use crate::ground_messages::{CameraFrame, GroundMessages, Taken};
 use crate::install;
-use crate::learning::{Correction, CorrectionSlot, Footprint, Learner, Seen, State};
+use crate::learning::{
+    BLOCKED_TYPES, Bumper, Correction, CorrectionSlot, Footprint, Learner, Seen, State,
+};
 use crate::manifest::Model;
 use crate::result::{Cells, FrameResult};
 use crate::settings::Settings;
@@ -46,7 +48,6 @@ const SAVE_EVERY: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const BLOCKED: &str = "~/learning/blocked";
-const BLOCKED_TYPES: [&str; 2] = ["std_msgs/msg/Bool", "std_msgs/msg/Empty"];
 
 /// What the learner's thread is told.
 pub enum LearningRequest {
@@ -102,31 +103,28 @@ pub async fn follow_blocked(
         meanwhile: "what stops the robot is not learnt",
         is_expected: false,
     };
-    let asked = node.clone();
-    let subscribe = async move |offer: Offer, end: CancellationToken| {
+    let subscribe_as = async move |node: &NodeHandle, offer: Offer, end: CancellationToken| {
         let requests = requests.clone();
         let block = move || {
             if let Err(reason) = requests.put(LearningRequest::Blocked) {
                 tracing::debug!("{BLOCKED} is passed over: {reason}");
             }
         };
-        let qos = QosProfile::default().keep_last(10).volatile();
-        let qos = if offer.is_reliable { qos.reliable() } else { qos.best_effort() };
-        if offer.topic_type == BLOCKED_TYPES[1] {
-            typed_topic::subscribe(&node, BLOCKED, qos, end, move |_: Empty| block()).await
+        // What was said before is over.
+        let qos = offer.qos(10).volatile();
+        if offer.topic_type == BLOCKED_TYPES[0] {
+            subscribe(node, BLOCKED, qos, end, move |_: Empty| block()).await
         } else {
-            let was_blocked = AtomicBool::new(false);
+            let mut bumper = Bumper::default();
             let put = move |Bool { data }: Bool| {
-                if data && !was_blocked.swap(data, Relaxed) {
+                if bumper.take(data) {
                     block();
-                } else {
-                    was_blocked.store(data, Relaxed);
                 }
             };
-            typed_topic::subscribe(&node, BLOCKED, qos, end, put).await
+            subscribe(node, BLOCKED, qos, end, put).await
         }
     };
-    topic.follow(asked, resolver, is_active, shutdown, subscribe).await;
+    topic.follow(node, resolver, is_active, shutdown, subscribe_as).await;
 }
 
 /// Learning as the inference thread sees it.

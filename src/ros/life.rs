@@ -291,12 +291,12 @@ impl Life {
     pub async fn cleanup(&mut self) {
         self.deactivate();
         self.base.place_requests.close();
-        if self.configured.is_none() {
-            self.base.learning_requests.close();
-        }
         self.base.models.stop();
         self.base.mailboxes.close();
-        let Some(configured) = self.configured.take() else { return };
+        let Some(configured) = self.configured.take() else {
+            self.base.learning_requests.close();
+            return;
+        };
         let Configured { inference_thread, learner_thread, cameras, mut tasks, end } = configured;
         end.cancel();
         while tasks.join_next().await.is_some() {}

@@ -34,6 +34,7 @@ mod place_requests;
 mod places;
 mod pose;
 mod qos;
+mod subscription;
 mod supervision;
 mod survey;
 mod tf;

@@ -263,11 +263,7 @@ impl CameraOutputs {
         }
         if let Some(maps) = &result.maps {
             if self.mask.has_listener() {
-                let ids = match mask_kind {
-                    MaskKind::Traversability => &maps.traversability,
-                    MaskKind::Semantic => &maps.semantic,
-                };
-                self.mask.publish(&mono8(header, maps.size, ids));
+                self.mask.publish(&mono8(header, maps.size, maps.ids(mask_kind)));
             }
             if self.confidence.has_listener() {
                 self.confidence.publish(&mono8(header, maps.size, &maps.confidence));

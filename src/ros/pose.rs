@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use r2r::QosProfile;
 use r2r::geometry_msgs::msg::{self, PoseStamped, PoseWithCovarianceStamped};
 use r2r::nav_msgs::msg::Odometry;
 use r2r::std_msgs::msg::Header;
@@ -13,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::executor::NodeHandle;
 use super::names::Resolver;
-use super::typed_topic::{self, Offer, TypedTopic};
+use super::subscription::subscribe;
+use super::typed_topic::{Offer, TypedTopic};
 use crate::pose::{Pose, PoseEstimate};
 use crate::settings::Settings;
 
@@ -73,31 +73,24 @@ pub async fn follow(
         meanwhile: "places are taught without a pose meanwhile",
         is_expected: true,
     };
-    let asked = node.clone();
-    let subscribe = async move |offer: Offer, end: CancellationToken| {
-        let (node, slot, qos) = (&node, slot.clone(), qos_of(offer));
+    let subscribe_as = async move |node: &NodeHandle, offer: Offer, end: CancellationToken| {
+        let (slot, qos) = (slot.clone(), offer.qos(1));
         match offer.topic_type {
             "geometry_msgs/msg/PoseStamped" => {
                 let put = move |m: PoseStamped| slot.put(m.header, &m.pose);
-                typed_topic::subscribe(node, &name, qos, end, put).await
+                subscribe(node, &name, qos, end, put).await
             }
             "nav_msgs/msg/Odometry" => {
                 let put = move |m: Odometry| slot.put(m.header, &m.pose.pose);
-                typed_topic::subscribe(node, &name, qos, end, put).await
+                subscribe(node, &name, qos, end, put).await
             }
             _ => {
                 let put = move |m: PoseWithCovarianceStamped| slot.put(m.header, &m.pose.pose);
-                typed_topic::subscribe(node, &name, qos, end, put).await
+                subscribe(node, &name, qos, end, put).await
             }
         }
     };
-    topic.follow(asked, resolver, is_active, shutdown, subscribe).await;
-}
-
-fn qos_of(offer: Offer) -> QosProfile {
-    let qos = QosProfile::default().keep_last(1);
-    let qos = if offer.is_reliable { qos.reliable() } else { qos.best_effort() };
-    if offer.is_latched { qos.transient_local() } else { qos.volatile() }
+    topic.follow(node, resolver, is_active, shutdown, subscribe_as).await;
 }
 
 /// An estimate as a message, with the stamp of the frame that it was recognised in.

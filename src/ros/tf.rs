@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::{Stream, StreamExt};
 use r2r::QosProfile;
 use r2r::builtin_interfaces::msg::Time;
 use r2r::geometry_msgs::msg::{Quaternion, TransformStamped, Vector3};
@@ -14,8 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::executor::NodeHandle;
-use super::qos;
-use super::supervision::guarded;
+use super::subscription;
 use crate::ground::tf_buffer::{At, Insertion, TfBuffer, TfError};
 use crate::ground::transform::{self, Transform};
 use crate::ground_messages::TfSource;
@@ -131,29 +129,11 @@ async fn subscribe(
     let moving = QosProfile::default().keep_last(100).best_effort().volatile();
     let fixed = QosProfile::default().keep_last(100).reliable().transient_local();
     for (topic, qos, is_static) in [("/tf", moving, false), ("/tf_static", fixed, true)] {
-        let qos = qos::subscription(topic, qos);
-        let stream = node.with(move |node| node.subscribe::<TFMessage>(topic, qos)).await;
-        let stream = stream.ok_or("the node is gone")?.map_err(|error| error.to_string())?;
-        tokio::spawn(guarded(drain(stream, slot.clone(), is_static, end.clone())));
+        let slot = slot.clone();
+        let put = move |message| slot.put(message, is_static);
+        subscription::subscribe::<TFMessage>(node, topic, qos, end.clone(), put).await?;
     }
     Ok(())
-}
-
-async fn drain(
-    mut stream: impl Stream<Item = TFMessage> + Unpin,
-    slot: Arc<TfSlot>,
-    is_static: bool,
-    end: CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            () = end.cancelled() => return,
-            message = stream.next() => match message {
-                Some(message) => slot.put(message, is_static),
-                None => return,
-            },
-        }
-    }
 }
 
 /// A transform as r2r has it.

@@ -3,16 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use r2r::QosProfile;
 use r2r::qos::{DurabilityPolicy, ReliabilityPolicy};
-use r2r::{QosProfile, WrappedTypesupport};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::executor::NodeHandle;
 use super::names::Resolver;
-use super::qos;
-use super::supervision::guarded;
 
 const LOOK_AROUND: Duration = Duration::from_millis(500);
 
@@ -46,6 +43,13 @@ impl Offer {
             |qos: &QosProfile| matches!(qos.durability, DurabilityPolicy::TransientLocal);
         Ok(Some(Self { topic_type, is_reliable: all(is_reliable), is_latched: all(is_latched) }))
     }
+
+    /// What matches it, with so many messages kept.
+    pub fn qos(self, depth: usize) -> QosProfile {
+        let qos = QosProfile::default().keep_last(depth);
+        let qos = if self.is_reliable { qos.reliable() } else { qos.best_effort() };
+        if self.is_latched { qos.transient_local() } else { qos.volatile() }
+    }
 }
 
 /// A topic, and what is known of it beforehand.
@@ -64,12 +68,9 @@ pub struct TypedTopic {
     pub is_expected: bool,
 }
 
-/// What is subscribed to ends with its token.
-pub type Subscribed = Result<(), String>;
-
 impl TypedTopic {
-    /// Keeps the topic subscribed while the node is active, until `shutdown`: whoever publishes there may go, and
-    /// come back with another type or QoS.
+    /// Keeps the topic subscribed by `subscribe`, each time until the token that it gets, while the node is
+    /// active, until `shutdown`: whoever publishes there may go, and come back with another type or QoS.
     pub async fn follow<S>(
         self,
         node: NodeHandle,
@@ -78,7 +79,7 @@ impl TypedTopic {
         shutdown: CancellationToken,
         subscribe: S,
     ) where
-        S: AsyncFn(Offer, CancellationToken) -> Subscribed,
+        S: AsyncFn(&NodeHandle, Offer, CancellationToken) -> Result<(), String>,
     {
         let resolved = resolver.resolve(&self.name);
         let Self { types, label, announcement, meanwhile, is_expected, .. } = self;
@@ -107,7 +108,7 @@ impl TypedTopic {
                         end.cancel();
                     }
                     let end = shutdown.child_token();
-                    match subscribe(offer, end.clone()).await {
+                    match subscribe(&node, offer, end.clone()).await {
                         Ok(()) => {
                             tracing::info!("{announcement} {resolved} ({})", offer.topic_type);
                             current = Some((offer, end));
@@ -132,44 +133,6 @@ impl TypedTopic {
                 () = tokio::time::sleep(LOOK_AROUND) => {}
                 _ = is_active.changed() => {}
             }
-        }
-    }
-}
-
-/// Subscribes to a topic of one type and hands each message to `put`, until `end`.
-///
-/// # Errors
-/// Why it cannot be subscribed to.
-pub async fn subscribe<T>(
-    node: &NodeHandle,
-    topic: &str,
-    profile: QosProfile,
-    end: CancellationToken,
-    put: impl Fn(T) + Send + 'static,
-) -> Subscribed
-where
-    T: WrappedTypesupport + Send + 'static,
-{
-    let profile = qos::subscription(topic, profile);
-    let topic = topic.to_owned();
-    let stream = node.with(move |node| node.subscribe::<T>(&topic, profile)).await;
-    let stream = stream.ok_or_else(|| "the node is gone".to_owned())?;
-    tokio::spawn(guarded(drain(stream.map_err(|error| error.to_string())?, end, put)));
-    Ok(())
-}
-
-async fn drain<T>(
-    mut stream: impl Stream<Item = T> + Unpin,
-    end: CancellationToken,
-    put: impl Fn(T),
-) {
-    loop {
-        tokio::select! {
-            () = end.cancelled() => return,
-            message = stream.next() => match message {
-                Some(message) => put(message),
-                None => return,
-            },
         }
     }
 }

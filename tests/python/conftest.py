@@ -20,6 +20,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("SQUEEZENET_DATA", ROOT.parent / "shared" / "data"))
@@ -121,6 +122,14 @@ class Peer:
         self.executor.add_node(self.node)
         self.thread = threading.Thread(target=self.spin, daemon=True)
         self.thread.start()
+
+    def trigger(self, name: str) -> Trigger.Response:
+        """What a service without arguments answers."""
+        client = self.node.create_client(Trigger, name)
+        assert client.wait_for_service(10)
+        future = client.call_async(Trigger.Request())
+        wait(future.done, 10, lambda: f"{name} does not answer")
+        return future.result()
 
     def spin(self) -> None:
         try:

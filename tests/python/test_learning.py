@@ -74,11 +74,7 @@ class Driver:
         return mask
 
     def call(self, name: str) -> Trigger.Response:
-        client = self.peer.node.create_client(Trigger, f"/squeezenet/learning/{name}")
-        assert client.wait_for_service(10)
-        future = client.call_async(Trigger.Request())
-        wait(future.done, 10, lambda: f"{name} does not answer")
-        return future.result()
+        return self.peer.trigger(f"/squeezenet/learning/{name}")
 
 
 def shown(path: Path) -> dict:

@@ -9,7 +9,6 @@ from lifecycle_msgs.srv import ChangeState, GetAvailableStates, GetAvailableTran
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import Image
-from std_srvs.srv import Trigger
 from vision_msgs.msg import Classification
 
 from conftest import Process, image_message, photograph, wait
@@ -181,11 +180,8 @@ def test_requests_of_an_unconfigured_node_are_refused(start, peer, manager):
     start({"managed": True, "autostart": False}, until="managed")
     assert manager.change(Transition.TRANSITION_CONFIGURE)
     assert manager.change(Transition.TRANSITION_CLEANUP)
-    client = peer.node.create_client(Trigger, f"{NAME}/save_places")
-    assert client.wait_for_service(10)
-    future = client.call_async(Trigger.Request())
-    wait(future.done, 10)
-    assert not future.result().success and "not configured" in future.result().message
+    answer = peer.trigger(f"{NAME}/save_places")
+    assert not answer.success and "not configured" in answer.message
 
 
 class Bond:

@@ -57,11 +57,7 @@ class Robot:
         wait(is_taught, 10, self.process.log)
 
     def call(self, name: str) -> Trigger.Response:
-        client = self.peer.node.create_client(Trigger, f"/squeezenet/{name}")
-        assert client.wait_for_service(10)
-        future = client.call_async(Trigger.Request())
-        wait(future.done, 10, lambda: f"{name} does not answer")
-        return future.result()
+        return self.peer.trigger(f"/squeezenet/{name}")
 
 
 def best(classification: Classification) -> str | None:

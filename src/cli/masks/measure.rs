@@ -116,7 +116,7 @@ impl Measures {
                 named.insert(class, meaning.name.clone());
             }
             Some(Known {
-                is_ground: is_ground(meaning.traversability.id()),
+                is_ground: Traversability::is_ground(meaning.traversability.id()),
                 is_obstacle: meaning.traversability == Traversability::Obstacle,
                 class,
             })
@@ -166,7 +166,7 @@ impl Measures {
     }
 
     fn add_pixel(&mut self, known: Known, called: u8, class: u8, confidence: u8) {
-        let calls_ground = is_ground(called);
+        let calls_ground = Traversability::is_ground(called);
         let is_unknown = called == UNKNOWN;
         self.labelled += 1;
         self.ground += u64::from(known.is_ground);
@@ -207,7 +207,7 @@ impl Measures {
                 if !known.is_ground {
                     labelled = labelled.or(Some(y + 1));
                 }
-                if !is_ground(maps.traversability[at]) {
+                if !Traversability::is_ground(maps.traversability[at]) {
                     called = called.or(Some(y + 1));
                 }
                 if labelled.is_some() && called.is_some() {
@@ -267,11 +267,6 @@ impl Measures {
         });
         (right > 0).then(|| lost.unwrap_or(LEVELS - 1) as f64 / (LEVELS - 1) as f64)
     }
-}
-
-/// Whether an id of the traversability mask is ground.
-fn is_ground(id: u8) -> bool {
-    id == Traversability::Traversable.id() || id == Traversability::Caution.id()
 }
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {

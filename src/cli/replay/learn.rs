@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::learning::{new_learner, restore};
 use crate::ground_messages::Taken;
 use crate::head::segmentation::ClassMapping;
 use crate::learning::{
-    self, Correction, CorrectionSlot, Footprint, Learner, Mark, Report, Seen, State,
+    self, BLOCKED_TYPES, Bumper, Correction, CorrectionSlot, Footprint, Learner, Mark, Report, Seen,
 };
-use crate::manifest::Model;
+use crate::manifest::{Manifest, Model};
 use crate::result::Cells;
 use crate::settings::{CameraSettings, MaskKind, Settings};
 use crate::traversability::Traversability;
@@ -56,7 +56,6 @@ impl Hits {
 
 /// What stops the robot, as the node is told it.
 pub const BLOCKED_TOPIC: &str = "/squeezenet/learning/blocked";
-const BLOCKED_TYPES: [&str; 2] = ["std_msgs/msg/Empty", "std_msgs/msg/Bool"];
 
 /// Whether a topic of a bag says what stops the robot.
 pub fn is_blocked_topic(name: &str, ros_type: &str) -> bool {
@@ -149,10 +148,10 @@ pub struct Learning {
     slot: CorrectionSlot,
     odom_frame: String,
     kind: MaskKind,
-    model: (String, String),
+    model: Arc<Model>,
     file: Option<PathBuf>,
     first_log_time: Option<u64>,
-    was_blocked: bool,
+    bumper: Bumper,
     /// Whether the bag's messages of what stops the robot are Empty.
     is_empty_type: bool,
     stretches: Vec<Stretch>,
@@ -165,28 +164,19 @@ impl Learning {
     /// # Errors
     /// If the model cannot learn, or the file is not its own.
     pub fn new(
-        model: &Model,
+        model: Arc<Model>,
         settings: &Settings,
         slot: CorrectionSlot,
         kind: MaskKind,
         file: Option<PathBuf>,
         blocked_type: Option<&str>,
     ) -> anyhow::Result<Self> {
-        let name = model.manifest.name.clone();
         let footprint: Footprint = settings.learning.footprint.parse()?;
-        let made = Learner::of(model, footprint);
-        let (mut learner, problem) = made.with_context(|| {
-            format!("model {name} cannot learn by driving: it does not give the features that its mask is made from")
-        })?;
-        if let Some(problem) = problem {
-            tracing::warn!("{problem}: what was learnt is not held against what the model knew");
-        }
-        let oracle = learner.clone();
-        let sha256 = model.manifest.weights_sha256();
+        let oracle = new_learner(&model, footprint)?;
+        let mut learner = oracle.clone();
         if let Some(path) = &file
-            && let Some((state, _)) = State::read(path, Some(&sha256))?
+            && restore(&mut learner, &model, path)?
         {
-            anyhow::ensure!(learner.restore(state), "{} is of another mask", path.display());
             slot.set(learner.correction().cloned());
         }
         let stretch = |until_s| Stretch { until_s, ..Stretch::default() };
@@ -197,10 +187,10 @@ impl Learning {
             slot,
             odom_frame: settings.learning.odom_frame.clone(),
             kind,
-            model: (name, sha256),
+            model,
             file,
             first_log_time: None,
-            was_blocked: false,
+            bumper: Bumper::default(),
             is_empty_type: blocked_type == Some(BLOCKED_TYPES[0]),
             stretches: ends.map(stretch).collect(),
             unplaced: BTreeMap::new(),
@@ -225,13 +215,14 @@ impl Learning {
         log_time: u64,
         cells: &Cells,
         (truth, image_width): (&[u8], u32),
-        mapping: &ClassMapping,
+        camera: &CameraSettings,
     ) {
+        let Some(spec) = &self.model.manifest.segmentation else { return };
         let first = *self.first_log_time.get_or_insert(log_time);
         let seconds = log_time.saturating_sub(first) as f64 / 1e9;
         let is_within = |stretch: &&mut Stretch| stretch.until_s.is_none_or(|end| seconds < end);
         let Some(stretch) = self.stretches.iter_mut().find(is_within) else { return };
-        let is_ground = learning::is_ground(mapping);
+        let is_ground = learning::is_ground(&ClassMapping::new(spec, &camera.mask));
         let correction = self.slot.get();
         stretch.frames += 1;
         let mut marks = vec![Mark::None; cells.count()];
@@ -241,10 +232,7 @@ impl Learning {
             let is_true = match self.kind {
                 _ if true_id == 255 => continue,
                 MaskKind::Semantic => is_ground.get(usize::from(true_id)) == Some(&true),
-                MaskKind::Traversability => {
-                    let ground = [Traversability::Traversable, Traversability::Caution];
-                    ground.iter().any(|kind| kind.id() == true_id)
-                }
+                MaskKind::Traversability => Traversability::is_ground(true_id),
             };
             *mark = if is_true { Mark::Ground } else { Mark::Obstacle };
             let margin = cells.margins[cell];
@@ -270,12 +258,10 @@ impl Learning {
     /// Takes a message of [`BLOCKED_TOPIC`]: each Empty, and each Bool that turns true.
     pub fn take_blocked(&mut self, payload: &[u8]) {
         // Behind the encapsulation header there is nothing of an Empty but a byte that languages want.
-        let is_blocked = payload.get(4).is_some_and(|byte| *byte != 0);
-        let is_empty = self.is_empty_type;
-        if is_empty || is_blocked && !self.was_blocked {
+        let is_pressed = payload.get(4).is_some_and(|byte| *byte != 0);
+        if self.is_empty_type || self.bumper.take(is_pressed) {
             self.learner.block();
         }
-        self.was_blocked = is_blocked;
     }
 
     /// Learns from what is left, writes the file, and says what came of it.
@@ -285,8 +271,8 @@ impl Learning {
     pub fn finish(mut self) -> anyhow::Result<Learnt> {
         self.learner.finish();
         if let Some(path) = &self.file {
-            let (model, sha256) = &self.model;
-            self.learner.state().write(path, model, sha256)?;
+            let Manifest { name, .. } = &self.model.manifest;
+            self.learner.state().write(path, name, &self.model.manifest.weights_sha256())?;
         }
         self.stretches.retain(|stretch| stretch.frames > 0);
         for Stretch { shipped, learnt, oracle, .. } in &mut self.stretches {
@@ -300,12 +286,6 @@ impl Learning {
             unplaced: self.unplaced,
         })
     }
-}
-
-/// The mapping of a camera's classes, as the pipeline has it.
-pub fn mapping(model: &Model, camera: &CameraSettings) -> Option<ClassMapping> {
-    let spec = model.manifest.segmentation.as_ref()?;
-    Some(ClassMapping::new(spec, &camera.mask))
 }
 
 impl Learnt {

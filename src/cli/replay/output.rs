@@ -241,13 +241,11 @@ impl Output {
             self.put(camera, "labels", log_time, &message)?;
         }
         if let Some(maps) = &result.maps {
-            let ids = match settings.mask.kind {
-                MaskKind::Traversability => &maps.traversability,
-                MaskKind::Semantic => &maps.semantic,
-            };
-            for (name, pixels) in
-                [("mask", ids), ("confidence", &maps.confidence), ("traversability", &maps.cost)]
-            {
+            for (name, pixels) in [
+                ("mask", maps.ids(settings.mask.kind)),
+                ("confidence", &maps.confidence),
+                ("traversability", &maps.cost),
+            ] {
                 if !pixels.is_empty() {
                     self.put(camera, name, log_time, &mono8(header, maps.size, pixels))?;
                 }

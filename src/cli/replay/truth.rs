@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bag::{Bag, Message, Selection, seconds};
 use crate::message::{Classification, Image, RosMessage, Text};
-use crate::result::{Label, Maps};
-use crate::settings::MaskKind;
+use crate::result::Label;
 
 /// How well the answers fit, in sums that many replays can add up.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -58,6 +57,7 @@ impl Score {
 
 /// The truth about a bag. Labels and masks belong to the frame of the same stamp, wherever in the
 /// bag they stand.
+#[derive(Default)]
 pub struct Truth {
     /// By the stamp of the picture, in nanoseconds.
     labels_by_stamp: BTreeMap<i64, String>,
@@ -66,7 +66,6 @@ pub struct Truth {
     labels_topic: Option<String>,
     masks_topic: Option<String>,
     classes: Vec<String>,
-    kind: MaskKind,
     masks: BTreeMap<i64, VecDeque<TrueMask>>,
     score: Score,
     problems: Vec<String>,
@@ -96,22 +95,6 @@ impl TrueMask {
     }
 }
 
-impl Default for Truth {
-    fn default() -> Self {
-        Self {
-            labels_by_stamp: BTreeMap::new(),
-            labels_by_time: BTreeMap::new(),
-            labels_topic: None,
-            masks_topic: None,
-            classes: Vec::new(),
-            kind: MaskKind::Semantic,
-            masks: BTreeMap::new(),
-            score: Score::default(),
-            problems: Vec::new(),
-        }
-    }
-}
-
 impl Truth {
     /// Reads the true labels and masks of a bag.
     ///
@@ -121,13 +104,12 @@ impl Truth {
         bag: &Bag,
         labels_topic: Option<&str>,
         masks_topic: Option<&str>,
-        (classes, kind): (Vec<String>, MaskKind),
+        classes: Vec<String>,
     ) -> anyhow::Result<Self> {
         let mut truth = Self {
             labels_topic: labels_topic.map(str::to_owned),
             masks_topic: masks_topic.map(str::to_owned),
             classes,
-            kind,
             ..Self::default()
         };
         let type_of = |name: &str| {
@@ -183,7 +165,7 @@ impl Truth {
         (stamp, frame_id): (i64, &str),
         log_time: u64,
         labels: Option<&[Label]>,
-        maps: Option<&Maps>,
+        answer: Option<&[u8]>,
     ) -> Option<Vec<u8>> {
         let by_time = || self.labels_by_time.range(..=log_time).next_back().map(|(_, text)| text);
         if let Some(truth) = self.labels_by_stamp.get(&stamp).or_else(by_time)
@@ -194,15 +176,11 @@ impl Truth {
             self.score.top1 += u64::from(labels.first().is_some_and(is_true));
             self.score.top5 += u64::from(labels.iter().take(5).any(is_true));
         }
-        if let Some(maps) = maps
+        if let Some(answer) = answer
             && let Some(mask) = self.take_mask(stamp, frame_id)
         {
             match zstd::bulk::decompress(&mask.packed, mask.pixels) {
                 Ok(truth) => {
-                    let answer = match self.kind {
-                        MaskKind::Semantic => &maps.semantic,
-                        MaskKind::Traversability => &maps.traversability,
-                    };
                     self.count(&truth, answer);
                     return Some(truth);
                 }
@@ -320,16 +298,9 @@ mod tests {
             truth.masks.entry(stamp).or_default().push_back(mask((stamp % 2) as u8, "left"));
         }
         truth.masks.entry(7).or_default().push_front(mask(0, "right"));
-        let maps = |id: u8| Maps {
-            size: crate::geometry::Size::new(2, 1),
-            semantic: vec![id, id],
-            traversability: vec![],
-            confidence: vec![],
-            cost: vec![],
-        };
         // The last first, a stamp twice and one that no mask has.
         for stamp in (0..100).rev().chain([50, 1000]) {
-            truth.answer((stamp, "left"), 0, None, Some(&maps((stamp % 2) as u8)));
+            truth.answer((stamp, "left"), 0, None, Some(&[(stamp % 2) as u8; 2]));
         }
         let (score, problems) = truth.finish();
         assert_eq!((score.masked, score.mean_iou()), (100, Some(1.0)));

@@ -25,7 +25,6 @@ impl SegmentationHead {
         }
         let costs = Some(&mapping.cost[..]);
         let logits = Logits { grid, classes, temperature: spec.temperature, costs };
-        let is = |id: u8, kind: Traversability| id == kind.id();
         let mut planes = Planes::default();
         let mut cells = Vec::with_capacity(width * height);
         for row in 0..height {
@@ -35,10 +34,8 @@ impl SegmentationHead {
             let cells = &mut cells[start..];
             let values = planes.values.chunks_exact(width);
             for (id, probabilities) in mapping.traversability.iter().zip(values) {
-                let ground = f32::from(
-                    is(*id, Traversability::Traversable) || is(*id, Traversability::Caution),
-                );
-                let obstacle = f32::from(is(*id, Traversability::Obstacle));
+                let ground = f32::from(Traversability::is_ground(*id));
+                let obstacle = f32::from(*id == Traversability::Obstacle.id());
                 for (cell, probability) in cells.iter_mut().zip(probabilities) {
                     cell.ground += ground * probability;
                     cell.obstacle += obstacle * probability;
