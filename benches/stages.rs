@@ -17,16 +17,15 @@ use squeezenet_node::frame::{Frame, RawImage};
 use squeezenet_node::geometry::{Fit, Size, input_transform};
 use squeezenet_node::ground::grid::from_ids;
 use squeezenet_node::ground::tf_buffer::TfBuffer;
-use squeezenet_node::ground_messages::{CameraFrame, GroundMessages, GroundOutputs, GroundSink};
+use squeezenet_node::ground_messages::{CameraFrame, GroundMessages, GroundSink};
 use squeezenet_node::head::classification::softmax;
 use squeezenet_node::head::obstacle;
 use squeezenet_node::head::segmentation::{ClassMapping, Grid, SegmentationHead};
 use squeezenet_node::install;
 use squeezenet_node::learning::{Correction, Footprint, Learner, Margins, Mark};
 use squeezenet_node::manifest::{Manifest, Model, SegmentationSpec};
-use squeezenet_node::message::{
-    Header, LaserScan, OccupancyGrid, PointCloud, RosMessage, Stamp, TfMessage, TransformStamped,
-};
+use squeezenet_node::message::{Header, RosMessage, Stamp, TfMessage, TransformStamped};
+use squeezenet_node::output::{Output, OutputSet, Sink};
 use squeezenet_node::overlay::{self, Overlay};
 use squeezenet_node::pipeline::test_picture;
 use squeezenet_node::place::{Gallery, Kind, Motion, Recognition, View};
@@ -323,29 +322,20 @@ fn places(criterion: &mut Criterion) {
 }
 
 /// Takes the messages as the node does: their bytes are made, and go nowhere.
-struct Bytes(GroundOutputs);
+struct Bytes(OutputSet);
 
-impl GroundSink for Bytes {
-    fn wanted(&self) -> GroundOutputs {
+impl Sink for Bytes {
+    fn wanted(&self) -> OutputSet {
         self.0
     }
+    fn put(&mut self, _: Output, message: &impl RosMessage) {
+        black_box(message.to_cdr());
+    }
+}
+
+impl GroundSink for Bytes {
     fn transform(&mut self, transform: &TransformStamped<'_>) {
         black_box(TfMessage { transforms: vec![transform.clone()] }.to_cdr());
-    }
-    fn scan(&mut self, scan: &LaserScan<'_>) {
-        black_box(scan.to_cdr());
-    }
-    fn points(&mut self, cloud: &PointCloud<'_>) {
-        black_box(cloud.to_cdr());
-    }
-    fn obstacle_points(&mut self, cloud: &PointCloud<'_>) {
-        black_box(cloud.to_cdr());
-    }
-    fn ground_points(&mut self, cloud: &PointCloud<'_>) {
-        black_box(cloud.to_cdr());
-    }
-    fn local_map(&mut self, map: &OccupancyGrid<'_>) {
-        black_box(map.to_cdr());
     }
 }
 
@@ -394,18 +384,12 @@ fn floor() -> FrameResult {
 fn ground(criterion: &mut Criterion) {
     let result = floor();
     let settings = Settings::default();
-    let scan = GroundOutputs { scan: true, ..GroundOutputs::default() };
-    let clouds =
-        GroundOutputs { obstacle_points: true, ground_points: true, ..GroundOutputs::default() };
-    let points = GroundOutputs { points: true, ..GroundOutputs::default() };
-    let map = GroundOutputs { local_map: true, ..GroundOutputs::default() };
-    let all = GroundOutputs {
-        scan: true,
-        points: true,
-        obstacle_points: true,
-        ground_points: true,
-        local_map: true,
-    };
+    let of = |outputs: &[Output]| outputs.iter().copied().collect::<OutputSet>();
+    let scan = of(&[Output::Scan]);
+    let clouds = of(&[Output::ObstaclePoints, Output::GroundPoints]);
+    let points = of(&[Output::Points]);
+    let map = of(&[Output::LocalMap]);
+    let all = OutputSet::GROUND;
     for (motion, sway) in [("camera at rest", 0.0), ("camera that nods", 0.2)] {
         let mut group = criterion.benchmark_group(format!("ground, 640x480, {motion}"));
         let wanted =

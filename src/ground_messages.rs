@@ -14,6 +14,7 @@ use crate::ground::scan::Scan;
 use crate::ground::tf_buffer::{At, TfBuffer, TfError};
 use crate::ground::{CameraInfo, CameraModel, Reason, Stance, Transform};
 use crate::message::{Header, LaserScan, OccupancyGrid, PointCloud, TransformStamped};
+use crate::output::{Output, Sink};
 use crate::result::FrameResult;
 use crate::settings::{CameraSettings, GroundSettings, MapSettings, Settings};
 
@@ -41,44 +42,10 @@ impl TfSource for TfBuffer {
     }
 }
 
-/// Which of the ground's outputs are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct GroundOutputs {
-    /// `scan`
-    pub scan: bool,
-    /// `points`
-    pub points: bool,
-    /// `obstacle_points`
-    pub obstacle_points: bool,
-    /// `ground_points`
-    pub ground_points: bool,
-    /// `local_map`
-    pub local_map: bool,
-}
-
-impl GroundOutputs {
-    /// Whether any is.
-    pub fn any(self) -> bool {
-        self != Self::default()
-    }
-}
-
 /// Who takes the messages.
-pub trait GroundSink {
-    /// Which are wanted.
-    fn wanted(&self) -> GroundOutputs;
+pub trait GroundSink: Sink {
     /// Takes `<frame_id>_ground`, before what refers to it.
     fn transform(&mut self, transform: &TransformStamped<'_>);
-    /// Takes the scan.
-    fn scan(&mut self, scan: &LaserScan<'_>);
-    /// Takes the organised cloud.
-    fn points(&mut self, cloud: &PointCloud<'_>);
-    /// Takes the feet of obstacles.
-    fn obstacle_points(&mut self, cloud: &PointCloud<'_>);
-    /// Takes free ground.
-    fn ground_points(&mut self, cloud: &PointCloud<'_>);
-    /// Takes the local map.
-    fn local_map(&mut self, map: &OccupancyGrid<'_>);
 }
 
 /// A picture, and all that tells where on the ground its pixels are.
@@ -200,11 +167,11 @@ impl GroundMessages {
             child_frame_id: &ground_frame,
             transform: Some(camera_from_ground),
         });
-        if wanted.scan {
+        if wanted.has(Output::Scan) {
             kept.scan.fill(table, walk);
-            sink.scan(&LaserScan { header: on_ground, scan: &kept.scan });
+            sink.put(Output::Scan, &LaserScan { header: on_ground, scan: &kept.scan });
         }
-        if wanted.points
+        if wanted.has(Output::Points)
             && let Some(maps) = &result.maps
         {
             kept.pixels.fill(
@@ -215,19 +182,19 @@ impl GroundMessages {
                 own.mask.size,
                 (table, walk),
             );
-            sink.points(&PointCloud { header, cloud: &kept.cloud, is_dense: false });
+            sink.put(Output::Points, &PointCloud { header, cloud: &kept.cloud, is_dense: false });
         }
-        if wanted.obstacle_points {
+        if wanted.has(Output::ObstaclePoints) {
             kept.cloud.fill_feet(table, walk, own.ground.obstacle_z_m as f32);
             let cloud = PointCloud { header: on_ground, cloud: &kept.cloud, is_dense: true };
-            sink.obstacle_points(&cloud);
+            sink.put(Output::ObstaclePoints, &cloud);
         }
-        if wanted.ground_points {
+        if wanted.has(Output::GroundPoints) {
             kept.cloud.fill_ground(table, walk);
             let cloud = PointCloud { header: on_ground, cloud: &kept.cloud, is_dense: true };
-            sink.ground_points(&cloud);
+            sink.put(Output::GroundPoints, &cloud);
         }
-        if wanted.local_map {
+        if wanted.has(Output::LocalMap) {
             let rules = MapRules {
                 size_m: settings.map.size_m,
                 resolution_m: settings.map.resolution_m,
@@ -266,7 +233,10 @@ impl GroundMessages {
                     (map.rules().resolution_m as f32, map.origin(), map.side() as u32);
                 let header = Header { stamp, frame_id: map_frame };
                 let cells = map.occupancy(stamp_ns);
-                sink.local_map(&OccupancyGrid { header, resolution, side, origin, cells });
+                sink.put(
+                    Output::LocalMap,
+                    &OccupancyGrid { header, resolution, side, origin, cells },
+                );
             }
         }
         Ok(format!(

@@ -33,6 +33,7 @@ pub mod log;
 pub mod manifest;
 pub mod message;
 mod model_file;
+pub mod output;
 pub mod overlay;
 pub mod parameter;
 pub mod pipeline;

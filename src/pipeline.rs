@@ -15,7 +15,7 @@ use crate::image_health;
 use crate::learning::{self, Correction, Margins};
 use crate::manifest::Manifest;
 use crate::preprocess::Preprocessor;
-use crate::result::{FrameResult, Ground, Outputs, Picture};
+use crate::result::{FrameResult, Ground, Picture, Wanted};
 use crate::session::{Network, NetworkError, NetworkOutputs};
 use crate::settings::{CameraSettings, Precision};
 use crate::timing::{StageTimes, Stopwatch};
@@ -73,10 +73,10 @@ impl Pipeline {
     }
 
     /// What of `wanted` the model has a head for.
-    pub fn possible(&self, wanted: Outputs) -> Outputs {
+    pub fn possible(&self, wanted: Wanted) -> Wanted {
         let manifest = &self.network.model().manifest;
         let has_mask = manifest.segmentation.is_some();
-        Outputs {
+        Wanted {
             labels: wanted.labels && manifest.classification.is_some(),
             mask: wanted.mask && has_mask,
             cost: wanted.cost && has_mask,
@@ -98,7 +98,7 @@ impl Pipeline {
     pub fn process(
         &mut self,
         frame: Frame<'_>,
-        wanted: Outputs,
+        wanted: Wanted,
         camera: &CameraSettings,
     ) -> Result<FrameResult, PipelineError> {
         let wanted = self.possible(wanted);
@@ -223,7 +223,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// As [`Pipeline::process`].
-    pub fn warm_up(&mut self, wanted: Outputs) -> Result<(), PipelineError> {
+    pub fn warm_up(&mut self, wanted: Wanted) -> Result<(), PipelineError> {
         let picture = test_picture();
         let (width, height) = (picture.size.width, picture.size.height);
         let image = RawImage::new("rgb8", width, height, 0, false, &picture.rgb)?;

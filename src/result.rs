@@ -7,7 +7,7 @@ use crate::timing::StageTimes;
 
 /// What is wanted of a frame; the rest is not computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Outputs {
+pub struct Wanted {
     /// Image classification.
     pub labels: bool,
     /// The mask, its confidence, or both.
@@ -30,7 +30,21 @@ pub struct Outputs {
     pub picture: bool,
 }
 
-impl Outputs {
+impl Wanted {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        labels: false,
+        mask: false,
+        cost: false,
+        obstacles: false,
+        embedding: false,
+        taught: false,
+        places: false,
+        ground: false,
+        cells: false,
+        picture: false,
+    };
+
     /// Everything.
     pub const ALL: Self = Self {
         labels: true,
@@ -53,6 +67,26 @@ impl Outputs {
     /// Whether the segmentation branch has to run.
     pub fn segmentation(self) -> bool {
         self.mask || self.cost || self.obstacles || self.ground || self.cells
+    }
+}
+
+impl std::ops::BitOr for Wanted {
+    type Output = Self;
+
+    /// What is wanted for one or the other.
+    fn bitor(self, other: Self) -> Self {
+        Self {
+            labels: self.labels || other.labels,
+            mask: self.mask || other.mask,
+            cost: self.cost || other.cost,
+            obstacles: self.obstacles || other.obstacles,
+            embedding: self.embedding || other.embedding,
+            taught: self.taught || other.taught,
+            places: self.places || other.places,
+            ground: self.ground || other.ground,
+            cells: self.cells || other.cells,
+            picture: self.picture || other.picture,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Outcome, models_dir, precisions, print_line, providers};
 use crate::frame::{Frame, RawImage};
 use crate::manifest::Model;
 use crate::pipeline::Pipeline;
-use crate::result::Outputs;
+use crate::result::Wanted;
 use crate::session::{Execution, Network, default_threads};
 use crate::settings::{CameraSettings, ModelSettings, Precision, Provider};
 use crate::timing::{Percentiles, StageStatistics};
@@ -77,7 +77,7 @@ struct Contender {
 
 struct Asked {
     outputs: &'static str,
-    wanted: Outputs,
+    wanted: Wanted,
     statistics: StageStatistics,
 }
 
@@ -126,14 +126,14 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<Outcome> {
 fn contenders(args: &BenchArgs) -> anyhow::Result<Vec<Contender>> {
     let model = Arc::new(Model::load(&args.model, &models_dir())?);
     let manifest = &model.manifest;
-    let labels = Outputs { labels: true, ..Outputs::default() };
-    let masks = Outputs { mask: true, cost: true, obstacles: true, ..Outputs::default() };
+    let labels = Wanted { labels: true, ..Wanted::default() };
+    let masks = Wanted { mask: true, cost: true, obstacles: true, ..Wanted::default() };
     let (has_labels, has_masks) =
         (manifest.classification.is_some(), manifest.segmentation.is_some());
     let kinds = [
         ("labels", labels, has_labels),
         ("masks", masks, has_masks),
-        ("labels and masks", Outputs { labels: true, ..masks }, has_labels && has_masks),
+        ("labels and masks", Wanted { labels: true, ..masks }, has_labels && has_masks),
     ];
     let asked = || -> Vec<Asked> {
         let possible = kinds.iter().filter(|(.., is_possible)| *is_possible);

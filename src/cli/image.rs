@@ -19,7 +19,7 @@ use crate::geometry::Size;
 use crate::overlay::{self, Overlay};
 use crate::pipeline::Pipeline;
 use crate::place::PlaceRecognizer;
-use crate::result::{FrameResult, Label, Outputs};
+use crate::result::{FrameResult, Label, Wanted};
 use crate::settings::{CameraSettings, MaskKind};
 use crate::timing::milliseconds;
 
@@ -114,14 +114,14 @@ fn label(
     let picture = PictureFile::read(file)?;
     let maps = args.out.is_some();
     let (embedding, taught) = (recognizer.is_some(), recognizer.is_some());
-    let wanted = Outputs {
+    let wanted = Wanted {
         labels: true,
         mask: maps,
         obstacles: maps,
         embedding,
         taught,
         picture: maps,
-        ..Outputs::default()
+        ..Wanted::default()
     };
     let mut result = pipeline.process(picture.frame()?, wanted, camera)?;
     if let Some(recognizer) = recognizer {

@@ -25,7 +25,7 @@ use crate::head::segmentation::UNKNOWN;
 use crate::manifest::{SegmentationSpec, Traversability};
 use crate::overlay::{self, Overlay};
 use crate::pipeline::Pipeline;
-use crate::result::{Maps, Outputs, Picture};
+use crate::result::{Maps, Picture, Wanted};
 use crate::settings::{CameraSettings, MaskKind};
 
 use measure::{Figures, LabelMeaning, Measures, Truth};
@@ -261,7 +261,7 @@ fn run_on(
     picture: bool,
 ) -> anyhow::Result<(Maps, Option<Picture>)> {
     let bytes = std::fs::read(file)?;
-    let wanted = Outputs { mask: true, picture, ..Outputs::default() };
+    let wanted = Wanted { mask: true, picture, ..Wanted::default() };
     let result = pipeline.process(Frame::Compressed(&bytes), wanted, camera)?;
     let maps = result.maps.context("the model gave no mask")?;
     Ok((maps, result.picture))

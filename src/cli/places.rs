@@ -18,7 +18,7 @@ use crate::install;
 use crate::overlay;
 use crate::pipeline::Pipeline;
 use crate::place::{self, Gallery, Kind, Memory, Motion, PlaceRecognizer, View};
-use crate::result::{FrameResult, Outputs};
+use crate::result::{FrameResult, Wanted};
 use crate::settings::{CameraSettings, PlaceSettings};
 
 /// Arguments of `places`.
@@ -163,7 +163,7 @@ pub(super) fn load(path: &Path, pipeline: &Pipeline) -> anyhow::Result<PlaceReco
 fn describe_each(
     files: &[PathBuf],
     pipeline: &mut Pipeline,
-    wanted: Outputs,
+    wanted: Wanted,
     mut take: impl FnMut(&Path, FrameResult) -> anyhow::Result<()>,
 ) -> anyhow::Result<Outcome> {
     let mut describe = |file: &Path| -> anyhow::Result<FrameResult> {
@@ -202,7 +202,7 @@ fn learn(
     let mut recognizer = PlaceRecognizer::new(memory, Motion::Anywhere);
     let kind = if is_label { Kind::Label } else { Kind::Place };
     let wanted =
-        Outputs { embedding: !is_label, taught: is_label, picture: true, ..Outputs::default() };
+        Wanted { embedding: !is_label, taught: is_label, picture: true, ..Wanted::default() };
     let outcome = describe_each(files, &mut pipeline, wanted, |file, result| {
         let thumbnail = result.picture.as_ref().map(overlay::thumbnail).transpose()?;
         let view =
@@ -255,7 +255,7 @@ fn query(
         tell(&format!("{}: nothing was taught yet", path.display()));
     }
     let mut recognizer = PlaceRecognizer::new(memory, Motion::Anywhere);
-    let wanted = Outputs { embedding: true, ..Outputs::default() };
+    let wanted = Wanted { embedding: true, ..Wanted::default() };
     describe_each(files, &mut pipeline, wanted, |file, result| {
         let Some(vector) = result.embedding else { return Ok(()) };
         let matches = recognizer.place(0, &vector, 0.0);

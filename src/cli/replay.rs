@@ -29,7 +29,7 @@ use self::budget::Budget;
 use self::golden::{Golden, GoldenFrame, GoldenWriter, Tolerance};
 use self::ground::Ground;
 use self::learn::Learning;
-use self::output::Output;
+use self::output::OutputBag;
 use self::record::{Recorder, Report};
 use self::sample_frames::SampleFrames;
 use self::source::{Camera, Choice, FrameFailure, QueuedFrame};
@@ -45,7 +45,7 @@ use crate::image_health;
 use crate::learning::CorrectionSlot;
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::place::PlaceRecognizer;
-use crate::result::{FrameResult, Outputs};
+use crate::result::{FrameResult, Wanted};
 use crate::session::{Network, default_threads};
 use crate::settings::{MaskKind, Provider, Settings};
 use crate::timing::{Stopwatch, milliseconds};
@@ -62,7 +62,7 @@ pub struct ReplayArgs {
     /// Write what the node would publish: an .mcap file, or else a bag directory
     #[arg(long, value_name = "BAG")]
     out: Option<PathBuf>,
-    /// Outputs that go there
+    /// Wanted that go there
     #[arg(
         long,
         value_name = "NAMES",
@@ -203,7 +203,7 @@ struct Replay {
     classes: usize,
     asked: Asked,
     smoothing: f64,
-    output: Option<Output>,
+    output: Option<OutputBag>,
     ground: Option<Ground>,
     golden: Option<Golden>,
     golden_writer: Option<GoldenWriter>,
@@ -239,12 +239,11 @@ impl Replay {
             if args.gallery.is_some() && !outputs.iter().any(|name| name == "place") {
                 outputs.push("place".to_owned());
             }
-            Output::create(path, cameras, &outputs, bag, &copied, settings, (&model, &method))
+            OutputBag::create(path, cameras, &outputs, bag, &copied, settings, (&model, &method))
         });
         let output = output.transpose()?;
-        let by_output =
-            output.as_ref().is_some_and(|output| output.ground().any() || output.is_drawn());
-        let is_ground_wanted = by_output || args.learn;
+        let by_output = output.as_ref().map(OutputBag::wanted).unwrap_or_default().needs();
+        let is_ground_wanted = by_output.ground || args.learn;
         let ground = is_ground_wanted.then(|| Ground::open(bag, cameras, settings)).transpose()?;
         let tolerance = Tolerance { score: args.score_tolerance, iou: args.min_iou };
         let golden = args.golden.as_ref().map(|path| Golden::open(path, &method, tolerance));
@@ -273,14 +272,15 @@ impl Replay {
             let (labels, masks) = (args.labels_topic.as_deref(), args.masks_topic.as_deref());
             Truth::open(bag, labels, masks, classes)
         });
-        let by_output = output.as_ref().map_or(Outputs::default(), Output::wanted);
         let recognizer =
             args.gallery.as_ref().map(|path| places::load(path, pipeline)).transpose()?;
-        let wanted = Outputs {
+        let wanted = Wanted {
             labels: manifest.classification.is_some(),
             mask: manifest.segmentation.is_some(),
             embedding: by_output.embedding || recognizer.is_some(),
             taught: recognizer.is_some(),
+            // A gallery's are recognised here.
+            places: false,
             cells: learning.is_some(),
             ..by_output
         };
@@ -462,7 +462,7 @@ impl Replay {
         if let Some(output) = &mut self.output {
             let mut made = None;
             if let Some(ground) = &mut self.ground {
-                made = Some(ground.make(queued.camera, header, &result, output.ground()));
+                made = Some(ground.make(queued.camera, header, &result, output.wanted()));
             }
             let (camera, made) = (queued.camera, made.as_ref());
             output.write(camera, header, message.log_time, &mut result, fault, made)?;

@@ -96,6 +96,31 @@ impl RosMessage for TfMessage<'_> {
     }
 }
 
+/// `geometry_msgs/PoseWithCovarianceStamped`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PoseWithCovarianceStamped<'a> {
+    /// When, and in which frame.
+    pub header: Header<'a>,
+    /// x, y, z in metres.
+    pub position: [f64; 3],
+    /// A quaternion: x, y, z, w.
+    pub orientation: [f64; 4],
+    /// Row-major 6x6 over x, y, z and the rotations about X, Y, Z.
+    pub covariance: &'a [f64; 36],
+}
+
+impl RosMessage for PoseWithCovarianceStamped<'_> {
+    const TYPE: &'static str = "geometry_msgs/msg/PoseWithCovarianceStamped";
+
+    fn write(&self, writer: &mut CdrWriter) {
+        self.header.write(writer);
+        let values = self.position.iter().chain(&self.orientation).chain(self.covariance);
+        for value in values {
+            writer.f64(*value);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,8 +13,9 @@ use super::diagnostics::CameraState;
 use super::output::{CameraOutputs, wire_header};
 use super::tf::{self, TfSlot};
 use crate::ground::CameraInfo;
-use crate::ground_messages::{CameraFrame, GroundMessages, GroundOutputs, GroundSink};
-use crate::message::{LaserScan, OccupancyGrid, PointCloud, TransformStamped};
+use crate::ground_messages::{CameraFrame, GroundMessages, GroundSink};
+use crate::message::{RosMessage, TransformStamped};
+use crate::output::{Output, OutputSet, Sink};
 use crate::overlay::GroundLayer;
 use crate::result::FrameResult;
 use crate::settings::{CameraSettings, Settings};
@@ -115,12 +116,12 @@ impl Grounds {
     }
 
     /// Has calibration and tf subscribed, if the camera's ground is wanted, be it only for the overlay.
-    pub fn note_wanted(&self, camera: &CameraState, is_wanted: bool, outputs: GroundOutputs) {
+    pub fn note_wanted(&self, camera: &CameraState, is_wanted: bool, outputs: OutputSet) {
         camera.ground.is_wanted.store(is_wanted, Relaxed);
         if is_wanted {
             self.tf.want();
         }
-        if !outputs.any() {
+        if !outputs.has_any(OutputSet::GROUND) {
             *camera.ground.said() = Said::default();
         }
     }
@@ -137,56 +138,42 @@ impl Grounds {
         header: &Header,
         result: &FrameResult,
         (settings, own): (&Settings, &CameraSettings),
-        outputs: &CameraOutputs,
+        outputs: &mut CameraOutputs,
     ) {
         let info = camera.ground.info();
         let (header, info) = (wire_header(header), info.as_ref());
         let frame =
             CameraFrame { camera: id, header, info, image_size: result.image_size, settings, own };
-        let mut sink = Sink { outputs, broadcaster: &self.broadcaster };
+        let mut sink = GroundPublishers { outputs, broadcaster: &self.broadcaster };
         let said = self.messages.make(&frame, result, &*self.tf, &mut sink);
         // The overlay alone does without, and says nothing of it.
-        if outputs.ground_wanted().any() {
+        if outputs.wanted().has_any(OutputSet::GROUND) {
             camera.ground.say(&camera.prefix(), said.map_err(|reason| reason.to_string()));
         }
     }
 }
 
-/// The publishers of a camera.
-struct Sink<'a> {
-    outputs: &'a CameraOutputs,
+/// The publishers of a camera, and that of tf.
+struct GroundPublishers<'a> {
+    outputs: &'a mut CameraOutputs,
     broadcaster: &'a Publisher<TFMessage>,
 }
 
-impl GroundSink for Sink<'_> {
-    fn wanted(&self) -> GroundOutputs {
-        self.outputs.ground_wanted()
+impl Sink for GroundPublishers<'_> {
+    fn wanted(&self) -> OutputSet {
+        self.outputs.wanted()
     }
 
+    fn put(&mut self, output: Output, message: &impl RosMessage) {
+        self.outputs.put(output, message);
+    }
+}
+
+impl GroundSink for GroundPublishers<'_> {
     fn transform(&mut self, transform: &TransformStamped<'_>) {
         let transforms = vec![tf::to_message(transform)];
         if let Err(error) = self.broadcaster.publish(&TFMessage { transforms }) {
             tracing::warn!("/tf: a transform was not published: {error}");
         }
-    }
-
-    fn scan(&mut self, scan: &LaserScan<'_>) {
-        self.outputs.publish_scan(scan);
-    }
-
-    fn points(&mut self, cloud: &PointCloud<'_>) {
-        self.outputs.publish_points(cloud);
-    }
-
-    fn obstacle_points(&mut self, cloud: &PointCloud<'_>) {
-        self.outputs.publish_obstacle_points(cloud);
-    }
-
-    fn ground_points(&mut self, cloud: &PointCloud<'_>) {
-        self.outputs.publish_ground_points(cloud);
-    }
-
-    fn local_map(&mut self, map: &OccupancyGrid<'_>) {
-        self.outputs.publish_local_map(map);
     }
 }

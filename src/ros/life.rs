@@ -45,7 +45,7 @@ use super::tf::{self, TfSlot};
 use super::worker::Worker;
 use crate::install;
 use crate::parameter::MOST_CAMERAS;
-use crate::result::Outputs;
+use crate::result::Wanted;
 use crate::settings::{Reliability, Settings};
 
 /// What there is in every state: the node on the graph and its parameters.
@@ -193,7 +193,7 @@ impl Life {
             places,
             grounds: Grounds::new(tf.clone(), broadcaster),
             learning: Learning::new(base.learning_requests.clone(), tf.clone()),
-            missing_head_warned: Outputs::default(),
+            missing_head_warned: Wanted::default(),
             version: 1,
             settings: base.settings.clone(),
             clock: base.clock.clone(),

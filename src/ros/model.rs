@@ -11,7 +11,7 @@ use crate::install;
 use crate::manifest::Model;
 use crate::parameter::Refusal;
 use crate::pipeline::Pipeline;
-use crate::result::Outputs;
+use crate::result::Wanted;
 use crate::session::{self, Execution, Network, default_threads};
 use crate::settings::{ModelSettings, Precision, Provider, Settings};
 
@@ -26,7 +26,7 @@ pub struct ModelSlot {
     /// Of the settings in force, until the inference thread has it. Its lock is held while
     /// settings are put in force, so that nobody sees them without their model.
     next: Mutex<Option<Pipeline>>,
-    wanted: Mutex<Outputs>,
+    wanted: Mutex<Wanted>,
     /// How the model in force runs; none while the node is not configured.
     execution: Mutex<Option<Execution>>,
     /// What the model in force was loaded for, or the one that is about to be.
@@ -137,7 +137,7 @@ impl ModelSlot {
     }
 
     /// Remembers what the last frame was answered with.
-    pub fn note_wanted(&self, wanted: Outputs) {
+    pub fn note_wanted(&self, wanted: Wanted) {
         *lock(&self.wanted) = wanted;
     }
 

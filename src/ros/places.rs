@@ -22,7 +22,7 @@ use crate::manifest::Model;
 use crate::overlay;
 use crate::place::{Kind, Memory, Motion, PlaceRecognizer, TeachOutcome, View};
 use crate::pose::PoseEstimate;
-use crate::result::{FrameResult, Outputs};
+use crate::result::{FrameResult, Wanted};
 use crate::settings::{LabelSettings, PlaceSettings, Settings};
 
 /// A pose older than this is said to be old.
@@ -318,7 +318,7 @@ impl Places {
     }
 
     /// Adds what a camera's next frame is needed for here to what its subscribers want.
-    pub fn add_wanted(&self, camera: usize, wanted: &mut Outputs, settings: &PlaceSettings) {
+    pub fn add_wanted(&self, camera: usize, wanted: &mut Wanted, settings: &PlaceSettings) {
         let Some(recognizer) = &self.recognizer else { return };
         let memory = recognizer.memory();
         wanted.embedding |= wanted.places && !memory.places.is_empty();
@@ -337,7 +337,7 @@ impl Places {
         camera: usize,
         stamp_s: u64,
         result: &mut FrameResult,
-        wanted: Outputs,
+        wanted: Wanted,
         settings: &Settings,
         labels: &LabelSettings,
     ) -> Option<PoseEstimate> {

@@ -14,7 +14,7 @@ use super::executor::NodeHandle;
 use super::names::Resolver;
 use super::subscription::subscribe;
 use super::typed_topic::{Offer, TypedTopic};
-use crate::pose::{Pose, PoseEstimate};
+use crate::pose::Pose;
 use crate::settings::Settings;
 
 const TYPES: [&str; 3] = [
@@ -91,22 +91,4 @@ pub async fn follow(
         }
     };
     topic.follow(node, resolver, is_active, shutdown, subscribe_as).await;
-}
-
-/// An estimate as a message, with the stamp of the frame that it was recognised in.
-pub fn to_message(
-    stamp: &r2r::builtin_interfaces::msg::Time,
-    estimate: &PoseEstimate,
-) -> PoseWithCovarianceStamped {
-    let Pose { frame_id, position: [x, y, z], orientation: [qx, qy, qz, qw] } = &estimate.pose;
-    PoseWithCovarianceStamped {
-        header: Header { stamp: stamp.clone(), frame_id: frame_id.clone() },
-        pose: msg::PoseWithCovariance {
-            pose: msg::Pose {
-                position: msg::Point { x: *x, y: *y, z: *z },
-                orientation: msg::Quaternion { x: *qx, y: *qy, z: *qz, w: *qw },
-            },
-            covariance: estimate.covariance.to_vec(),
-        },
-    }
 }

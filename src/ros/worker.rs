@@ -18,12 +18,13 @@ use super::ground::Grounds;
 use super::learning::Learning;
 use super::mailbox::{Mailboxes, Turn};
 use super::model::{self, ModelSlot};
-use super::output::CameraOutputs;
+use super::output::{CameraOutputs, wire_header, wire_stamp};
 use super::places::Places;
 use crate::image_health;
+use crate::output::{self, OutputSet, Sink, Timing};
 use crate::overlay::{self, Layer, Overlay};
 use crate::pipeline::{Pipeline, PipelineError};
-use crate::result::Outputs;
+use crate::result::Wanted;
 use crate::schedule::Schedule;
 use crate::settings::{CameraSettings, HealthAction, MaskSettings, Settings};
 use crate::timing::Stopwatch;
@@ -49,7 +50,7 @@ pub struct Worker {
     /// What is learnt by driving.
     pub learning: Learning,
     /// What was wanted when a head was missing, said already.
-    pub missing_head_warned: Outputs,
+    pub missing_head_warned: Wanted,
     /// How many models have run, this one included.
     pub version: i32,
     /// The settings in force.
@@ -164,7 +165,7 @@ impl Worker {
         let old = std::mem::replace(&mut self.pipeline, next);
         self.pipeline.network().pin_caller();
         self.version += 1;
-        self.missing_head_warned = Outputs::default();
+        self.missing_head_warned = Wanted::default();
         self.places.follow(self.pipeline.network().model());
         self.learning.follow(self.pipeline.network().model());
         let name = |pipeline: &Pipeline| {
@@ -185,7 +186,7 @@ impl Worker {
             return;
         }
         let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
-        let stamp = Clock::to_builtin_time(&now.unwrap_or_default());
+        let stamp = wire_stamp(&Clock::to_builtin_time(&now.unwrap_or_default()));
         let network = self.pipeline.network();
         let model = network.model();
         let location = model.path.display().to_string();
@@ -196,14 +197,8 @@ impl Worker {
                 before.kind != mask.kind || before.min_confidence != mask.min_confidence
             });
             if is_news {
-                outputs.publish_model(
-                    stamp.clone(),
-                    &model.manifest,
-                    &location,
-                    &method,
-                    self.version,
-                    &mask,
-                );
+                let version = (method.as_str(), location.as_str(), self.version);
+                output::put_model(outputs, stamp, &model.manifest, version, &mask);
                 *announced = Some(mask);
             }
         }
@@ -220,18 +215,19 @@ impl Worker {
     ) -> bool {
         let header = arrival.message.header();
         let waited = arrival.at.elapsed();
-        let age = self.age(&header.stamp, Some(camera));
+        let age = age_of(&self.clock, &header.stamp, Some(camera));
         if camera_settings.max_age_ms > 0.0
             && age.is_some_and(|age| age.as_secs_f64() * 1e3 > camera_settings.max_age_ms)
         {
             camera.count_too_old();
             return false;
         }
-        let Some(ActiveCamera { outputs, .. }) = self.cameras.get(&index) else { return false };
-        let mut asked = outputs.wanted();
+        let Some(ActiveCamera { outputs, .. }) = self.cameras.get_mut(&index) else { return false };
+        let heard = outputs.wanted();
+        let mut asked = heard.needs();
         asked.cells = self.learning.is_wanted(settings);
         let is_placed = asked.ground || asked.cells;
-        self.grounds.note_wanted(camera, is_placed, outputs.ground_wanted());
+        self.grounds.note_wanted(camera, is_placed, heard);
         self.places.add_wanted(index, &mut asked, &settings.places);
         let wanted = self.pipeline.possible(asked);
         if asked != wanted && !asked.picture && self.missing_head_warned != asked {
@@ -288,15 +284,11 @@ impl Worker {
             grounds.publish((index, camera), header, &result, settings, outputs);
         }
         if let Some(pose) = &pose {
-            outputs.publish_pose(&header.stamp, pose);
+            output::put_pose(outputs, wire_stamp(&header.stamp), pose);
         }
-        outputs.publish(
-            header,
-            &result,
-            camera_settings.labels.class_id_format,
-            camera_settings.mask.kind,
-        );
-        if let Some(mut picture) = result.picture.take_if(|_| outputs.overlay_wanted()) {
+        output::put_result(outputs, wire_header(header), &result, camera_settings);
+        let drawn = OutputSet::DRAWN;
+        if let Some(mut picture) = result.picture.take_if(|_| outputs.wanted().has_any(drawn)) {
             let manifest = &self.pipeline.network().model().manifest;
             let (kind, alpha) = (camera_settings.mask.kind, settings.outputs.overlay_alpha);
             let ground = wanted.ground.then(|| self.grounds.layer(index)).flatten();
@@ -307,35 +299,44 @@ impl Worker {
             };
             overlay::draw(&mut picture, &overlay);
             let quality = settings.outputs.overlay_jpeg_quality;
-            outputs.publish_overlay(header, picture.size, &picture.rgb, || {
-                overlay::to_jpeg(&picture, quality)
-                    .inspect_err(|error| tracing::warn!("overlay/compressed: {error}"))
-                    .ok()
-            });
+            if let Err(error) = output::put_overlay(outputs, wire_header(header), &picture, quality)
+            {
+                tracing::warn!("overlay/compressed: {error}");
+            }
         }
         result.times.publish = watch.lap();
-        let age = self.age(&header.stamp, None);
+        let age = age_of(&self.clock, &header.stamp, None);
         let age_ms = age.map(|age| age.as_secs_f64() * 1e3);
-        outputs.publish_timing(header, camera, &result.times, age_ms);
+        output::put_timing(
+            outputs,
+            &Timing {
+                camera: &camera.name,
+                times: &result.times,
+                age_ms,
+                state: camera.state(),
+                fault: camera.image_fault(),
+                stamp: Some(wire_stamp(&header.stamp)),
+            },
+        );
         camera.count_processed(&result.times, age);
         tracing::trace!("{}answered a frame in {:?}", camera.prefix(), result.times.total());
         true
     }
+}
 
-    /// Now minus a stamp; `None` for a source that does not stamp, or for one ahead of this clock,
-    /// which is counted for the camera, if one is given.
-    fn age(&self, stamp: &Time, camera: Option<&CameraState>) -> Option<Duration> {
-        if stamp.sec == 0 && stamp.nanosec == 0 {
-            return None;
-        }
-        let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now().ok()?;
-        let stamp = Duration::new(u64::try_from(stamp.sec).ok()?, stamp.nanosec);
-        let age = now.checked_sub(stamp);
-        if let Some(ahead) = stamp.checked_sub(now)
-            && let Some(camera) = camera
-        {
-            camera.count_ahead(ahead);
-        }
-        age
+/// Now minus a stamp; `None` for a source that does not stamp, or for one ahead of this clock,
+/// which is counted for the camera, if one is given.
+fn age_of(clock: &Mutex<Clock>, stamp: &Time, camera: Option<&CameraState>) -> Option<Duration> {
+    if stamp.sec == 0 && stamp.nanosec == 0 {
+        return None;
     }
+    let now = clock.lock().unwrap_or_else(PoisonError::into_inner).get_now().ok()?;
+    let stamp = Duration::new(u64::try_from(stamp.sec).ok()?, stamp.nanosec);
+    let age = now.checked_sub(stamp);
+    if let Some(ahead) = stamp.checked_sub(now)
+        && let Some(camera) = camera
+    {
+        camera.count_ahead(ahead);
+    }
+    age
 }

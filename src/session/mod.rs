@@ -98,7 +98,7 @@ pub enum NetworkError {
     },
 }
 
-/// Outputs that a run has to give.
+/// Wanted that a run has to give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct NetworkOutputs {
     /// The classification logits.

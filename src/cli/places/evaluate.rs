@@ -17,7 +17,7 @@ use crate::decode::Decoder;
 use crate::frame::{Frame, RawImage};
 use crate::pipeline::Pipeline;
 use crate::place::{Match, Motion, PlaceRecognizer, View};
-use crate::result::{Outputs, Picture};
+use crate::result::{Picture, Wanted};
 use crate::settings::{CameraSettings, PlaceSettings};
 
 mod change;
@@ -203,7 +203,7 @@ fn load(file: &Path) -> anyhow::Result<Picture> {
 fn embedding(picture: &Picture, pipeline: &mut Pipeline) -> anyhow::Result<Vec<f32>> {
     let (width, height) = (picture.size.width, picture.size.height);
     let image = RawImage::new("rgb8", width, height, 0, false, &picture.rgb)?;
-    let wanted = Outputs { embedding: true, ..Outputs::default() };
+    let wanted = Wanted { embedding: true, ..Wanted::default() };
     let result = pipeline.process(Frame::Raw(image), wanted, &CameraSettings::default())?;
     result.embedding.context("the model gives no descriptor")
 }

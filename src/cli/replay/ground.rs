@@ -9,14 +9,12 @@ use super::source::Camera;
 use crate::bag::{Bag, BagError, Message, Messages, Selection};
 use crate::ground::tf_buffer::TfBuffer;
 use crate::ground::{CameraInfo, Reason};
-use crate::ground_messages::{
-    CameraFrame, GroundMessages, GroundOutputs, GroundSink, Taken, camera_info_topic,
-};
+use crate::ground_messages::{CameraFrame, GroundMessages, GroundSink, Taken, camera_info_topic};
 use crate::message::cdr::CdrError;
 use crate::message::{
-    CAMERA_INFO_TYPE, Header, LaserScan, OccupancyGrid, PointCloud, RosMessage, TfMessage,
-    TransformStamped, read_camera_info,
+    CAMERA_INFO_TYPE, Header, RosMessage, TfMessage, TransformStamped, read_camera_info,
 };
+use crate::output::{Output, OutputSet, Sink};
 use crate::overlay::GroundLayer;
 use crate::result::FrameResult;
 use crate::settings::{CameraSettings, Settings};
@@ -147,18 +145,18 @@ impl Ground {
         camera: usize,
         header: Header<'_>,
         result: &FrameResult,
-        wanted: GroundOutputs,
+        wanted: OutputSet,
     ) -> GroundMade {
         let GroundCamera { own, info, .. } = &self.cameras[camera];
         let (info, settings) = (info.as_ref(), &self.settings);
         let frame =
             CameraFrame { camera, header, info, image_size: result.image_size, settings, own };
-        let mut made = GroundMade { wanted, messages: Vec::new(), layer: None };
+        let mut made = GroundMade { wanted, tf: None, messages: Vec::new(), layer: None };
         let said = self.messages.make(&frame, result, &self.tf, &mut made);
         made.layer = self.messages.last(camera).map(|(table, walk)| GroundLayer::new(table, walk));
         // The overlay alone does without.
         if let Err(reason) = said
-            && wanted.any()
+            && wanted.has_any(OutputSet::GROUND)
         {
             let words = reason.to_string();
             // Numbers in it change from frame to frame; its first words do not.
@@ -173,42 +171,29 @@ fn is_tf(message: &Message) -> bool {
     ["/tf", "/tf_static"].contains(&&*message.topic)
 }
 
-/// The messages of a frame, by output; `tf` is the one of the ground's own frame.
+/// The messages of a frame.
 pub struct GroundMade {
-    wanted: GroundOutputs,
-    /// Name and CDR.
-    pub messages: Vec<(&'static str, Vec<u8>)>,
+    wanted: OutputSet,
+    /// The ground's own frame, as a message of `/tf`.
+    pub tf: Option<Vec<u8>>,
+    /// As CDR.
+    pub messages: Vec<(Output, Vec<u8>)>,
     /// What the overlay shows of it.
     pub layer: Option<GroundLayer>,
 }
 
-impl GroundSink for GroundMade {
-    fn wanted(&self) -> GroundOutputs {
+impl Sink for GroundMade {
+    fn wanted(&self) -> OutputSet {
         self.wanted
     }
 
+    fn put(&mut self, output: Output, message: &impl RosMessage) {
+        self.messages.push((output, message.to_cdr()));
+    }
+}
+
+impl GroundSink for GroundMade {
     fn transform(&mut self, transform: &TransformStamped<'_>) {
-        let message = TfMessage { transforms: vec![transform.clone()] };
-        self.messages.push(("tf", message.to_cdr()));
-    }
-
-    fn scan(&mut self, scan: &LaserScan<'_>) {
-        self.messages.push(("scan", scan.to_cdr()));
-    }
-
-    fn points(&mut self, cloud: &PointCloud<'_>) {
-        self.messages.push(("points", cloud.to_cdr()));
-    }
-
-    fn obstacle_points(&mut self, cloud: &PointCloud<'_>) {
-        self.messages.push(("obstacle_points", cloud.to_cdr()));
-    }
-
-    fn ground_points(&mut self, cloud: &PointCloud<'_>) {
-        self.messages.push(("ground_points", cloud.to_cdr()));
-    }
-
-    fn local_map(&mut self, map: &OccupancyGrid<'_>) {
-        self.messages.push(("local_map", map.to_cdr()));
+        self.tf = Some(TfMessage { transforms: vec![transform.clone()] }.to_cdr());
     }
 }

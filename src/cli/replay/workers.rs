@@ -11,7 +11,7 @@ use super::source::{Camera, FrameFailure, Item, QueuedFrame};
 use crate::bag::{BagError, Message};
 use crate::learning::CorrectionSlot;
 use crate::pipeline::Pipeline;
-use crate::result::{FrameResult, Outputs};
+use crate::result::{FrameResult, Wanted};
 use crate::settings::CameraSettings;
 
 /// What other topics' messages may take in memory while they wait for the frames before them.
@@ -43,8 +43,8 @@ struct Task {
 /// What is asked of every frame.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// Outputs.
-    pub wanted: Outputs,
+    /// Wanted.
+    pub wanted: Wanted,
     /// Settings of each camera.
     pub settings: Vec<CameraSettings>,
     /// The cameras.
