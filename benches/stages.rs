@@ -34,7 +34,6 @@ use squeezenet_node::result::{FrameResult, Ground, Label, Maps, Picture};
 use squeezenet_node::settings::{
     CameraSettings, MaskKind, MaskSettings, ObstacleSettings, Settings,
 };
-use squeezenet_node::timing::StageTimes;
 
 const SIZES: [(u32, u32); 2] = [(640, 480), (1280, 720)];
 
@@ -356,9 +355,6 @@ fn floor() -> FrameResult {
         ids[y * 120 + x]
     });
     FrameResult {
-        image_size: image,
-        image: None,
-        labels: None,
         maps: Some(Maps {
             size: image,
             semantic: vec![0; mask],
@@ -366,18 +362,11 @@ fn floor() -> FrameResult {
             confidence: vec![255; mask],
             cost: Vec::new(),
         }),
-        obstacles: None,
-        embedding: None,
-        taught_embedding: None,
-        places: None,
         ground: Some(Ground {
             grid: from_ids(cells, &ids),
             transform: input_transform(image, Size::new(480, 360), Fit::Stretch, 0),
         }),
-        cells: None,
-        experience: Vec::new(),
-        picture: None,
-        times: StageTimes::default(),
+        ..FrameResult::new(image)
     }
 }
 

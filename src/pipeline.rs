@@ -1,24 +1,23 @@
 //! A frame's way through the core, from bytes to result.
 
+mod heads;
+
 use std::sync::Arc;
 
 use thiserror::Error;
 
+use self::heads::{Head, Heads, Seen};
 use crate::decode::Decoder;
-use crate::descriptor::Descriptor;
 use crate::frame::{Frame, FrameError, RawImage};
 use crate::geometry::{self, ASPECT_MULTIPLE, Fit, InputTransform, Size};
-use crate::head::classification::ClassificationHead;
-use crate::head::obstacle;
-use crate::head::segmentation::{ClassMapping, SegmentationHead};
 use crate::image_health;
-use crate::learning::{self, Correction, Margins};
+use crate::learning::Correction;
 use crate::manifest::Manifest;
 use crate::preprocess::Preprocessor;
-use crate::result::{FrameResult, Ground, Picture, Wanted};
+use crate::result::{FrameResult, Picture, Wanted};
 use crate::session::{Network, NetworkError, NetworkOutputs};
 use crate::settings::{CameraSettings, Precision};
-use crate::timing::{StageTimes, Stopwatch};
+use crate::timing::Stopwatch;
 
 /// Why a frame gave no result.
 #[derive(Debug, Error)]
@@ -40,11 +39,7 @@ pub struct Pipeline {
     network: Network,
     decoder: Decoder,
     preprocessor: Preprocessor,
-    classification: ClassificationHead,
-    segmentation: SegmentationHead,
-    correction: Option<Arc<Correction>>,
-    /// Logits of the last frame with the correction.
-    corrected: Vec<f32>,
+    heads: Heads,
 }
 
 impl Pipeline {
@@ -55,16 +50,13 @@ impl Pipeline {
             network,
             decoder: Decoder::default(),
             preprocessor: Preprocessor::new(threads.clone()),
-            classification: ClassificationHead::default(),
-            segmentation: SegmentationHead::new(threads),
-            correction: None,
-            corrected: Vec::new(),
+            heads: Heads::new(threads),
         }
     }
 
     /// Sets what was learnt by driving, which holds for the frames from now on.
     pub fn set_correction(&mut self, correction: Option<Arc<Correction>>) {
-        self.correction = correction;
+        self.heads.set_correction(correction);
     }
 
     /// The network.
@@ -74,20 +66,8 @@ impl Pipeline {
 
     /// What of `wanted` the model has a head for.
     pub fn possible(&self, wanted: Wanted) -> Wanted {
-        let manifest = &self.network.model().manifest;
-        let has_mask = manifest.segmentation.is_some();
-        Wanted {
-            labels: wanted.labels && manifest.classification.is_some(),
-            mask: wanted.mask && has_mask,
-            cost: wanted.cost && has_mask,
-            obstacles: wanted.obstacles && has_mask,
-            ground: wanted.ground && has_mask,
-            cells: wanted.cells && manifest.mask_features().is_some(),
-            embedding: wanted.embedding && self.network.model().descriptors.is_some(),
-            taught: wanted.taught && self.network.model().descriptors.is_some(),
-            places: wanted.places && self.network.model().descriptors.is_some(),
-            picture: wanted.picture,
-        }
+        let picture = Wanted { picture: true, ..Wanted::NONE };
+        wanted & (picture | self.heads.makes(self.network.model()))
     }
 
     /// Takes a frame through all stages. What the model has no head for stays `None`.
@@ -103,120 +83,32 @@ impl Pipeline {
     ) -> Result<FrameResult, PipelineError> {
         let wanted = self.possible(wanted);
         let mut watch = Stopwatch::new();
-        let mut times = StageTimes::default();
         let model = self.network.model().clone();
-        let manifest = &model.manifest;
 
         let pixels = self.decoder.decode(frame)?;
-        times.decode = watch.lap();
-        let image = camera.health.is_on().then(|| image_health::measure(&pixels)).flatten();
+        let mut result = FrameResult::new(pixels.size);
+        result.times.decode = watch.lap();
+        result.image = camera.health.is_on().then(|| image_health::measure(&pixels)).flatten();
 
-        let needs = NetworkOutputs {
-            classification: wanted.labels,
-            segmentation: wanted.segmentation(),
-            place: wanted.embedding,
-            taught: wanted.taught,
-            mask_features: wanted.cells || self.correction.is_some() && wanted.segmentation(),
-        };
+        let needs = self.heads.needs(wanted);
         if needs == NetworkOutputs::default() {
-            times.preprocess = watch.lap();
-            return Ok(FrameResult {
-                image_size: pixels.size,
-                image,
-                labels: None,
-                maps: None,
-                obstacles: None,
-                ground: None,
-                cells: None,
-                experience: Vec::new(),
-                embedding: None,
-                taught_embedding: None,
-                places: None,
-                picture: wanted.picture.then(|| pixels.to_picture()),
-                times,
-            });
+            result.picture = wanted.picture.then(|| pixels.to_picture());
+            result.times.preprocess = watch.lap();
+            return Ok(result);
         }
 
-        let transform = input_transform(pixels.size, manifest, camera);
-        let tensor = self.preprocessor.run(&pixels, &transform, &manifest.input);
-        times.preprocess = watch.lap();
+        let transform = input_transform(pixels.size, &model.manifest, camera);
+        let tensor = self.preprocessor.run(&pixels, &transform, &model.manifest.input);
+        result.times.preprocess = watch.lap();
 
         let tensors = self.network.infer(needs, tensor, transform.input_size)?;
-        times.inference = watch.lap();
+        result.times.inference = watch.lap();
 
-        let labels = match &manifest.classification {
-            Some(spec) if wanted.labels => {
-                let logits = tensors.get(&spec.output)?;
-                Some(self.classification.run(logits.values, spec, &model, &camera.labels))
-            }
-            _ => None,
-        };
-        let mut cells = None;
-        let mut experience = Vec::new();
-        let (maps, obstacles, ground) = match &manifest.segmentation {
-            Some(spec) if wanted.segmentation() => {
-                let mut grid = tensors.grid(spec)?;
-                let mapping = ClassMapping::new(spec, &camera.mask);
-                if let Some(map) = manifest.mask_features().filter(|_| needs.mask_features) {
-                    let features = tensors.feature_map(&map.output)?;
-                    let is_ground = learning::is_ground(&mapping);
-                    let margins = Margins::new(features, grid, spec.temperature, &is_ground);
-                    if wanted.cells {
-                        cells = margins.as_ref().and_then(|margins| margins.cells(&transform));
-                    }
-                    if let (Some(margins), Some(correction)) = (&margins, &self.correction) {
-                        self.corrected.clear();
-                        self.corrected.extend_from_slice(grid.logits);
-                        let added = correction.apply(margins, &mut self.corrected);
-                        if wanted.picture {
-                            experience = margins.experience(&added, &transform);
-                        }
-                        grid.logits = &self.corrected;
-                    }
-                }
-                let ground = wanted.ground.then(|| Ground {
-                    grid: self.segmentation.ground(grid, spec, &mapping),
-                    transform,
-                });
-                let maps = self.segmentation.run(
-                    grid,
-                    &transform,
-                    spec,
-                    &mapping,
-                    &camera.mask,
-                    wanted.cost,
-                );
-                let obstacles = wanted.obstacles.then(|| {
-                    let size = camera.mask.size;
-                    obstacle::find(&maps, size, &transform, spec, &mapping, &camera.obstacles)
-                });
-                (Some(maps), obstacles, ground)
-            }
-            _ => (None, None, None),
-        };
-        let describe = |descriptor: &Descriptor| descriptor.run(|map| tensors.feature_map(map));
-        let descriptors = model.descriptors.as_deref();
-        let place = descriptors.filter(|_| wanted.embedding).map(|all| describe(&all.place));
-        let taught = descriptors.filter(|_| wanted.taught).map(|all| describe(&all.label));
-        let (embedding, taught_embedding) = (place.transpose()?, taught.transpose()?);
-        let picture = wanted.picture.then(|| pixels.to_picture());
-        times.postprocess = watch.lap();
-
-        Ok(FrameResult {
-            image_size: pixels.size,
-            image,
-            labels,
-            maps,
-            obstacles,
-            ground,
-            cells,
-            experience,
-            embedding,
-            taught_embedding,
-            places: None,
-            picture,
-            times,
-        })
+        let seen = Seen { tensors: &tensors, transform, model: &model, camera, wanted };
+        self.heads.run(&seen, &mut result)?;
+        result.picture = wanted.picture.then(|| pixels.to_picture());
+        result.times.postprocess = watch.lap();
+        Ok(result)
     }
 
     /// Runs once what `wanted` needs, so that the first frame finds it ready.

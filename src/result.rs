@@ -1,5 +1,7 @@
 //! What a frame gives: plain data, ready for messages, files and pictures.
 
+use std::ops::{BitAnd, BitOr};
+
 use crate::geometry::{InputTransform, Rect, Size};
 use crate::ground::grid::GroundGrid;
 use crate::settings::MaskKind;
@@ -70,23 +72,39 @@ impl Wanted {
     }
 }
 
-impl std::ops::BitOr for Wanted {
+impl Wanted {
+    /// Part by part.
+    fn with(self, other: Self, join: impl Fn(bool, bool) -> bool) -> Self {
+        Self {
+            labels: join(self.labels, other.labels),
+            mask: join(self.mask, other.mask),
+            cost: join(self.cost, other.cost),
+            obstacles: join(self.obstacles, other.obstacles),
+            embedding: join(self.embedding, other.embedding),
+            taught: join(self.taught, other.taught),
+            places: join(self.places, other.places),
+            ground: join(self.ground, other.ground),
+            cells: join(self.cells, other.cells),
+            picture: join(self.picture, other.picture),
+        }
+    }
+}
+
+impl BitOr for Wanted {
     type Output = Self;
 
     /// What is wanted for one or the other.
     fn bitor(self, other: Self) -> Self {
-        Self {
-            labels: self.labels || other.labels,
-            mask: self.mask || other.mask,
-            cost: self.cost || other.cost,
-            obstacles: self.obstacles || other.obstacles,
-            embedding: self.embedding || other.embedding,
-            taught: self.taught || other.taught,
-            places: self.places || other.places,
-            ground: self.ground || other.ground,
-            cells: self.cells || other.cells,
-            picture: self.picture || other.picture,
-        }
+        self.with(other, |a, b| a || b)
+    }
+}
+
+impl BitAnd for Wanted {
+    type Output = Self;
+
+    /// What of one is in the other.
+    fn bitand(self, other: Self) -> Self {
+        self.with(other, |a, b| a && b)
     }
 }
 
@@ -264,4 +282,25 @@ pub struct FrameResult {
     pub picture: Option<Picture>,
     /// Time of each stage.
     pub times: StageTimes,
+}
+
+impl FrameResult {
+    /// Of a picture of that size, with nothing in it yet.
+    pub fn new(image_size: Size) -> Self {
+        Self {
+            image_size,
+            image: None,
+            labels: None,
+            maps: None,
+            obstacles: None,
+            embedding: None,
+            taught_embedding: None,
+            places: None,
+            ground: None,
+            cells: None,
+            experience: Vec::new(),
+            picture: None,
+            times: StageTimes::default(),
+        }
+    }
 }

@@ -62,7 +62,7 @@ pub struct ReplayArgs {
     /// Write what the node would publish: an .mcap file, or else a bag directory
     #[arg(long, value_name = "BAG")]
     out: Option<PathBuf>,
-    /// Wanted that go there
+    /// Outputs that go there
     #[arg(
         long,
         value_name = "NAMES",

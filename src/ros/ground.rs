@@ -6,19 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use r2r::Publisher;
-use r2r::std_msgs::msg::Header;
 use r2r::tf2_msgs::msg::TFMessage;
 
-use super::diagnostics::CameraState;
+use super::consumer::{Answered, Consumer};
 use super::output::{CameraOutputs, wire_header};
 use super::tf::{self, TfSlot};
 use crate::ground::CameraInfo;
 use crate::ground_messages::{CameraFrame, GroundMessages, GroundSink};
+use crate::image_health::ImageFault;
 use crate::message::{RosMessage, TransformStamped};
 use crate::output::{Output, OutputSet, Sink};
 use crate::overlay::GroundLayer;
-use crate::result::FrameResult;
-use crate::settings::{CameraSettings, Settings};
+use crate::result::{FrameResult, Wanted};
 
 /// A reason that is over sooner is not logged: calibration and tf come a moment after they are
 /// subscribed to.
@@ -110,36 +109,43 @@ impl Grounds {
         self.broadcaster
     }
 
-    /// Forgets a camera.
-    pub fn remove_camera(&mut self, id: usize) {
-        self.messages.remove_camera(id);
-    }
-
-    /// Has calibration and tf subscribed, if the camera's ground is wanted, be it only for the overlay.
-    pub fn note_wanted(&self, camera: &CameraState, is_wanted: bool, outputs: OutputSet) {
-        camera.ground.is_wanted.store(is_wanted, Relaxed);
-        if is_wanted {
-            self.tf.want();
-        }
-        if !outputs.has_any(OutputSet::GROUND) {
-            *camera.ground.said() = Said::default();
-        }
-    }
-
     /// What the overlay shows of the ground of the last frame.
     pub fn layer(&self, id: usize) -> Option<GroundLayer> {
         self.messages.last(id).map(|(table, walk)| GroundLayer::new(table, walk))
     }
+}
+
+impl Consumer for Grounds {
+    fn remove_camera(&mut self, id: usize) {
+        self.messages.remove_camera(id);
+    }
+
+    /// Has calibration and tf subscribed, if the camera's ground is wanted, be it only for the overlay.
+    fn add_wanted(&mut self, frame: &Answered<'_>, heard: OutputSet, wanted: &mut Wanted) {
+        let state = &frame.camera.ground;
+        let is_wanted = wanted.ground || wanted.cells;
+        state.is_wanted.store(is_wanted, Relaxed);
+        if is_wanted {
+            self.tf.want();
+        }
+        if !heard.has_any(OutputSet::GROUND) {
+            *state.said() = Said::default();
+        }
+    }
 
     /// Makes and publishes what somebody listens to.
-    pub fn publish(
+    fn consume(
         &mut self,
-        (id, camera): (usize, &CameraState),
-        header: &Header,
-        result: &FrameResult,
-        (settings, own): (&Settings, &CameraSettings),
+        frame: &Answered<'_>,
+        wanted: Wanted,
+        _: Option<ImageFault>,
+        result: &mut FrameResult,
         outputs: &mut CameraOutputs,
     ) {
+        if !wanted.ground {
+            return;
+        }
+        let Answered { id, camera, header, settings, own } = *frame;
         let info = camera.ground.info();
         let (header, info) = (wire_header(header), info.as_ref());
         let frame =

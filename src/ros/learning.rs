@@ -19,11 +19,12 @@ use r2r::std_msgs::msg::{Bool, Empty, Header};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::consumer::{Answered, Consumer};
 use super::diagnostics::{CameraState, Report};
 use super::executor::NodeHandle;
 use super::inbox::{Inbox, Reply, answer};
 use super::names::Resolver;
-use super::output::wire_header;
+use super::output::{CameraOutputs, wire_header};
 use super::subscription::subscribe;
 use super::supervision::Watch;
 use super::tf::TfSlot;
@@ -31,12 +32,14 @@ use super::typed_topic::{Offer, TypedTopic};
 use crate::file_lock::{Lock, LockError};
 use crate::geometry::Size;
 use crate::ground_messages::{CameraFrame, GroundMessages, Taken};
+use crate::image_health::ImageFault;
 use crate::install;
 use crate::learning::{
     BLOCKED_TYPES, Bumper, Correction, CorrectionSlot, Footprint, Learner, Seen, State,
 };
 use crate::manifest::Model;
-use crate::result::{Cells, FrameResult};
+use crate::output::OutputSet;
+use crate::result::{Cells, FrameResult, Wanted};
 use crate::settings::Settings;
 
 /// Requests that may wait.
@@ -149,8 +152,14 @@ impl Learning {
         }
     }
 
-    /// Another model runs from now on.
-    pub fn follow(&mut self, model: &Arc<Model>) {
+    /// What the masks are corrected by.
+    pub fn correction(&self, settings: &Settings) -> Option<Arc<Correction>> {
+        settings.learning.is_enabled.then(|| self.slot.get()).flatten()
+    }
+}
+
+impl Consumer for Learning {
+    fn follow(&mut self, model: &Arc<Model>) {
         let weights = model.manifest.weights_sha256();
         if weights == self.weights {
             // The same network, run in another way.
@@ -162,38 +171,33 @@ impl Learning {
         self.requests.put_surely(LearningRequest::Follow(model.clone(), self.slot.clone()));
     }
 
-    /// Whether frames are to be learnt from; has tf subscribed then.
-    pub fn is_wanted(&self, settings: &Settings) -> bool {
-        let is_wanted = settings.learning.is_enabled && self.can_learn;
-        if is_wanted {
+    fn remove_camera(&mut self, id: usize) {
+        self.requests.put_surely(LearningRequest::RemoveCamera(id));
+    }
+
+    fn add_wanted(&mut self, frame: &Answered<'_>, _: OutputSet, wanted: &mut Wanted) {
+        wanted.cells = frame.settings.learning.is_enabled && self.can_learn;
+        if wanted.cells {
             self.tf.want();
         }
-        is_wanted
     }
 
-    /// What the masks are corrected by.
-    pub fn correction(&self, settings: &Settings) -> Option<Arc<Correction>> {
-        settings.learning.is_enabled.then(|| self.slot.get()).flatten()
-    }
-
-    /// Offers a frame's cells, which are taken out of the result.
-    pub fn offer(
-        &self,
-        camera: &Arc<CameraState>,
-        header: &Header,
+    /// Offers the frame's cells, which are taken out of the result.
+    fn consume(
+        &mut self,
+        frame: &Answered<'_>,
+        _: Wanted,
+        fault: Option<ImageFault>,
         result: &mut FrameResult,
-        settings: &Arc<Settings>,
+        _: &mut CameraOutputs,
     ) {
-        let Some(cells) = result.cells.take() else { return };
+        // A picture that is no good teaches nothing.
+        let Some(cells) = result.cells.take().filter(|_| fault.is_none()) else { return };
+        let Answered { camera, header, settings, .. } = *frame;
         let (camera, header, settings) = (camera.clone(), header.clone(), settings.clone());
         let frame = Frame { camera, header, image_size: result.image_size, cells, settings };
         // The learner is behind, or the node stops: the next frame will do.
         let _ = self.requests.put(LearningRequest::Frame(Box::new(frame)));
-    }
-
-    /// A camera has gone.
-    pub fn remove_camera(&self, id: usize) {
-        self.requests.put_surely(LearningRequest::RemoveCamera(id));
     }
 }
 

@@ -42,7 +42,7 @@ use super::pose::{self, PoseSlot};
 use super::qos;
 use super::supervision::{Watch, guarded};
 use super::tf::{self, TfSlot};
-use super::worker::Worker;
+use super::worker::{Consumers, Worker};
 use crate::install;
 use crate::parameter::MOST_CAMERAS;
 use crate::result::Wanted;
@@ -190,9 +190,11 @@ impl Life {
             node: base.node.clone(),
             mailboxes: base.mailboxes.clone(),
             models: base.models.clone(),
-            places,
-            grounds: Grounds::new(tf.clone(), broadcaster),
-            learning: Learning::new(base.learning_requests.clone(), tf.clone()),
+            consumers: Consumers {
+                learning: Learning::new(base.learning_requests.clone(), tf.clone()),
+                places,
+                grounds: Grounds::new(tf.clone(), broadcaster),
+            },
             missing_head_warned: Wanted::default(),
             version: 1,
             settings: base.settings.clone(),

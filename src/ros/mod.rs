@@ -15,6 +15,7 @@ mod camera;
 mod camera_info;
 mod cameras;
 mod config_file;
+mod consumer;
 mod diagnostics;
 mod executor;
 mod ground;

@@ -14,11 +14,15 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::consumer::{Answered, Consumer};
 use super::diagnostics::{CameraState, Report};
+use super::output::{CameraOutputs, wire_stamp};
 use super::place_file::{Event, PlaceFile};
 use super::place_requests::{MOST_WAITING, PATIENCE, Request};
 use super::pose::PoseSlot;
+use crate::image_health::ImageFault;
 use crate::manifest::Model;
+use crate::output::{self, OutputSet};
 use crate::overlay;
 use crate::place::{Kind, Memory, Motion, PlaceRecognizer, TeachOutcome, View};
 use crate::pose::PoseEstimate;
@@ -96,49 +100,6 @@ impl Places {
             last_lesson: None,
             report,
         }
-    }
-
-    /// Frames of another camera come from now on.
-    pub fn add_camera(&mut self, state: Arc<CameraState>) {
-        self.cameras.insert(state.id, Watching { state, announced: None });
-    }
-
-    /// No frames of this camera come any more.
-    pub fn remove_camera(&mut self, camera: usize) {
-        self.cameras.remove(&camera);
-        if let Some(recognizer) = &mut self.recognizer {
-            recognizer.remove_camera(camera);
-        }
-        for lesson in &mut self.pending {
-            lesson.cameras.remove(&camera);
-        }
-        self.pending.retain(|lesson| !lesson.cameras.is_empty());
-    }
-
-    /// Takes up what was taught to a model. What was taught to the one before is saved.
-    pub fn follow(&mut self, model: &Model) {
-        let empty = Memory::for_model(model);
-        let owner = self.recognizer.as_ref().map(|recognizer| &recognizer.memory().owner);
-        if owner.is_some() && owner == empty.as_ref().map(|empty| &empty.owner) {
-            // The same network, run in another way.
-            return;
-        }
-        self.save_the_rest();
-        self.recognizer = None;
-        self.is_dirty = false;
-        self.has_failed = false;
-        self.is_unusable = false;
-        self.is_held = false;
-        self.warning = None;
-        self.cameras.values_mut().for_each(|camera| camera.announced = None);
-        self.model.clone_from(&model.manifest.name);
-        self.class_count = model.class_names.len();
-        self.has_descriptors = empty.is_some();
-        match empty {
-            Some(empty) => self.file.open(empty),
-            None => tracing::info!("model {} has no descriptors: it knows no places", self.model),
-        }
-        self.tell();
     }
 
     /// Does what users have asked for and takes what came of the file's tasks.
@@ -317,22 +278,9 @@ impl Places {
         }
     }
 
-    /// Adds what a camera's next frame is needed for here to what its subscribers want.
-    pub fn add_wanted(&self, camera: usize, wanted: &mut Wanted, settings: &PlaceSettings) {
-        let Some(recognizer) = &self.recognizer else { return };
-        let memory = recognizer.memory();
-        wanted.embedding |= wanted.places && !memory.places.is_empty();
-        wanted.taught |= wanted.labels && !memory.labels.is_empty();
-        for lesson in self.pending.iter().filter(|lesson| lesson.cameras.contains(&camera)) {
-            wanted.embedding |= lesson.kind == Kind::Place;
-            wanted.taught |= lesson.kind == Kind::Label;
-            wanted.picture |= settings.thumbnails;
-        }
-    }
-
     /// Learns from a camera's frame what was asked for, and adds to its result what it is taken
     /// for: places, where subscribers want them, and taught labels. Gives where the robot is.
-    pub fn process(
+    fn recognise(
         &mut self,
         camera: usize,
         stamp_s: u64,
@@ -450,6 +398,77 @@ impl Places {
             && !self.is_unusable
         {
             self.file.write_surely(recognizer.memory().clone());
+        }
+    }
+}
+
+impl Consumer for Places {
+    fn add_camera(&mut self, camera: &Arc<CameraState>) {
+        self.cameras.insert(camera.id, Watching { state: camera.clone(), announced: None });
+    }
+
+    fn remove_camera(&mut self, id: usize) {
+        self.cameras.remove(&id);
+        if let Some(recognizer) = &mut self.recognizer {
+            recognizer.remove_camera(id);
+        }
+        for lesson in &mut self.pending {
+            lesson.cameras.remove(&id);
+        }
+        self.pending.retain(|lesson| !lesson.cameras.is_empty());
+    }
+
+    fn follow(&mut self, model: &Arc<Model>) {
+        let empty = Memory::for_model(model);
+        let owner = self.recognizer.as_ref().map(|recognizer| &recognizer.memory().owner);
+        if owner.is_some() && owner == empty.as_ref().map(|empty| &empty.owner) {
+            // The same network, run in another way.
+            return;
+        }
+        self.save_the_rest();
+        self.recognizer = None;
+        self.is_dirty = false;
+        self.has_failed = false;
+        self.is_unusable = false;
+        self.is_held = false;
+        self.warning = None;
+        self.cameras.values_mut().for_each(|camera| camera.announced = None);
+        self.model.clone_from(&model.manifest.name);
+        self.class_count = model.class_names.len();
+        self.has_descriptors = empty.is_some();
+        match empty {
+            Some(empty) => self.file.open(empty),
+            None => tracing::info!("model {} has no descriptors: it knows no places", self.model),
+        }
+        self.tell();
+    }
+
+    fn add_wanted(&mut self, frame: &Answered<'_>, _: OutputSet, wanted: &mut Wanted) {
+        let Some(recognizer) = &self.recognizer else { return };
+        let memory = recognizer.memory();
+        wanted.embedding |= wanted.places && !memory.places.is_empty();
+        wanted.taught |= wanted.labels && !memory.labels.is_empty();
+        for lesson in self.pending.iter().filter(|lesson| lesson.cameras.contains(&frame.id)) {
+            wanted.embedding |= lesson.kind == Kind::Place;
+            wanted.taught |= lesson.kind == Kind::Label;
+            wanted.picture |= frame.settings.places.thumbnails;
+        }
+    }
+
+    fn consume(
+        &mut self,
+        frame: &Answered<'_>,
+        wanted: Wanted,
+        _: Option<ImageFault>,
+        result: &mut FrameResult,
+        outputs: &mut CameraOutputs,
+    ) {
+        let Answered { id, header, settings, own, .. } = *frame;
+        let stamp = wire_stamp(&header.stamp);
+        let stamp_s = u64::try_from(stamp.sec).unwrap_or_default();
+        let pose = self.recognise(id, stamp_s, result, wanted, settings, &own.labels);
+        if let Some(pose) = &pose {
+            output::put_pose(outputs, stamp, pose);
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::camera::Arrival;
 use super::cameras::Change;
+use super::consumer::{Answered, Consumer};
 use super::diagnostics::CameraState;
 use super::executor::NodeHandle;
 use super::ground::Grounds;
@@ -43,12 +44,8 @@ pub struct Worker {
     pub mailboxes: Arc<Mailboxes<Arrival>>,
     /// The model to come.
     pub models: Arc<ModelSlot>,
-    /// What is taught and recognised.
-    pub places: Places,
-    /// What lies on the ground.
-    pub grounds: Grounds,
-    /// What is learnt by driving.
-    pub learning: Learning,
+    /// Those who take results.
+    pub consumers: Consumers,
     /// What was wanted when a head was missing, said already.
     pub missing_head_warned: Wanted,
     /// How many models have run, this one included.
@@ -59,6 +56,23 @@ pub struct Worker {
     pub clock: Arc<Mutex<Clock>>,
     /// Whether anything may be published.
     pub is_active: watch::Receiver<bool>,
+}
+
+/// Those who take results.
+pub struct Consumers {
+    /// What is learnt by driving.
+    pub learning: Learning,
+    /// What is taught and recognised.
+    pub places: Places,
+    /// What lies on the ground.
+    pub grounds: Grounds,
+}
+
+impl Consumers {
+    /// In the order in which they work: who learns wants the ground too.
+    fn all(&mut self) -> [&mut dyn Consumer; 3] {
+        [&mut self.learning, &mut self.places, &mut self.grounds]
+    }
 }
 
 /// A camera that is answered.
@@ -74,8 +88,7 @@ impl Worker {
     /// Answers frames until the mailboxes are closed.
     pub fn run(&mut self) {
         self.pipeline.network().pin_caller();
-        self.places.follow(self.pipeline.network().model());
-        self.learning.follow(self.pipeline.network().model());
+        self.follow_model();
         loop {
             let turn = self.mailboxes.take();
             self.take_changes();
@@ -85,7 +98,7 @@ impl Worker {
                 self.cameras.values_mut().for_each(|active| active.announced = None);
                 self.announce();
             }
-            self.places.turn();
+            self.consumers.places.turn();
             let (index, arrival) = match turn {
                 Turn::Frame(index, arrival) => (index, arrival),
                 Turn::Wake => {
@@ -129,12 +142,17 @@ impl Worker {
 
     /// Saves what was taught, and gives the publishers back.
     pub fn finish(self) {
-        self.places.finish();
+        self.consumers.places.finish();
         for ActiveCamera { outputs, .. } in self.cameras.into_values() {
             self.node.post(move |node| outputs.destroy(node));
         }
-        let broadcaster = self.grounds.into_broadcaster();
+        let broadcaster = self.consumers.grounds.into_broadcaster();
         self.node.post(move |node| node.destroy_publisher(broadcaster));
+    }
+
+    fn follow_model(&mut self) {
+        let model = self.pipeline.network().model().clone();
+        self.consumers.all().into_iter().for_each(|one| one.follow(&model));
     }
 
     /// Takes up cameras that have come and lets go those that have gone.
@@ -142,16 +160,14 @@ impl Worker {
         while let Ok(change) = self.changes.try_recv() {
             match change {
                 Change::Add(state, outputs) => {
-                    self.places.add_camera(state.clone());
+                    self.consumers.all().into_iter().for_each(|one| one.add_camera(&state));
                     let id = state.id;
                     let (announced, schedule) = (None, Schedule::default());
                     let active = ActiveCamera { state, outputs: *outputs, announced, schedule };
                     self.cameras.insert(id, active);
                 }
                 Change::Remove(id) => {
-                    self.places.remove_camera(id);
-                    self.grounds.remove_camera(id);
-                    self.learning.remove_camera(id);
+                    self.consumers.all().into_iter().for_each(|one| one.remove_camera(id));
                     if let Some(ActiveCamera { outputs, .. }) = self.cameras.remove(&id) {
                         self.node.post(move |node| outputs.destroy(node));
                     }
@@ -166,8 +182,7 @@ impl Worker {
         self.pipeline.network().pin_caller();
         self.version += 1;
         self.missing_head_warned = Wanted::default();
-        self.places.follow(self.pipeline.network().model());
-        self.learning.follow(self.pipeline.network().model());
+        self.follow_model();
         let name = |pipeline: &Pipeline| {
             let network = pipeline.network();
             format!("{} ({})", network.model().manifest.name, network.execution())
@@ -225,10 +240,10 @@ impl Worker {
         let Some(ActiveCamera { outputs, .. }) = self.cameras.get_mut(&index) else { return false };
         let heard = outputs.wanted();
         let mut asked = heard.needs();
-        asked.cells = self.learning.is_wanted(settings);
-        let is_placed = asked.ground || asked.cells;
-        self.grounds.note_wanted(camera, is_placed, heard);
-        self.places.add_wanted(index, &mut asked, &settings.places);
+        let frame = Answered { id: index, camera, header, settings, own: camera_settings };
+        for consumer in self.consumers.all() {
+            consumer.add_wanted(&frame, heard, &mut asked);
+        }
         let wanted = self.pipeline.possible(asked);
         if asked != wanted && !asked.picture && self.missing_head_warned != asked {
             tracing::warn!(
@@ -246,9 +261,9 @@ impl Worker {
             return false;
         }
         self.models.note_wanted(wanted);
-        self.pipeline.set_correction(self.learning.correction(settings));
-        let frame = arrival.message.frame().map_err(PipelineError::from);
-        let result = frame.and_then(|frame| self.pipeline.process(frame, wanted, camera_settings));
+        self.pipeline.set_correction(self.consumers.learning.correction(settings));
+        let picture = arrival.message.frame().map_err(PipelineError::from);
+        let result = picture.and_then(|one| self.pipeline.process(one, wanted, camera_settings));
         let mut result = match result {
             Ok(result) => result,
             Err(error) => {
@@ -270,28 +285,16 @@ impl Worker {
         if fault.is_some() && health.action == HealthAction::Unknown {
             image_health::withhold(&mut result);
         }
-        // A picture that is no good teaches nothing.
-        if fault.is_none() {
-            self.learning.offer(camera, header, &mut result, settings);
+        for consumer in self.consumers.all() {
+            consumer.consume(&frame, wanted, fault, &mut result, outputs);
         }
-        let (places, labels) = (&mut self.places, &camera_settings.labels);
-        let stamp_s = u64::try_from(header.stamp.sec).unwrap_or_default();
-        let pose = places.process(index, stamp_s, &mut result, wanted, settings, labels);
         result.times.postprocess += watch.lap();
-        if wanted.ground {
-            let grounds = &mut self.grounds;
-            let settings = (&**settings, camera_settings);
-            grounds.publish((index, camera), header, &result, settings, outputs);
-        }
-        if let Some(pose) = &pose {
-            output::put_pose(outputs, wire_stamp(&header.stamp), pose);
-        }
         output::put_result(outputs, wire_header(header), &result, camera_settings);
         let drawn = OutputSet::DRAWN;
         if let Some(mut picture) = result.picture.take_if(|_| outputs.wanted().has_any(drawn)) {
             let manifest = &self.pipeline.network().model().manifest;
             let (kind, alpha) = (camera_settings.mask.kind, settings.outputs.overlay_alpha);
-            let ground = wanted.ground.then(|| self.grounds.layer(index)).flatten();
+            let ground = wanted.ground.then(|| self.consumers.grounds.layer(index)).flatten();
             let overlay = Overlay {
                 frames_per_s: camera.rate(),
                 layers: ground.iter().map(|layer| layer as &dyn Layer).collect(),

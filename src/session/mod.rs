@@ -5,6 +5,7 @@ mod graph;
 mod tensors;
 mod tuning;
 
+use std::ops::BitOr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -98,7 +99,7 @@ pub enum NetworkError {
     },
 }
 
-/// Wanted that a run has to give.
+/// Outputs that a run has to give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct NetworkOutputs {
     /// The classification logits.
@@ -111,6 +112,21 @@ pub struct NetworkOutputs {
     pub taught: bool,
     /// The feature map that the mask's last layer reads.
     pub mask_features: bool,
+}
+
+impl BitOr for NetworkOutputs {
+    type Output = Self;
+
+    /// What is needed for one or the other.
+    fn bitor(self, other: Self) -> Self {
+        Self {
+            classification: self.classification || other.classification,
+            segmentation: self.segmentation || other.segmentation,
+            place: self.place || other.place,
+            taught: self.taught || other.taught,
+            mask_features: self.mask_features || other.mask_features,
+        }
+    }
 }
 
 /// Sessions that a network keeps, one for each combination of outputs that subscribers had lately.

@@ -43,7 +43,7 @@ struct Task {
 /// What is asked of every frame.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// Wanted.
+    /// Outputs.
     pub wanted: Wanted,
     /// Settings of each camera.
     pub settings: Vec<CameraSettings>,
