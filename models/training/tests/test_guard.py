@@ -26,6 +26,8 @@ def test_cells_of_both_kinds_are_kept_and_named_in_the_manifest(command, manifes
     command(guard, "--manifest", manifest, "--val", street, "--classes", street / "classes.yaml", "--cells", 40)
     entry = yaml.safe_load(manifest.read_text())["guard"]
     path = manifest.with_name(entry["path"])
+    # As readable as any other new file: the node may run as another user.
+    assert path.stat().st_mode == manifest.stat().st_mode
     assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
     cells = load_file(path)
     assert cells["features"].shape == (40, 48) and cells["features"].dtype == np.float16
