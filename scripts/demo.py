@@ -68,7 +68,8 @@ class Watcher:
 
     def on_timing(self, message: DiagnosticStatus) -> None:
         for pair in message.values:
-            self.times[pair.key].append(float(pair.value))
+            if pair.key in STAGES:
+                self.times[pair.key].append(float(pair.value))
 
     def on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -123,10 +124,10 @@ def start_node() -> subprocess.Popen:
 
 
 def ask_for_masks(node: rclpy.node.Node) -> None:
-    """`ros2 param set /squeezenet model squeezenet1_1_street`, without waiting for the answer: the
+    """`ros2 param set /squeezenet model squeezenet1_1_anywhere`, without waiting for the answer: the
     old model serves until the new one is loaded."""
     client = AsyncParameterClient(node, "/squeezenet")
-    answer = client.set_parameters([Parameter("model", value="squeezenet1_1_street")])
+    answer = client.set_parameters([Parameter("model", value="squeezenet1_1_anywhere")])
     answer.add_done_callback(lambda done: print("\n    model set:", done.result().results[0].successful))
 
 
@@ -216,6 +217,10 @@ def main() -> None:
         while watcher.processed() < played and time.monotonic() < deadline:
             time.sleep(0.1)
         report(watcher, played)
+        if not spinner.is_alive():
+            sys.exit("demo: what the node published was not followed to the end; why stands above")
+        if watcher.processed() < played:
+            sys.exit(f"demo: {watcher.processed()} of {played} frames were answered")
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(10)
