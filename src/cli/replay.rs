@@ -460,11 +460,10 @@ impl Replay {
             }
         }
         if let Some(output) = &mut self.output {
-            let mut made = None;
+            let (camera, mut made) = (queued.camera, output.begin());
             if let Some(ground) = &mut self.ground {
-                made = Some(ground.make(queued.camera, header, &result, output.wanted()));
+                ground.make(camera, header, &result, &mut made);
             }
-            let (camera, made) = (queued.camera, made.as_ref());
             output.write(camera, header, message.log_time, &mut result, fault, made)?;
         }
         Ok(())

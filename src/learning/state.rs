@@ -47,7 +47,7 @@ struct File {
     schema: u32,
     /// Name of the model whose mask was taught, for people.
     model: String,
-    /// SHA-256 of that model's file in fp32.
+    /// SHA-256 of the first of that model's files, see [`Manifest::weights_sha256`](crate::manifest::Manifest::weights_sha256).
     sha256: String,
     #[serde(flatten)]
     state: State,

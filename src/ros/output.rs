@@ -15,6 +15,8 @@ use crate::settings::Reliability;
 /// is kept: r2r's types would copy a picture twice more, into memory that is new each time.
 pub struct CameraOutputs {
     topics: Vec<Topic>,
+    /// What somebody listened to when it was last looked up.
+    wanted: OutputSet,
     writer: CdrWriter,
 }
 
@@ -60,7 +62,17 @@ impl CameraOutputs {
                 topics.push(Topic { output, name, publisher, is_latched });
             }
         }
-        Ok(Self { topics, writer: CdrWriter::default() })
+        let mut outputs =
+            Self { topics, wanted: OutputSet::default(), writer: CdrWriter::default() };
+        outputs.look_up();
+        Ok(outputs)
+    }
+
+    /// Asks the middleware who listens to what: once a frame.
+    pub fn look_up(&mut self) -> OutputSet {
+        let wanted = self.topics.iter().filter(|topic| topic.is_wanted());
+        self.wanted = wanted.map(|topic| topic.output).collect();
+        self.wanted
     }
 
     /// Takes the publishers from the graph: r2r keeps one that is only dropped.
@@ -73,7 +85,7 @@ impl CameraOutputs {
 
 impl Sink for CameraOutputs {
     fn wanted(&self) -> OutputSet {
-        self.topics.iter().filter(|topic| topic.is_wanted()).map(|topic| topic.output).collect()
+        self.wanted
     }
 
     fn put(&mut self, output: Output, message: &impl RosMessage) {

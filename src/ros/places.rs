@@ -27,7 +27,6 @@ use crate::overlay;
 use crate::place::{Kind, Memory, Motion, PlaceRecognizer, TeachOutcome, View};
 use crate::pose::PoseEstimate;
 use crate::result::{FrameResult, Wanted};
-use crate::settings::{LabelSettings, PlaceSettings, Settings};
 
 /// A pose older than this is said to be old.
 const OLD_POSE: Duration = Duration::from_secs(10);
@@ -282,19 +281,17 @@ impl Places {
     /// for: places, where subscribers want them, and taught labels. Gives where the robot is.
     fn recognise(
         &mut self,
-        camera: usize,
-        stamp_s: u64,
+        frame: &Answered<'_>,
         result: &mut FrameResult,
         wanted: Wanted,
-        settings: &Settings,
-        labels: &LabelSettings,
     ) -> Option<PoseEstimate> {
+        let camera = frame.id;
         if self.pending.iter().any(|lesson| lesson.cameras.contains(&camera)) {
-            self.learn(camera, stamp_s, result, &settings.places);
+            self.learn(frame, result);
         }
         let recognizer = self.recognizer.as_mut()?;
         if let (Some(own), Some(vector)) = (&mut result.labels, &result.taught_embedding) {
-            recognizer.add_labels(own, vector, self.class_count, labels);
+            recognizer.add_labels(own, vector, self.class_count, &frame.own.labels);
         }
         if !wanted.places {
             return None;
@@ -304,7 +301,7 @@ impl Places {
             result.places = Some(Vec::new());
             return None;
         };
-        let matches = recognizer.place(camera, vector, settings.places.smoothing);
+        let matches = recognizer.place(camera, vector, frame.settings.places.smoothing);
         let places = recognizer.names(&matches);
         let pose = recognizer.pose(&matches, vector);
         let best = places.first().map(|place| place.name.as_str());
@@ -324,13 +321,9 @@ impl Places {
         pose
     }
 
-    fn learn(
-        &mut self,
-        camera: usize,
-        stamp_s: u64,
-        result: &FrameResult,
-        settings: &PlaceSettings,
-    ) {
+    fn learn(&mut self, frame: &Answered<'_>, result: &FrameResult) {
+        let (camera, settings) = (frame.id, &frame.settings.places);
+        let taught_s = u64::try_from(frame.header.stamp.sec).unwrap_or_default();
         let Some(recognizer) = &mut self.recognizer else { return };
         let thumbnail = match &result.picture {
             Some(picture) if settings.thumbnails => overlay::thumbnail(picture)
@@ -359,7 +352,7 @@ impl Places {
                 None => String::new(),
             };
             let pose = pose.map(|(pose, _)| pose);
-            let view = View { taught_s: stamp_s, pose, thumbnail: thumbnail.clone(), name: 0 };
+            let view = View { taught_s, pose, thumbnail: thumbnail.clone(), name: 0 };
             let came = recognizer.teach(kind, name, vector, view, settings.max_views);
             let views = recognizer.memory().gallery(kind).count(name);
             let said = format!("{prefix}{kind} {name}{at}: {came} ({views} views)");
@@ -463,12 +456,8 @@ impl Consumer for Places {
         result: &mut FrameResult,
         outputs: &mut CameraOutputs,
     ) {
-        let Answered { id, header, settings, own, .. } = *frame;
-        let stamp = wire_stamp(&header.stamp);
-        let stamp_s = u64::try_from(stamp.sec).unwrap_or_default();
-        let pose = self.recognise(id, stamp_s, result, wanted, settings, &own.labels);
-        if let Some(pose) = &pose {
-            output::put_pose(outputs, stamp, pose);
+        if let Some(pose) = &self.recognise(frame, result, wanted) {
+            output::put_pose(outputs, wire_stamp(&frame.header.stamp), pose);
         }
     }
 }

@@ -22,7 +22,7 @@ use super::model::{self, ModelSlot};
 use super::output::{CameraOutputs, wire_header, wire_stamp};
 use super::places::Places;
 use crate::image_health;
-use crate::output::{self, OutputSet, Sink, Timing};
+use crate::output::{self, OutputSet, Timing};
 use crate::overlay::{self, Layer, Overlay};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::result::Wanted;
@@ -238,7 +238,7 @@ impl Worker {
             return false;
         }
         let Some(ActiveCamera { outputs, .. }) = self.cameras.get_mut(&index) else { return false };
-        let heard = outputs.wanted();
+        let heard = outputs.look_up();
         let mut asked = heard.needs();
         let frame = Answered { id: index, camera, header, settings, own: camera_settings };
         for consumer in self.consumers.all() {
@@ -290,8 +290,7 @@ impl Worker {
         }
         result.times.postprocess += watch.lap();
         output::put_result(outputs, wire_header(header), &result, camera_settings);
-        let drawn = OutputSet::DRAWN;
-        if let Some(mut picture) = result.picture.take_if(|_| outputs.wanted().has_any(drawn)) {
+        if let Some(mut picture) = result.picture.take_if(|_| heard.has_any(OutputSet::DRAWN)) {
             let manifest = &self.pipeline.network().model().manifest;
             let (kind, alpha) = (camera_settings.mask.kind, settings.outputs.overlay_alpha);
             let ground = wanted.ground.then(|| self.consumers.grounds.layer(index)).flatten();

@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::iter::Peekable;
 use std::sync::Arc;
 
+use super::output::Made;
 use super::source::Camera;
 use crate::bag::{Bag, BagError, Message, Messages, Selection};
 use crate::ground::tf_buffer::TfBuffer;
 use crate::ground::{CameraInfo, Reason};
-use crate::ground_messages::{CameraFrame, GroundMessages, GroundSink, Taken, camera_info_topic};
+use crate::ground_messages::{CameraFrame, GroundMessages, Taken, camera_info_topic};
 use crate::message::cdr::CdrError;
 use crate::message::{
     CAMERA_INFO_TYPE, Header, RosMessage, TfMessage, TransformStamped, read_camera_info,
 };
-use crate::output::{Output, OutputSet, Sink};
+use crate::output::{OutputSet, Sink};
 use crate::overlay::GroundLayer;
 use crate::result::FrameResult;
 use crate::settings::{CameraSettings, Settings};
@@ -139,61 +140,32 @@ impl Ground {
         self.messages.taken(&frame, &self.tf, odom)
     }
 
-    /// Makes the messages of a frame; why there are none is counted.
+    /// Makes the messages of a frame, and what the overlay shows of it; why there are none is counted.
     pub fn make(
         &mut self,
         camera: usize,
         header: Header<'_>,
         result: &FrameResult,
-        wanted: OutputSet,
-    ) -> GroundMade {
+        made: &mut Made,
+    ) {
         let GroundCamera { own, info, .. } = &self.cameras[camera];
         let (info, settings) = (info.as_ref(), &self.settings);
         let frame =
             CameraFrame { camera, header, info, image_size: result.image_size, settings, own };
-        let mut made = GroundMade { wanted, tf: None, messages: Vec::new(), layer: None };
-        let said = self.messages.make(&frame, result, &self.tf, &mut made);
+        let said = self.messages.make(&frame, result, &self.tf, made);
         made.layer = self.messages.last(camera).map(|(table, walk)| GroundLayer::new(table, walk));
         // The overlay alone does without.
         if let Err(reason) = said
-            && wanted.has_any(OutputSet::GROUND)
+            && made.wanted().has_any(OutputSet::GROUND)
         {
             let words = reason.to_string();
             // Numbers in it change from frame to frame; its first words do not.
             let first = words.split([':', ';']).next().unwrap_or_default();
             *self.missing.entry(first.to_owned()).or_default() += 1;
         }
-        made
     }
 }
 
 fn is_tf(message: &Message) -> bool {
     ["/tf", "/tf_static"].contains(&&*message.topic)
-}
-
-/// The messages of a frame.
-pub struct GroundMade {
-    wanted: OutputSet,
-    /// The ground's own frame, as a message of `/tf`.
-    pub tf: Option<Vec<u8>>,
-    /// As CDR.
-    pub messages: Vec<(Output, Vec<u8>)>,
-    /// What the overlay shows of it.
-    pub layer: Option<GroundLayer>,
-}
-
-impl Sink for GroundMade {
-    fn wanted(&self) -> OutputSet {
-        self.wanted
-    }
-
-    fn put(&mut self, output: Output, message: &impl RosMessage) {
-        self.messages.push((output, message.to_cdr()));
-    }
-}
-
-impl GroundSink for GroundMade {
-    fn transform(&mut self, transform: &TransformStamped<'_>) {
-        self.tf = Some(TfMessage { transforms: vec![transform.clone()] }.to_cdr());
-    }
 }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::definitions::with_definition;
-use super::ground::GroundMade;
 use super::source::Camera;
 use crate::bag::writer::{BagWriter, TopicId};
 use crate::bag::{Bag, Message};
+use crate::ground_messages::GroundSink;
 use crate::image_health::ImageFault;
 use crate::manifest::Model;
-use crate::message::{Header, RosMessage, TfMessage};
+use crate::message::{Header, RosMessage, TfMessage, TransformStamped};
 use crate::output::{self, Output, OutputSet, Sink, Spec, Timing, Topics};
-use crate::overlay::{self, Layer, Overlay};
+use crate::overlay::{self, GroundLayer, Layer, Overlay};
 use crate::result::FrameResult;
 use crate::settings::{HealthAction, OutputSettings, Settings};
 
@@ -42,11 +42,15 @@ struct CameraTopics {
     name: String,
 }
 
-/// The messages of a frame.
-struct Made {
+/// The messages of a frame, and what is drawn of its ground.
+pub struct Made {
     wanted: OutputSet,
+    /// The ground's own frame, as a message of `/tf`.
+    tf: Option<Vec<u8>>,
     /// As CDR.
     messages: Vec<(Output, Vec<u8>)>,
+    /// What the overlay shows of the ground.
+    pub layer: Option<GroundLayer>,
 }
 
 impl Sink for Made {
@@ -56,6 +60,12 @@ impl Sink for Made {
 
     fn put(&mut self, output: Output, message: &impl RosMessage) {
         self.messages.push((output, message.to_cdr()));
+    }
+}
+
+impl GroundSink for Made {
+    fn transform(&mut self, transform: &TransformStamped<'_>) {
+        self.tf = Some(TfMessage { transforms: vec![transform.clone()] }.to_cdr());
     }
 }
 
@@ -97,12 +107,17 @@ impl OutputBag {
                     topics.push((output, id));
                 }
                 if whose == Topics::Common || whose == Topics::OwnAndCommon && cameras.len() > 1 {
-                    let id = match commons.iter().find(|(common, _)| *common == output) {
-                        Some((_, id)) => *id,
-                        None => writer.add(&format!("/squeezenet/{name}"), ros_type, is_latched)?,
+                    let before = commons.iter().find(|(common, _)| *common == output).copied();
+                    let common = match before {
+                        Some(common) => common,
+                        None => {
+                            let topic = format!("/squeezenet/{name}");
+                            let common = (output, writer.add(&topic, ros_type, is_latched)?);
+                            commons.push(common);
+                            common
+                        }
                     };
-                    commons.push((output, id));
-                    topics.push((output, id));
+                    topics.push(common);
                 }
             }
             made.push(CameraTopics { topics, is_announced: false, name: camera.name.clone() });
@@ -133,6 +148,11 @@ impl OutputBag {
         self.wanted
     }
 
+    /// For the messages of a frame.
+    pub fn begin(&self) -> Made {
+        Made { wanted: self.wanted, tf: None, messages: Vec::new(), layer: None }
+    }
+
     /// Writes a message of the input as it is.
     ///
     /// # Errors
@@ -155,9 +175,8 @@ impl OutputBag {
         log_time: u64,
         result: &mut FrameResult,
         fault: Option<ImageFault>,
-        ground: Option<&GroundMade>,
+        mut made: Made,
     ) -> anyhow::Result<()> {
-        let mut made = Made { wanted: self.wanted, messages: Vec::new() };
         let CameraTopics { is_announced, name, .. } = &mut self.cameras[camera];
         let settings = self.settings.cameras.get(name).cloned().unwrap_or_default();
         let manifest = &self.model.manifest;
@@ -167,13 +186,12 @@ impl OutputBag {
             let version = (self.method.as_str(), &*location, 1);
             output::put_model(&mut made, header.stamp, manifest, version, &settings.mask);
         }
-        let picture = result.picture.take();
+        let (picture, layer) = (result.picture.take(), made.layer.take());
         output::put_result(&mut made, header, result, &settings);
         if let Some(mut picture) = picture {
-            let layer = ground.and_then(|made| made.layer.as_ref());
             let OutputSettings { overlay_alpha, overlay_jpeg_quality, .. } = self.settings.outputs;
             let drawn = Overlay {
-                layers: layer.into_iter().map(|layer| layer as &dyn Layer).collect(),
+                layers: layer.iter().map(|layer| layer as &dyn Layer).collect(),
                 ..Overlay::of(result, manifest, settings.mask.kind, overlay_alpha)
             };
             overlay::draw(&mut picture, &drawn);
@@ -191,22 +209,10 @@ impl OutputBag {
                 stamp: None,
             },
         );
-        if let Some(ground) = ground {
-            if let (Some(id), Some(bytes)) = (self.tf, &ground.tf) {
-                self.writer.write(id, log_time, log_time, bytes)?;
-            }
-            self.put(camera, log_time, &ground.messages)?;
+        if let (Some(id), Some(bytes)) = (self.tf, &made.tf) {
+            self.writer.write(id, log_time, log_time, bytes)?;
         }
-        self.put(camera, log_time, &made.messages)
-    }
-
-    fn put(
-        &mut self,
-        camera: usize,
-        log_time: u64,
-        messages: &[(Output, Vec<u8>)],
-    ) -> anyhow::Result<()> {
-        for (output, bytes) in messages {
+        for (output, bytes) in &made.messages {
             let topics = self.cameras[camera].topics.iter().filter(|(of, _)| of == output);
             for (_, id) in topics {
                 self.writer.write(*id, log_time, log_time, bytes)?;
