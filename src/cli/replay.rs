@@ -356,7 +356,7 @@ impl Replay {
         if let Some(learning) = &mut self.learning
             && &*message.topic == learn::BLOCKED_TOPIC
         {
-            learning.take_blocked(&message.payload);
+            learning.take_blocked(message.log_time, &message.payload);
         }
         if let Some(output) = &mut self.output {
             output.copy(message)?;
@@ -427,10 +427,9 @@ impl Replay {
                     learning.score(message.log_time, &cells, truth, own);
                 }
                 match ground.taken(camera, header, &result, learning.odom_frame()) {
-                    // A picture that is no good teaches nothing.
-                    Ok(_) if fault.is_some() => learning.note_unplaced("a picture that is no good"),
                     Ok(taken) => {
-                        learning.take(camera, header.stamp.nanoseconds(), &taken, cells);
+                        let times = (header.stamp.nanoseconds(), message.log_time);
+                        learning.take(camera, times, &taken, cells, fault.is_none());
                     }
                     Err(reason) => learning.note_unplaced(&reason.to_string()),
                 }
@@ -480,7 +479,7 @@ impl Replay {
             self.report.no_ground = ground.missing;
         }
         if let Some(learning) = self.learning.take() {
-            self.report.learnt = Some(learning.finish()?);
+            self.report.learnt = Some(learning.finish(self.report.stopped)?);
         }
         self.recorder.fill(&mut self.report);
         let mut compared = 0;

@@ -24,14 +24,27 @@ pub struct GuardSet {
 }
 
 impl GuardSet {
-    /// The guard set of a model; `None` where its manifest names none.
+    /// The guard set of a model.
     ///
     /// # Errors
-    /// [`GuardError`] naming what is wrong with the file.
-    pub fn of(model: &Model) -> Result<Option<Self>, GuardError> {
-        let Some(file) = &model.manifest.guard else { return Ok(None) };
+    /// [`GuardError`] naming what is wrong with the file, or that the manifest names none.
+    pub fn of(model: &Model) -> Result<Self, GuardError> {
+        let Some(file) = &model.manifest.guard else {
+            return Err(GuardError(format!("the manifest of {} names none", model.manifest.name)));
+        };
         let bytes = model.read_beside(file).map_err(|error| GuardError(error.to_string()))?;
-        Self::read(&bytes).map(Some)
+        Self::read(&bytes)
+    }
+
+    /// Itself, for a mask of so many features.
+    ///
+    /// # Errors
+    /// It is of another number.
+    pub fn for_channels(self, channels: usize) -> Result<Self, GuardError> {
+        if self.channels == channels {
+            return Ok(self);
+        }
+        Err(GuardError(format!("it has {} features, the mask {channels}", self.channels)))
     }
 
     /// Reads a safetensors file: `features` `[cells, channels]` in float16, `margins` `[cells]` in float32,
@@ -192,9 +205,11 @@ pub mod tests {
         };
         let guard = of(&[2]).unwrap();
         assert_eq!(guard.features, [1.0, 0.5, -2.0, 0.0]);
-        assert_eq!((guard.margins, guard.is_ground), (vec![3.0, -1.0], vec![true, false]));
+        assert_eq!((&*guard.margins, &*guard.is_ground), (&[3.0, -1.0][..], &[true, false][..]));
         assert!(of(&[1, 2]).unwrap_err().to_string().contains("margins is [1, 2]"));
         assert!(GuardSet::read(b"x").is_err());
+        let said = guard.for_channels(48).unwrap_err().to_string();
+        assert_eq!(said, "no guard set: it has 2 features, the mask 48");
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::correction::Correction;
 use super::footprint::Footprint;
 use super::guard::{GuardError, GuardSet};
-use super::memory::{LeftOut, Mark, Memory, Seen, Taught};
+use super::memory::{BlockError, LeftOut, Mark, Memory, Seen, Taught};
 use super::state::{Counts, State};
 use super::statistics::Statistics;
 use crate::manifest::Model;
@@ -24,6 +25,8 @@ const ABOVE: f64 = 0.5;
 const STEADY: f64 = 0.2;
 /// Cells stood on from which on a frame counts in full.
 const FULL_CELLS: f64 = 40.0;
+/// What is said of a place where the robot was later than this after the last frame is of another place.
+const STALE: Duration = Duration::from_secs(1);
 /// What the guard set weighs, in frames.
 const PRIOR_FRAMES: f64 = 6.0;
 /// Nothing is changed before so many frames have taught.
@@ -119,8 +122,9 @@ impl Learner {
     /// guard set is of no use is given beside it.
     pub fn of(model: &Model, footprint: Footprint) -> Option<(Self, Option<GuardError>)> {
         let channels = model.manifest.mask_features()?.channels;
-        let (guard, problem) = match GuardSet::of(model) {
-            Ok(guard) => (guard, None),
+        let found = GuardSet::of(model).and_then(|guard| guard.for_channels(channels));
+        let (guard, problem) = match found {
+            Ok(guard) => (Some(guard), None),
             Err(error) => (None, Some(error)),
         };
         Some((Self::new(channels, footprint, guard.map(Arc::new)), problem))
@@ -163,13 +167,20 @@ impl Learner {
         self.learn(&done)
     }
 
-    /// Something right before the robot stops it; whether any frame shows where.
-    pub fn block(&mut self) -> bool {
-        let mut is_seen = false;
-        for memory in self.memories.values_mut() {
-            is_seen |= memory.block();
+    /// Something right before the robot stops it, so long after the last frame.
+    ///
+    /// # Errors
+    /// Why nothing is learnt from that.
+    pub fn block(&mut self, since_frame: Duration) -> Result<(), BlockError> {
+        if since_frame > STALE && !self.memories.is_empty() {
+            self.left_out.blocks += 1;
+            return Err(BlockError::Stale(since_frame.as_secs_f64()));
         }
-        is_seen
+        let results: Vec<_> = self.memories.values_mut().map(Memory::block).collect();
+        // Another camera looks elsewhere.
+        let best = [Ok(()), Err(BlockError::Again), Err(BlockError::Unseen)];
+        let best = best.into_iter().find(|result| results.contains(result));
+        best.unwrap_or(Err(BlockError::NoFrame))
     }
 
     /// Learns from all frames that are kept, at the end of a drive; whether the correction is another one now.
@@ -178,19 +189,25 @@ impl Learner {
         self.learn(&done)
     }
 
-    /// Forgets a camera.
-    pub fn remove_camera(&mut self, camera: usize) {
-        if let Some(memory) = self.memories.remove(&camera) {
-            self.left_out.add(memory.left_out());
-        }
+    /// Learns from what a camera has shown, and lets it go; whether the correction is another one now.
+    pub fn remove_camera(&mut self, camera: usize) -> bool {
+        let Some(mut memory) = self.memories.remove(&camera) else { return false };
+        let done = memory.finish();
+        self.left_out.add(memory.left_out());
+        self.learn(&done)
     }
 
-    /// The robot has another outline from now on: what it stands on is marked anew.
-    pub fn set_footprint(&mut self, footprint: Footprint) {
-        for camera in self.memories.keys().copied().collect::<Vec<_>>() {
-            self.remove_camera(camera);
-        }
+    /// The odometry counts from elsewhere from now on; whether the correction is another one now.
+    pub fn begin_anew(&mut self) -> bool {
+        let cameras: Vec<usize> = self.memories.keys().copied().collect();
+        cameras.into_iter().filter(|camera| self.remove_camera(*camera)).count() > 0
+    }
+
+    /// The robot has another outline from now on; whether the correction is another one now.
+    pub fn set_footprint(&mut self, footprint: Footprint) -> bool {
+        let is_other = self.begin_anew();
         self.footprint = footprint;
+        is_other
     }
 
     /// Forgets everything.
@@ -243,17 +260,25 @@ impl Learner {
     }
 
     fn add(&mut self, cells: &Cells, marks: &[Mark], is_above: &[bool]) {
-        let kind = |cell: usize| match (marks[cell], is_above[cell]) {
-            (Mark::Ground, _) => Some(Kind::Ground),
-            (Mark::Obstacle, _) => Some(Kind::Obstacle),
-            (Mark::None, true) => Some(Kind::Above),
-            (Mark::None, false) => (cells.margins[cell].abs() >= SURE).then_some(Kind::Steady),
+        let kind = |cell: usize| {
+            let margin = cells.margins[cell];
+            let is_finite = cells.of(cell).iter().chain([&margin]).all(|value| value.is_finite());
+            match marks[cell] {
+                // It would spoil all sums.
+                _ if !is_finite => None,
+                Mark::Ground => Some(Kind::Ground),
+                Mark::Obstacle => Some(Kind::Obstacle),
+                // A ramp or a hill that the model is sure of may rise above the horizon.
+                Mark::None if margin.abs() >= SURE => Some(Kind::Steady),
+                Mark::None => is_above[cell].then_some(Kind::Above),
+            }
         };
+        let kinds: Vec<_> = (0..cells.count()).map(kind).collect();
         let mut of_kind = [0_u32; 4];
-        (0..cells.count()).filter_map(kind).for_each(|kind| of_kind[kind as usize] += 1);
+        kinds.iter().flatten().for_each(|kind| of_kind[*kind as usize] += 1);
         let mut input = Vec::with_capacity(cells.channels + 2);
-        for cell in 0..cells.count() {
-            let Some(kind) = kind(cell) else { continue };
+        for (cell, kind) in kinds.into_iter().enumerate() {
+            let Some(kind) = kind else { continue };
             let margin = cells.margins[cell];
             let of_all = f64::from(of_kind[kind as usize]);
             let (weight, wanted) = match kind {
@@ -397,11 +422,73 @@ mod tests {
                     ),
                 );
             }
-            learner.block();
+            learner.block(Duration::ZERO).unwrap();
             learner.finish();
         }
         let correction = learner.correction().unwrap();
         assert!(learner.report().counts.obstacle_cells > 0);
         assert!(correction.of(&[1.0, 0.0], 1.0) < correction.of(&[0.0, 1.0], 1.0) - 0.3);
+    }
+
+    #[test]
+    fn a_block_long_after_the_last_frame_marks_nothing() {
+        let mut learner = learner();
+        assert_eq!(learner.block(Duration::ZERO), Err(BlockError::NoFrame));
+        drive(&mut learner, [0.0, 1.0], 3.0);
+        assert_eq!(learner.block(Duration::from_secs(5)), Err(BlockError::Stale(5.0)));
+        assert_eq!(learner.report().left_out.blocks, 1);
+        assert_eq!(learner.block(Duration::from_millis(200)), Ok(()));
+        assert_eq!(learner.block(Duration::from_millis(400)), Err(BlockError::Again));
+    }
+
+    #[test]
+    fn what_a_camera_has_shown_is_learnt_before_it_goes() {
+        let driven = || {
+            let mut learner = learner();
+            drive(&mut learner, [0.0, 1.0], 3.0);
+            assert_eq!(learner.report().counts.frames, 0, "nothing is done with yet");
+            learner
+        };
+        let (mut a, mut b, mut c) = (driven(), driven(), driven());
+        assert!(a.finish() && b.remove_camera(0) && c.set_footprint(Footprint::default()));
+        assert!(a.report().counts.frames > 5);
+        assert_eq!(a.state(), b.state());
+        assert_eq!(a.state(), c.state());
+        assert!(!b.remove_camera(0));
+    }
+
+    #[test]
+    fn above_the_horizon_what_the_model_is_sure_of_stays() {
+        // A ramp, of a feature of its own, that rises above the horizon.
+        let climb = |margin: f32| {
+            let mut learner = Learner::new(2, Footprint::default(), None);
+            for step in 0..200 {
+                let at = f64::from(step) * 0.06;
+                let ramp = |_, row| match row {
+                    0..12 => ([1.0, 0.0], margin),
+                    _ => ([0.0, 1.0], 5.0),
+                };
+                learner.take(0, seen(f64::from(step) * 0.2, at, ramp));
+            }
+            margin + learner.correction().unwrap().of(&[1.0, 0.0], margin)
+        };
+        assert!(climb(5.0) > 4.0, "{}", climb(5.0));
+        assert!(climb(1.0) < 0.0, "{}", climb(1.0));
+    }
+
+    #[test]
+    fn what_is_no_number_is_passed_over() {
+        let mut learner = Learner::new(2, Footprint::default(), None);
+        for step in 0..200 {
+            let at = f64::from(step) * 0.06;
+            let broken = |column, _| match column {
+                20 => ([f32::NAN, 1.0], 1.0),
+                21 => ([0.0, 1.0], f32::INFINITY),
+                _ => ([0.0, 1.0], -1.0),
+            };
+            learner.take(0, seen(f64::from(step) * 0.2, at, broken));
+        }
+        assert!(learner.report().counts.frames > 10 && learner.state().statistics.is_whole());
+        assert!(learner.correction().is_some());
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use nalgebra::{Point2, Point3};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::ground::grid::GridFromPicture;
 use crate::ground::{CameraModel, Transform};
@@ -26,6 +27,16 @@ const FASTEST_M_S: f64 = 3.0;
 const LEAST_JUMP_M: f64 = 0.5;
 /// And however fast it may be, of more between two frames nothing is known.
 const MOST_STEP_M: f64 = 2.0;
+/// The same of a turn.
+const FASTEST_RAD_S: f64 = 4.0;
+const LEAST_JUMP_RAD: f64 = 0.35;
+const MOST_STEP_RAD: f64 = 1.5;
+/// After so long without a frame nothing is known of the way, in seconds.
+const GAP_S: f64 = 3.0;
+/// What a frame shows may have moved away after so long: what the robot stands on then says nothing of it.
+const FRESH_NS: i64 = 10_000_000_000;
+/// Who stands so long may have waited for just that.
+const WAIT_NS: i64 = 2_000_000_000;
 /// A way that is so much longer than straight went round something, which may have hidden the place.
 const DETOUR: f64 = 1.2;
 const DETOUR_SLACK_M: f64 = 0.15;
@@ -43,6 +54,8 @@ pub struct Seen {
     pub stamp_ns: i64,
     /// What the network made of it.
     pub cells: Cells,
+    /// Whether the picture is one to learn from; where the robot is it tells all the same.
+    pub is_good: bool,
     /// The lens.
     pub camera: CameraModel,
     /// The ground is at z = 0 of the base.
@@ -76,13 +89,15 @@ pub struct Taught {
 /// Frames and places that nothing was learnt from, by the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// The robot stood still.
+    /// The robot stood still, or the picture came twice.
     pub standing: u64,
-    /// The odometry jumped, and all frames before it were let go.
+    /// The odometry jumped, and all frames before it were let go; or nothing is known of the way, as the frames
+    /// came too seldom.
     pub jumps: u64,
     /// Frames of which the robot has stood on too little since.
     pub unvisited: u64,
-    /// What stopped the robot again where it was stopped already, as a bumper that chatters says.
+    /// What stopped the robot again where it was stopped already, as a bumper that chatters says, or at a place
+    /// that is not known.
     #[serde(default)]
     pub blocks: u64,
 }
@@ -91,7 +106,7 @@ impl LeftOut {
     /// For people.
     pub fn summary(&self) -> String {
         format!(
-            "{} jumps of the odometry, {} frames of places not driven to, {} blocks too close to the one before",
+            "{} jumps of the odometry, {} frames of places not driven to, {} blocks too close to the one before or of no known place",
             self.jumps, self.unvisited, self.blocks
         )
     }
@@ -105,6 +120,25 @@ impl LeftOut {
     }
 }
 
+/// Why nothing is marked where the robot is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Error)]
+pub enum BlockError {
+    /// There is no frame at all.
+    #[error("no frame was learnt from yet")]
+    NoFrame,
+    /// The robot may be elsewhere by now.
+    #[error("the last frame is {0:.1} s old: where the robot is now is not known")]
+    Stale(f64),
+    /// What chatters says no more than once.
+    #[error(
+        "the robot has driven less than {BUMP_EVERY_M} m since it was stopped before, which was marked"
+    )]
+    Again,
+    /// The robot turned, or came backwards.
+    #[error("no frame of the last metres shows what is right before the robot")]
+    Unseen,
+}
+
 /// Frames of the last metres.
 #[derive(Debug, Clone)]
 pub struct Memory {
@@ -113,6 +147,10 @@ pub struct Memory {
     frames: VecDeque<Frame>,
     last: Option<(i64, Transform)>,
     stamped: Option<Transform>,
+    /// When it came to where it stands.
+    moved_ns: i64,
+    /// Frames before this are not marked as ground any more.
+    fresh_from_ns: i64,
     driven_m: f64,
     kept_at_m: f64,
     blocked_at_m: f64,
@@ -136,6 +174,8 @@ impl Memory {
             frames: VecDeque::new(),
             last: None,
             stamped: None,
+            moved_ns: i64::MIN,
+            fresh_from_ns: i64::MIN,
             driven_m: 0.0,
             kept_at_m: f64::NEG_INFINITY,
             blocked_at_m: f64::NEG_INFINITY,
@@ -155,51 +195,73 @@ impl Memory {
 
     /// Takes a frame, and gives those that are done with.
     pub fn take(&mut self, seen: Seen) -> Vec<Taught> {
-        let pose = seen.odom_from_base;
+        let (now_ns, pose) = (seen.stamp_ns, seen.odom_from_base);
+        let mut done = Vec::new();
         if let Some((before_ns, before)) = &self.last {
-            let moved = flat(&(before.inverse() * pose));
-            let seconds = (seen.stamp_ns - before_ns) as f64 / 1e9;
-            if seconds <= 0.0 || moved > (FASTEST_M_S * seconds).clamp(LEAST_JUMP_M, MOST_STEP_M) {
+            if now_ns == *before_ns {
+                self.left_out.standing += 1;
+                return done;
+            }
+            let seconds = now_ns.saturating_sub(*before_ns) as f64 / 1e9;
+            let change = before.inverse() * pose;
+            if seconds < 0.0 || is_jump(&change, seconds) {
                 self.left_out.jumps += 1;
                 self.let_go();
+            } else if seconds > GAP_S && is_move(&change) {
+                // What was marked before holds; what the robot has stood on since is not known.
+                self.left_out.jumps += 1;
+                done = self.finish();
+                self.let_go();
             } else {
-                self.driven_m += moved;
+                self.driven_m += flat(&change);
             }
         }
-        self.last = Some((seen.stamp_ns, pose));
-        let has_moved = self.stamped.as_ref().is_none_or(|stamped| {
-            let change = stamped.inverse() * pose;
-            flat(&change) >= STEP_M || change.rotation.angle() >= STEP_RAD
-        });
-        if !has_moved {
+        self.last = Some((now_ns, pose));
+        if self.stamped.as_ref().is_some_and(|stamped| !is_move(&(stamped.inverse() * pose))) {
             self.left_out.standing += 1;
-            return Vec::new();
+            if now_ns.saturating_sub(self.moved_ns) >= WAIT_NS {
+                self.fresh_from_ns = now_ns;
+            }
+            return done;
         }
-        self.stamped = Some(pose);
-        mark(&mut self.frames, self.driven_m, &pose, &self.stood, Mark::Ground);
-        let mut done = Vec::new();
+        (self.stamped, self.moved_ns) = (Some(pose), now_ns);
+        // Wheels that slip against what has stopped the robot do not stand on it.
+        if !self.is_at_block() {
+            let from_ns = self.fresh_from_ns.max(now_ns.saturating_sub(FRESH_NS));
+            let fresh = self.frames.iter_mut().filter(|f| f.taught.seen.stamp_ns >= from_ns);
+            mark(fresh, self.driven_m, &pose, &self.stood, Mark::Ground);
+        }
         while self.frames.front().is_some_and(|frame| self.driven_m - frame.at_m >= DONE_AFTER_M) {
             done.extend(self.pop());
         }
-        if self.driven_m - self.kept_at_m >= KEEP_EVERY_M {
+        if seen.is_good && self.driven_m - self.kept_at_m >= KEEP_EVERY_M {
             self.kept_at_m = self.driven_m;
             self.keep(seen);
         }
         done
     }
 
-    /// What lies right before the robot has stopped it. Whether a frame shows that.
-    pub fn block(&mut self) -> bool {
-        let Some((_, pose)) = self.last else { return false };
-        if self.driven_m - self.blocked_at_m < BUMP_EVERY_M {
+    /// What lies right before the robot, where the last frame found it, has stopped it.
+    ///
+    /// # Errors
+    /// Why that is not marked.
+    pub fn block(&mut self) -> Result<(), BlockError> {
+        let Some((_, pose)) = self.last else { return Err(BlockError::NoFrame) };
+        if self.is_at_block() {
             self.left_out.blocks += 1;
-            return false;
+            return Err(BlockError::Again);
         }
-        let count = mark(&mut self.frames, self.driven_m, &pose, &self.ahead, Mark::Obstacle);
-        if count > 0 {
-            self.blocked_at_m = self.driven_m;
+        let frames = self.frames.iter_mut();
+        if mark(frames, self.driven_m, &pose, &self.ahead, Mark::Obstacle) == 0 {
+            return Err(BlockError::Unseen);
         }
-        count > 0
+        self.blocked_at_m = self.driven_m;
+        Ok(())
+    }
+
+    /// Whether the robot has not gone on from where it was stopped.
+    fn is_at_block(&self) -> bool {
+        self.driven_m - self.blocked_at_m < BUMP_EVERY_M
     }
 
     /// Gives all that is kept, at the end of a drive.
@@ -247,10 +309,10 @@ impl Memory {
     }
 }
 
-/// Marks points of the robot's frame in all frames that saw them from a straight way off; gives how many
+/// Marks points of the robot's frame in those of these frames that saw them from a straight way off; gives how many
 /// of them were seen.
-fn mark(
-    frames: &mut VecDeque<Frame>,
+fn mark<'a>(
+    frames: impl Iterator<Item = &'a mut Frame>,
     driven_m: f64,
     odom_from_base: &Transform,
     points: &[[f64; 2]],
@@ -284,6 +346,18 @@ fn mark(
     count
 }
 
+/// Whether the robot stands somewhere else.
+fn is_move(change: &Transform) -> bool {
+    flat(change) >= STEP_M || change.rotation.angle() >= STEP_RAD
+}
+
+/// Whether no robot of this kind moves so far or turns so much in that time.
+fn is_jump(change: &Transform, seconds: f64) -> bool {
+    let most_m = (FASTEST_M_S * seconds).clamp(LEAST_JUMP_M, MOST_STEP_M);
+    let most_rad = (FASTEST_RAD_S * seconds).clamp(LEAST_JUMP_RAD, MOST_STEP_RAD);
+    flat(change) > most_m || change.rotation.angle() > most_rad
+}
+
 /// How far apart on the ground.
 fn flat(change: &Transform) -> f64 {
     let [x, y, _] = change.translation.vector.into();
@@ -314,6 +388,7 @@ pub mod tests {
                 margins,
                 transform: input_transform(IMAGE, IMAGE, Fit::Stretch, 0),
             },
+            is_good: true,
             camera: CameraModel::from_hfov(80.0, IMAGE).unwrap(),
             base_from_camera: Stance::from_angles(0.4, 15_f64.to_radians(), 0.0)
                 .ground_from_camera(),
@@ -357,7 +432,7 @@ pub mod tests {
         for step in 0..20 {
             memory.take(seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain));
         }
-        assert!(memory.block());
+        assert_eq!(memory.block(), Ok(()));
         let taught = memory.finish();
         let obstacles =
             |taught: &Taught| taught.marks.iter().filter(|mark| **mark == Mark::Obstacle).count();
@@ -366,11 +441,83 @@ pub mod tests {
         let mut memory = Memory::new(&Footprint::default());
         for step in 0..40 {
             memory.take(seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain));
-            memory.block();
+            let again = memory.block();
+            assert!(step % 5 == 0 || again == Err(BlockError::Again), "{step}: {again:?}");
         }
         assert!(memory.left_out().blocks > 20);
+        for step in 40..60 {
+            memory.take(seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain));
+        }
         assert_eq!(obstacles(&memory.finish()[0]), 0);
-        assert!(!Memory::new(&Footprint::default()).block(), "nothing was seen yet");
+        let mut unused = Memory::new(&Footprint::default());
+        assert_eq!(unused.block(), Err(BlockError::NoFrame));
+    }
+
+    #[test]
+    fn wheels_that_slip_against_a_thing_do_not_stand_on_it() {
+        let mut memory = Memory::new(&Footprint::default());
+        let at = |step: u32| seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain);
+        (0..20).for_each(|step| drop(memory.take(at(step))));
+        assert_eq!(memory.block(), Ok(()));
+        // By its wheels the robot goes on for 0.24 m.
+        (20..24).for_each(|step| drop(memory.take(at(step))));
+        let obstacles = |marks: &[Mark]| marks.iter().filter(|m| **m == Mark::Obstacle).count();
+        assert!(obstacles(&memory.frames[0].taught.marks) > 3);
+    }
+
+    #[test]
+    fn what_may_have_moved_away_is_not_taught_as_ground() {
+        let ground = |memory: &Memory| {
+            let marks = &memory.frames[0].taught.marks;
+            marks.iter().filter(|mark| **mark == Mark::Ground).count()
+        };
+        // A lift's door opens while the robot stands before it, for one second or for three.
+        for (stands_s, is_stale) in [(1, false), (3, true)] {
+            let mut memory = Memory::new(&Footprint::default());
+            memory.take(seen(0.0, 0.0, plain));
+            (1..=4 * stands_s)
+                .for_each(|i| drop(memory.take(seen(f64::from(i) / 4.0, 0.0, plain))));
+            for step in 1..20 {
+                let second = f64::from(stands_s) + f64::from(step) * 0.2;
+                memory.take(seen(second, f64::from(step) * 0.06, plain));
+            }
+            assert_eq!(ground(&memory) == 0, is_stale, "after {stands_s} s");
+        }
+        // Or it creeps there: what it reaches within ten seconds counts, what it reaches later does not.
+        let far = |metres_s: f64| {
+            let mut memory = Memory::new(&Footprint::default());
+            for step in 0..60 {
+                let at = f64::from(step) * 0.06;
+                memory.take(seen(at / metres_s, at, plain));
+            }
+            ground(&memory)
+        };
+        let (fast, slow) = (far(1.0), far(0.1));
+        assert!(slow < fast && slow > 0, "{slow} of {fast}");
+    }
+
+    #[test]
+    fn a_turn_that_is_too_fast_is_a_jump_and_so_is_a_gap() {
+        let turned = |second: f64, yaw: f64| {
+            let mut there = seen(second, 0.0, plain);
+            let rotation = [0.0, 0.0, (yaw / 2.0).sin(), (yaw / 2.0).cos()];
+            there.odom_from_base = from_parts([0.0; 3], rotation).unwrap();
+            there
+        };
+        let mut memory = Memory::new(&Footprint::default());
+        memory.take(turned(0.0, 0.0));
+        memory.take(turned(0.2, 0.6));
+        assert_eq!(memory.left_out().jumps, 0);
+        memory.take(turned(0.4, 1.7));
+        assert_eq!(memory.left_out().jumps, 1);
+        // Of what happened in 20 seconds without a frame nothing is known; what was marked before is.
+        let mut memory = Memory::new(&Footprint::default());
+        for step in 0..20 {
+            memory.take(seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain));
+        }
+        let done = memory.take(seen(24.0, 2.0, plain));
+        assert!(!done.is_empty());
+        assert_eq!((memory.left_out().jumps, memory.frames.len()), (1, 1));
     }
 
     #[test]
@@ -383,10 +530,24 @@ pub mod tests {
         memory.take(seen(10.0, 0.2, plain));
         memory.take(seen(11.0, 30.0, plain));
         assert_eq!(memory.left_out().jumps, 1);
-        // Nor does time that goes back.
+        // Nor does time that goes back; a picture that comes twice changes nothing.
         memory.take(seen(5.0, 30.1, plain));
-        assert_eq!(memory.left_out().jumps, 2);
+        memory.take(seen(5.0, 30.1, plain));
+        assert_eq!((memory.left_out().jumps, memory.frames.len()), (2, 1));
         assert!(memory.driven_m() < 0.3);
+    }
+
+    #[test]
+    fn a_picture_that_is_no_good_tells_where_the_robot_is() {
+        let mut memory = Memory::new(&Footprint::default());
+        for step in 0..40 {
+            let mut there = seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain);
+            there.is_good = step == 0;
+            memory.take(there);
+        }
+        let [only] = memory.finish().try_into().unwrap();
+        assert!(only.marks.contains(&Mark::Ground));
+        assert!((memory.driven_m() - 39.0 * 0.06).abs() < 1e-6 && memory.left_out().jumps == 0);
     }
 
     #[test]

@@ -29,6 +29,6 @@ pub use correction::{Correction, CorrectionSlot};
 pub use footprint::{Footprint, FootprintError};
 pub use guard::{GuardError, GuardSet};
 pub use learner::{Learner, Report, Verdict};
-pub use memory::{LeftOut, Mark, Memory, Seen};
+pub use memory::{BlockError, LeftOut, Mark, Memory, Seen};
 pub use state::{Counts, State, StateError};
 pub use statistics::Statistics;

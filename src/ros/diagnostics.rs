@@ -20,7 +20,7 @@ use crate::timing::{StageStatistics, StageTimes};
 const NOTICEABLE: Duration = Duration::from_millis(100);
 
 /// What diagnostics say of something that is taught.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
     /// Key by key.
     pub facts: Vec<(&'static str, String)>,

@@ -5,8 +5,10 @@
 //! ~/learning/* ----request--+--LearningRequest--> learner's thread --> CorrectionSlot --> inference thread
 //!                              bounded     owns the learner and its file
 //! ```
-//! A frame for which there is no room is let go: the next one teaches nearly the same.
+//! A frame for which there is no room is let go: the next one teaches nearly the same. Frames take half of the
+//! places at most, so that there is room for what people and bumpers say.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -44,6 +46,8 @@ use crate::settings::Settings;
 
 /// Requests that may wait.
 pub const MOST_WAITING: usize = 8;
+/// Of them frames.
+const MOST_FRAMES: usize = 4;
 
 /// What was learnt is saved so often while more is.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
@@ -76,7 +80,10 @@ pub struct Frame {
     header: Header,
     image_size: Size,
     cells: Cells,
+    is_good: bool,
     settings: Arc<Settings>,
+    /// For a place, until it is taught.
+    _ticket: Arc<()>,
 }
 
 /// Serves what saves, forgets and marks, below `~/learning/`. r2r cannot take a service away again, so they stay,
@@ -138,6 +145,8 @@ pub struct Learning {
     slot: CorrectionSlot,
     weights: String,
     can_learn: bool,
+    /// Held by each frame that waits.
+    ticket: Arc<()>,
 }
 
 impl Learning {
@@ -149,6 +158,7 @@ impl Learning {
             slot: CorrectionSlot::default(),
             weights: String::new(),
             can_learn: false,
+            ticket: Arc::default(),
         }
     }
 
@@ -191,12 +201,22 @@ impl Consumer for Learning {
         result: &mut FrameResult,
         _: &mut CameraOutputs,
     ) {
-        // A picture that is no good teaches nothing.
-        let Some(cells) = result.cells.take().filter(|_| fault.is_none()) else { return };
-        let Answered { camera, header, settings, .. } = *frame;
-        let (camera, header, settings) = (camera.clone(), header.clone(), settings.clone());
-        let frame = Frame { camera, header, image_size: result.image_size, cells, settings };
+        let Some(cells) = result.cells.take() else { return };
         // The learner is behind, or the node stops: the next frame will do.
+        if Arc::strong_count(&self.ticket) > MOST_FRAMES {
+            return;
+        }
+        let Answered { camera, header, settings, .. } = *frame;
+        let frame = Frame {
+            camera: camera.clone(),
+            header: header.clone(),
+            image_size: result.image_size,
+            cells,
+            // One that is no good teaches nothing, but where the robot is.
+            is_good: fault.is_none(),
+            settings: settings.clone(),
+            _ticket: self.ticket.clone(),
+        };
         let _ = self.requests.put(LearningRequest::Frame(Box::new(frame)));
     }
 }
@@ -208,6 +228,7 @@ impl Consumer for Learning {
 /// The system has no thread left.
 pub fn start(
     requests: Receiver<LearningRequest>,
+    settings: Arc<ArcSwap<Settings>>,
     tf: Arc<TfSlot>,
     holder: String,
     report: Arc<ArcSwap<Report>>,
@@ -215,6 +236,7 @@ pub fn start(
 ) -> std::io::Result<JoinHandle<()>> {
     let mut thread = LearnerThread {
         requests,
+        settings,
         tf,
         holder,
         report,
@@ -222,7 +244,7 @@ pub fn start(
         geometry: GroundMessages::default(),
         model: None,
         current: None,
-        unplaced: None,
+        unplaced: BTreeMap::new(),
     };
     std::thread::Builder::new().name("learner".to_owned()).spawn(move || {
         // What it had not saved is lost with a panic; what was saved is read again.
@@ -230,13 +252,14 @@ pub fn start(
             thread.current = None;
             Ok(())
         });
-        thread.save_if_dirty();
+        thread.finish();
     })
 }
 
 /// The learner's thread.
 struct LearnerThread {
     requests: Receiver<LearningRequest>,
+    settings: Arc<ArcSwap<Settings>>,
     tf: Arc<TfSlot>,
     holder: String,
     report: Arc<ArcSwap<Report>>,
@@ -245,8 +268,17 @@ struct LearnerThread {
     model: Option<(Arc<Model>, CorrectionSlot)>,
     /// Once a frame of the model has come.
     current: Option<Current>,
-    /// Why the last frames could not be placed, since when, and whether that was told.
-    unplaced: Option<(String, Instant, bool)>,
+    /// By camera, whose last frames could not be placed.
+    unplaced: BTreeMap<usize, Unplaced>,
+}
+
+/// Why frames of a camera teach nothing.
+struct Unplaced {
+    /// What its words on the log begin with.
+    prefix: String,
+    reason: String,
+    since: Instant,
+    is_told: bool,
 }
 
 /// A model that is taught.
@@ -256,8 +288,13 @@ struct Current {
     model: String,
     weights: String,
     footprint: String,
+    odom_frame: String,
     path: PathBuf,
-    /// What happened to the file, or what is missing, for the user to see.
+    /// When a frame was placed last.
+    placed: Option<Instant>,
+    /// What is wrong with the guard set.
+    guard_problem: Option<String>,
+    /// What happened to the file, for the user to see.
     warning: Option<String>,
     /// Whether the file must not be written.
     is_unusable: bool,
@@ -282,15 +319,18 @@ impl LearnerThread {
     fn take(&mut self, request: LearningRequest) {
         match request {
             LearningRequest::Follow(model, slot) => {
-                self.save_if_dirty();
+                self.finish();
+                self.unplaced.clear();
                 (self.current, self.model) = (None, Some((model, slot)));
                 self.report.store(Arc::default());
             }
             LearningRequest::Frame(frame) => self.take_frame(*frame),
             LearningRequest::RemoveCamera(id) => {
                 self.geometry.remove_camera(id);
+                self.unplaced.remove(&id);
                 if let Some(current) = &mut self.current {
-                    current.learner.remove_camera(id);
+                    let is_other = current.learner.remove_camera(id);
+                    current.put_in_force(is_other);
                 }
             }
             LearningRequest::Blocked => {
@@ -306,7 +346,7 @@ impl LearnerThread {
     }
 
     fn take_frame(&mut self, frame: Frame) {
-        let Frame { camera, header, image_size, cells, settings } = frame;
+        let Frame { camera, header, image_size, cells, is_good, settings, .. } = frame;
         let Some(own) = settings.cameras.get(&camera.name) else { return };
         if self.current.is_none() {
             self.open(&settings);
@@ -316,7 +356,13 @@ impl LearnerThread {
             && let Ok(footprint) = settings.learning.footprint.parse::<Footprint>()
         {
             current.footprint.clone_from(&settings.learning.footprint);
-            current.learner.set_footprint(footprint);
+            let is_other = current.learner.set_footprint(footprint);
+            current.put_in_force(is_other);
+        }
+        if current.odom_frame != settings.learning.odom_frame {
+            current.odom_frame.clone_from(&settings.learning.odom_frame);
+            let is_other = current.learner.begin_anew();
+            current.put_in_force(is_other);
         }
         let info = camera.ground.info();
         let header = wire_header(&header);
@@ -330,25 +376,39 @@ impl LearnerThread {
             own,
         };
         let taken = self.geometry.taken(&frame, &*self.tf, &settings.learning.odom_frame);
+        // Of a picture without a stamp is not known where the robot was.
+        let taken = match taken {
+            Ok(_) if stamp_ns == 0 => Err("its pictures have no stamp".to_owned()),
+            taken => taken.map_err(|reason| reason.to_string()),
+        };
         match taken {
             Ok(Taken { camera: lens, base_from_camera, odom_from_base }) => {
-                self.unplaced = None;
-                let seen = Seen { stamp_ns, cells, camera: lens, base_from_camera, odom_from_base };
-                if current.learner.take(camera.id, seen) {
-                    current.slot.set(current.learner.correction().cloned());
-                    current.is_dirty = true;
-                }
+                self.unplaced.remove(&camera.id);
+                current.placed = Some(Instant::now());
+                let seen = Seen {
+                    stamp_ns,
+                    cells,
+                    is_good,
+                    camera: lens,
+                    base_from_camera,
+                    odom_from_base,
+                };
+                let is_other = current.learner.take(camera.id, seen);
+                current.put_in_force(is_other);
             }
             Err(reason) => {
-                let reason = reason.to_string();
-                let (said, since, is_told) =
-                    self.unplaced.get_or_insert_with(|| (reason.clone(), Instant::now(), false));
-                if !*is_told && since.elapsed() >= PATIENCE {
-                    *is_told = true;
-                    let prefix = camera.prefix();
+                let unplaced = self.unplaced.entry(camera.id).or_insert_with(|| Unplaced {
+                    prefix: camera.prefix(),
+                    reason: reason.clone(),
+                    since: Instant::now(),
+                    is_told: false,
+                });
+                if !unplaced.is_told && unplaced.since.elapsed() >= PATIENCE {
+                    unplaced.is_told = true;
+                    let prefix = &unplaced.prefix;
                     tracing::warn!("{prefix}nothing is learnt from frames: {reason}");
                 }
-                *said = reason;
+                unplaced.reason = reason;
             }
         }
         self.tell();
@@ -365,9 +425,10 @@ impl LearnerThread {
             "" => install::learning_file(),
             path => path.into(),
         };
-        let mut warning = problem.map(|problem| {
+        let guard_problem = problem.map(|problem| {
             format!("{problem}: what is learnt is not held against what the model knew")
         });
+        let mut warning = None;
         let mut is_unusable = false;
         if self.lock.is_none() {
             match Lock::take(&path, "learning.file", &self.holder) {
@@ -400,7 +461,7 @@ impl LearnerThread {
                 is_unusable = true;
             }
         }
-        if let Some(warning) = &warning {
+        for warning in guard_problem.iter().chain(&warning) {
             tracing::warn!("{warning}");
         }
         tracing::info!(
@@ -415,7 +476,10 @@ impl LearnerThread {
             model: name,
             weights,
             footprint,
+            odom_frame: settings.learning.odom_frame.clone(),
             path,
+            placed: None,
+            guard_problem,
             warning,
             is_unusable,
             is_dirty: false,
@@ -436,18 +500,25 @@ impl LearnerThread {
     }
 
     fn block(&mut self) -> Result<String, String> {
-        let why = "no frame of the last metres shows what is right before the robot";
-        let is_seen = self.current()?.learner.block();
+        if !self.settings.load().learning.is_enabled {
+            return Err("learning.enabled is false: nothing is learnt".to_owned());
+        }
+        let current = self.current()?;
+        let since_frame = current.placed.map_or(Duration::MAX, |placed| placed.elapsed());
+        let result = current.learner.block(since_frame);
         self.tell();
-        is_seen.then(|| "what is right before the robot is no ground".to_owned()).ok_or(why.into())
+        result
+            .map(|()| "what is right before the robot is no ground".to_owned())
+            .map_err(|why| why.to_string())
     }
 
     fn save(&mut self) -> Result<String, String> {
         let current = self.current()?;
-        current.save()?;
+        current.learn_kept();
+        let saved = current.save();
         let (counts, path) = (current.learner.report().counts, current.path.display().to_string());
         self.tell();
-        Ok(format!("{} in {path}", counts.summary()))
+        saved.map(|()| format!("{} in {path}", counts.summary()))
     }
 
     fn forget(&mut self) -> Result<String, String> {
@@ -456,10 +527,20 @@ impl LearnerThread {
         current.learner.forget();
         current.slot.set(None);
         current.is_dirty = true;
-        let saved = if current.is_unusable { Ok(()) } else { current.save() };
+        let saved = current.save().map_err(|reason| {
+            format!("forgotten until the node starts again, but not in the file: {reason}")
+        });
         tracing::info!("what was learnt by driving is forgotten: {}", counts.summary());
         self.tell();
         saved.map(|()| format!("forgotten: {}", counts.summary()))
+    }
+
+    /// Learns from what is kept and saves it, before the model goes.
+    fn finish(&mut self) {
+        if let Some(current) = &mut self.current {
+            current.learn_kept();
+        }
+        self.save_if_dirty();
     }
 
     fn save_if_dirty(&mut self) {
@@ -480,16 +561,35 @@ impl LearnerThread {
             ("learning left out", report.left_out.summary()),
             ("learning change", report.change_summary()),
         ];
-        facts.extend(report.verdict.map(|verdict| ("learning guard", verdict.summary())));
+        let verdict = report.verdict.map(|verdict| verdict.summary());
+        facts
+            .extend(verdict.or(current.guard_problem.clone()).map(|text| ("learning guard", text)));
         facts.push(("learning file", current.path.display().to_string()));
-        let unplaced = self.unplaced.as_ref().filter(|(_, since, _)| since.elapsed() >= PATIENCE);
-        let unplaced = unplaced.map(|(reason, ..)| format!("nothing is learnt: {reason}"));
-        let warning = unplaced.or_else(|| current.warning.clone());
+        let unplaced = self.unplaced.values().filter(|one| one.since.elapsed() >= PATIENCE);
+        let unplaced: Vec<_> = unplaced
+            .map(|one| format!("{}nothing is learnt: {}", one.prefix, one.reason))
+            .collect();
+        let unplaced = (!unplaced.is_empty()).then(|| unplaced.join("; "));
+        let warning = unplaced.or(current.warning.clone()).or(current.guard_problem.clone());
         self.report.store(Arc::new(Report { facts, warning }));
     }
 }
 
 impl Current {
+    /// Answers masks by what is known now, if that is something else than before.
+    fn put_in_force(&mut self, is_other: bool) {
+        if is_other {
+            self.slot.set(self.learner.correction().cloned());
+            self.is_dirty = true;
+        }
+    }
+
+    /// Learns from frames that wait for the robot to drive on.
+    fn learn_kept(&mut self) {
+        let is_other = self.learner.finish();
+        self.put_in_force(is_other);
+    }
+
     fn save(&mut self) -> Result<(), String> {
         self.saved = Instant::now();
         if self.is_unusable {

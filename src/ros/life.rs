@@ -174,6 +174,7 @@ impl Life {
         let learning_report = Arc::new(ArcSwap::default());
         let learner_thread = learning::start(
             base.learning_requests.open(),
+            base.settings.clone(),
             tf.clone(),
             holder,
             learning_report.clone(),
@@ -357,7 +358,10 @@ async fn report(
         if !*is_active.borrow() {
             continue;
         }
+        let is_learning = base.settings.load().learning.is_enabled;
         let (places, learning) = (places.load(), learning.load());
+        // Of what was learnt before nothing is in force.
+        let learning = if is_learning { Report::clone(&learning) } else { Report::default() };
         let models = base.models.facts();
         let facts = models.iter().chain(&places.facts).chain(&learning.facts);
         let facts: Vec<_> = facts.cloned().collect();

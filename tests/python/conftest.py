@@ -122,14 +122,26 @@ class Peer:
         self.executor.add_node(self.node)
         self.thread = threading.Thread(target=self.spin, daemon=True)
         self.thread.start()
+        self.clients: dict = {}
+
+    def client(self, kind, name: str):
+        """A client whose service is there, and knows of it."""
+        if name not in self.clients:
+            client = self.clients[name] = self.node.create_client(kind, name)
+            assert client.wait_for_service(20), f"there is no service {name}"
+            # The middleware drops an answer to one that the other end has not found yet.
+            time.sleep(0.5)
+        return self.clients[name]
+
+    def call(self, kind, name: str, request, timeout: float = 20.0):
+        """What a service answers."""
+        future = self.client(kind, name).call_async(request)
+        wait(future.done, timeout, lambda: f"{name} does not answer")
+        return future.result()
 
     def trigger(self, name: str) -> Trigger.Response:
         """What a service without arguments answers."""
-        client = self.node.create_client(Trigger, name)
-        assert client.wait_for_service(10)
-        future = client.call_async(Trigger.Request())
-        wait(future.done, 10, lambda: f"{name} does not answer")
-        return future.result()
+        return self.call(Trigger, name, Trigger.Request())
 
     def spin(self) -> None:
         try:

@@ -197,7 +197,7 @@ def test_a_power_cut_while_saving_leaves_what_was_there_or_what_is_new(environme
     driver = Driver(start, peer, tmp_path)
     driver.drive(0.5)
     assert driver.call("save").success
-    client = peer.node.create_client(Trigger, "/squeezenet/learning/save")
+    client = peer.client(Trigger, "/squeezenet/learning/save")
     is_over = threading.Event()
 
     def save() -> None:

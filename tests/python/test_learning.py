@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import re
@@ -87,11 +88,10 @@ def test_the_robots_wheels_teach_and_it_is_kept_and_forgotten(start, peer: Peer,
     driver = Driver(start, peer, tmp_path)
     shipped = driver.see()
     assert shipped[AHEAD] == OBSTACLE
-    refused = driver.call("mark_blocked")
+    assert not driver.call("mark_blocked").success, "nothing was driven yet"
     learnt = driver.drive(8.0)
     assert learnt[AHEAD] == GROUND, driver.process.log()
     assert (learnt[:SKY_ROW] == shipped[:SKY_ROW]).all()
-    assert not refused.success and "no frame" in refused.message
 
     saved = driver.call("save")
     assert saved.success, saved.message
@@ -106,6 +106,11 @@ def test_the_robots_wheels_teach_and_it_is_kept_and_forgotten(start, peer: Peer,
     parameters = Parameters(peer)
     assert parameters.set({"learning.enabled": False})[0].successful
     assert (driver.see() == shipped).all()
+    refused = driver.call("mark_blocked")
+    assert not refused.success and "learning.enabled is false" in refused.message
+    told = len(said.received)
+    wait(lambda: len(said.received) > told + 1, 10, driver.process.log)
+    assert not any("learn" in v.key for s in said.received[-1].status for v in s.values)
     assert parameters.set({"learning.enabled": True})[0].successful
     assert (driver.see() == learnt).all()
     driver.process.stop()
@@ -140,8 +145,14 @@ def test_what_stops_the_robot_is_no_ground(start, peer: Peer, tmp_path: Path, ki
     assert f"{0 if kind is Bool else 1} blocks" in left_out, left_out
     # Backwards it has seen nothing of what is right before it.
     driver.drive(1.0)
+    wait_a_moment(1.2)
+    stale = driver.call("mark_blocked")
+    assert not stale.success and "s old" in stale.message
+    driver.drive(0.1)
     marked = driver.call("mark_blocked")
     assert marked.success, marked.message
+    again = driver.call("mark_blocked")
+    assert not again.success and "since it was stopped before" in again.message
 
 
 def test_another_models_file_is_kept_and_a_broken_one_is_set_aside(start, peer: Peer, tmp_path: Path) -> None:
@@ -152,6 +163,29 @@ def test_another_models_file_is_kept_and_a_broken_one_is_set_aside(start, peer: 
     assert (tmp_path / "learnt.json.damaged").read_text() == "{"
     driver.drive(0.3)
     assert driver.call("save").success and shown(path)["counts"]["frames"] == 0
+    # What the last metres have shown is saved as well, and at the end.
+    driver.drive(1.5)
+    assert driver.call("save").success
+    saved = shown(path)["counts"]["frames"]
+    assert saved > 2
+    driver.drive(1.5)
+    driver.process.stop()
+    assert shown(path)["counts"]["frames"] > saved + 2
+
+
+def test_what_another_holds_is_not_said_to_be_forgotten(start, peer: Peer, tmp_path: Path) -> None:
+    path = tmp_path / "learnt.json"
+    with (tmp_path / "learnt.json.lock").open("w") as lock:
+        lock.write("node /other")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        driver = Driver(start, peer, tmp_path)
+        driver.process.wait_for("held by another, node /other")
+        driver.drive(5.0)
+        for name, words in ("save", "held by another"), ("forget", "not in the file"):
+            refused = driver.call(name)
+            assert not refused.success and words in refused.message, refused.message
+        assert not path.exists()
 
 
 def test_why_nothing_is_learnt_is_said(start, peer: Peer, tmp_path: Path) -> None:

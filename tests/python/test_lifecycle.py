@@ -22,35 +22,23 @@ class Manager:
 
     def __init__(self, peer) -> None:
         self.peer = peer
-        self.clients = {
-            name: peer.node.create_client(kind, f"{NAME}/{name}") for name, kind in (
-                ("change_state", ChangeState), ("get_state", GetState),
-                ("get_available_states", GetAvailableStates),
-                ("get_available_transitions", GetAvailableTransitions),
-                ("get_transition_graph", GetAvailableTransitions),
-            )
-        }
         self.events = peer.collect(TransitionEvent, f"{NAME}/transition_event")
 
-    def call(self, name: str, request, timeout: float = 60.0):
-        client = self.clients[name]
-        assert client.wait_for_service(20), f"there is no service {name}"
-        future = client.call_async(request)
-        wait(future.done, timeout, lambda: f"{name} did not answer")
-        return future.result()
+    def call(self, name: str, kind=GetAvailableTransitions, request=None):
+        return self.peer.call(kind, f"{NAME}/{name}", request or kind.Request(), 60)
 
     def change(self, transition: int, label: str = "") -> bool:
         request = ChangeState.Request(transition=Transition(id=transition, label=label))
-        return self.call("change_state", request).success
+        return self.call("change_state", ChangeState, request).success
 
     def state(self) -> str:
-        return self.call("get_state", GetState.Request()).current_state.label
+        return self.call("get_state", GetState).current_state.label
 
     def state_again(self) -> str:
         """The state, asked for until there is an answer: a node that was killed has its requests still."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            future = self.clients["get_state"].call_async(GetState.Request())
+            future = self.peer.client(GetState, f"{NAME}/get_state").call_async(GetState.Request())
             until = time.monotonic() + 2
             while not future.done() and time.monotonic() < until:
                 time.sleep(0.05)
@@ -79,17 +67,17 @@ def manager(peer):
 def test_services_say_what_rcl_lifecycle_says(start, peer, manager):
     start({"managed": True, "autostart": False}, until="managed")
     assert manager.state() == "unconfigured"
-    states = manager.call("get_available_states", GetAvailableStates.Request()).available_states
+    states = manager.call("get_available_states", GetAvailableStates).available_states
     assert [(state.id, state.label) for state in states] == [
         (0, "unknown"), (1, "unconfigured"), (2, "inactive"), (3, "active"), (4, "finalized"), (10, "configuring"),
         (11, "cleaningup"), (12, "shuttingdown"), (13, "activating"), (14, "deactivating"), (15, "errorprocessing"),
     ]
-    now = manager.call("get_available_transitions", GetAvailableTransitions.Request()).available_transitions
+    now = manager.call("get_available_transitions").available_transitions
     assert [(t.transition.id, t.transition.label, t.goal_state.label) for t in now] == [
         (Transition.TRANSITION_CONFIGURE, "configure", "configuring"),
         (Transition.TRANSITION_UNCONFIGURED_SHUTDOWN, "shutdown", "shuttingdown"),
     ]
-    graph = manager.call("get_transition_graph", GetAvailableTransitions.Request()).available_transitions
+    graph = manager.call("get_transition_graph").available_transitions
     assert len(graph) == 25
     ways = {(t.start_state.id, t.transition.id): t.goal_state.id for t in graph}
     assert ways[State.PRIMARY_STATE_ACTIVE, Transition.TRANSITION_DEACTIVATE] == State.TRANSITION_STATE_DEACTIVATING
@@ -154,11 +142,8 @@ def test_a_failed_configure_says_why_and_can_be_mended(start, peer, manager):
     # An unconfigured node has parameters: with another model it can be configured.
     value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="squeezenet1_1_imagenet")
     request = SetParameters.Request(parameters=[Parameter(name="model", value=value)])
-    client = peer.node.create_client(SetParameters, f"{NAME}/set_parameters")
-    assert client.wait_for_service(10)
-    future = client.call_async(request)
-    wait(future.done, 10)
-    assert future.result().results[0].successful, future.result()
+    result = peer.call(SetParameters, f"{NAME}/set_parameters", request)
+    assert result.results[0].successful, result
     assert manager.change(0, "configure"), running.log()
     assert manager.state() == "inactive"
 

@@ -55,17 +55,10 @@ class Parameters:
     """What `ros2 param` does, by its own services."""
 
     def __init__(self, peer, node: str = NODE) -> None:
-        self.peer, self.node, self.clients = peer, node, {}
+        self.peer, self.node = peer, node
 
     def call(self, kind, service: str, request):
-        name = f"{self.node}/{service}"
-        if name not in self.clients:
-            self.clients[name] = self.peer.node.create_client(kind, name)
-        client = self.clients[name]
-        assert client.wait_for_service(timeout_sec=20), f"{name} is not served"
-        future = client.call_async(request)
-        wait(future.done, 20, lambda: f"{name} did not answer")
-        return future.result()
+        return self.peer.call(kind, f"{self.node}/{service}", request)
 
     def list(self, prefixes: list[str] | None = None, depth: int = 0):
         request = ListParameters.Request(prefixes=prefixes or [], depth=depth)

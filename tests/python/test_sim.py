@@ -1,5 +1,6 @@
 """The simulated robot: its rooms and figures by themselves, and a short drive by the node's scan."""
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -166,6 +167,13 @@ def test_a_floor_that_no_picture_had_is_learnt_along_a_drive(sim, tmp_path, monk
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         reports.append(json.loads((tmp_path / run / "report.json").read_text())["learnt"])
+    # One that somebody else writes is not touched.
+    with (tmp_path / "a.json.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(
+            [binary(), "replay", str(bag), "--learn", "--learning-file", str(tmp_path / "a.json")], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 2 and "held by another" in done.stderr, done.stderr
     # The same drive teaches the same.
     assert reports[0] == reports[1]
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()

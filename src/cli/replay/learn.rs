@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cli::learning::{new_learner, restore};
+use crate::cli::print::tell;
+use crate::file_lock::Lock;
 use crate::ground_messages::Taken;
 use crate::head::segmentation::ClassMapping;
 use crate::learning::{
@@ -150,7 +153,11 @@ pub struct Learning {
     kind: MaskKind,
     model: Arc<Model>,
     file: Option<PathBuf>,
+    /// Keeps others from writing the file.
+    _lock: Option<Lock>,
     first_log_time: Option<u64>,
+    /// Of the last frame that was placed.
+    placed_log_time: Option<u64>,
     bumper: Bumper,
     /// Whether the bag's messages of what stops the robot are Empty.
     is_empty_type: bool,
@@ -162,7 +169,7 @@ impl Learning {
     /// Goes on from `file`, if that is there, and writes into `slot`.
     ///
     /// # Errors
-    /// If the model cannot learn, or the file is not its own.
+    /// If the model cannot learn, the file is not its own, or another writes it.
     pub fn new(
         model: Arc<Model>,
         settings: &Settings,
@@ -174,6 +181,8 @@ impl Learning {
         let footprint: Footprint = settings.learning.footprint.parse()?;
         let oracle = new_learner(&model, footprint)?;
         let mut learner = oracle.clone();
+        let take = |path| Lock::take(path, "--learning-file", "squeezenet_node replay");
+        let lock = file.as_deref().map(take).transpose()?;
         if let Some(path) = &file
             && restore(&mut learner, &model, path)?
         {
@@ -189,7 +198,9 @@ impl Learning {
             kind,
             model,
             file,
+            _lock: lock,
             first_log_time: None,
+            placed_log_time: None,
             bumper: Bumper::default(),
             is_empty_type: blocked_type == Some(BLOCKED_TYPES[0]),
             stretches: ends.map(stretch).collect(),
@@ -247,30 +258,53 @@ impl Learning {
     }
 
     /// Learns from a frame.
-    pub fn take(&mut self, camera: usize, stamp_ns: i64, taken: &Taken, cells: Cells) {
+    pub fn take(
+        &mut self,
+        camera: usize,
+        (stamp_ns, log_time): (i64, u64),
+        taken: &Taken,
+        cells: Cells,
+        is_good: bool,
+    ) {
+        // Of a picture without a stamp is not known where the robot was.
+        if stamp_ns == 0 {
+            return self.note_unplaced("a picture without a stamp");
+        }
+        // It tells where the robot is all the same.
+        if !is_good {
+            self.note_unplaced("a picture that is no good");
+        }
+        self.placed_log_time = Some(log_time);
         let Taken { camera: lens, base_from_camera, odom_from_base } = *taken;
-        let seen = Seen { stamp_ns, cells, camera: lens, base_from_camera, odom_from_base };
+        let seen =
+            Seen { stamp_ns, cells, is_good, camera: lens, base_from_camera, odom_from_base };
         if self.learner.take(camera, seen) {
             self.slot.set(self.learner.correction().cloned());
         }
     }
 
     /// Takes a message of [`BLOCKED_TOPIC`]: each Empty, and each Bool that turns true.
-    pub fn take_blocked(&mut self, payload: &[u8]) {
+    pub fn take_blocked(&mut self, log_time: u64, payload: &[u8]) {
         // Behind the encapsulation header there is nothing of an Empty but a byte that languages want.
         let is_pressed = payload.get(4).is_some_and(|byte| *byte != 0);
         if self.is_empty_type || self.bumper.take(is_pressed) {
-            self.learner.block();
+            let placed =
+                self.placed_log_time.map_or(u64::MAX, |time| log_time.saturating_sub(time));
+            if let Err(reason) = self.learner.block(Duration::from_nanos(placed)) {
+                tracing::debug!("{BLOCKED_TOPIC} teaches nothing: {reason}");
+            }
         }
     }
 
-    /// Learns from what is left, writes the file, and says what came of it.
+    /// Learns from what is left, writes the file unless the replay was stopped, and says what came of it.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn finish(mut self) -> anyhow::Result<Learnt> {
+    pub fn finish(mut self, is_stopped: bool) -> anyhow::Result<Learnt> {
         self.learner.finish();
-        if let Some(path) = &self.file {
+        if is_stopped && let Some(path) = &self.file {
+            tell(&format!("stopped before the end: {} is left as it was", path.display()));
+        } else if let Some(path) = &self.file {
             let Manifest { name, .. } = &self.model.manifest;
             self.learner.state().write(path, name, &self.model.manifest.weights_sha256())?;
         }

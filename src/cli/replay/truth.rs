@@ -180,9 +180,13 @@ impl Truth {
             && let Some(mask) = self.take_mask(stamp, frame_id)
         {
             match zstd::bulk::decompress(&mask.packed, mask.pixels) {
-                Ok(truth) => {
+                Ok(truth) if truth.len() == answer.len() => {
                     self.count(&truth, answer);
                     return Some(truth);
+                }
+                Ok(truth) => {
+                    let pixels = truth.len();
+                    tracing::warn!("a true mask of {pixels} pixels is not the picture's size");
                 }
                 Err(error) => self.problems.push(format!("a true mask does not unpack: {error}")),
             }
@@ -206,10 +210,6 @@ impl Truth {
     }
 
     fn count(&mut self, truth: &[u8], answer: &[u8]) {
-        if truth.len() != answer.len() {
-            tracing::warn!("a true mask of {} pixels is not the picture's size", truth.len());
-            return;
-        }
         self.score.masked += 1;
         let mut both = [0_u64; 256];
         let (mut true_pixels, mut answered) = ([0_u64; 256], [0_u64; 256]);
@@ -298,6 +298,8 @@ mod tests {
             truth.masks.entry(stamp).or_default().push_back(mask((stamp % 2) as u8, "left"));
         }
         truth.masks.entry(7).or_default().push_front(mask(0, "right"));
+        truth.masks.entry(200).or_default().push_back(mask(0, "left"));
+        assert_eq!(truth.answer((200, "left"), 0, None, Some(&[0; 3])), None, "of another size");
         // The last first, a stamp twice and one that no mask has.
         for stamp in (0..100).rev().chain([50, 1000]) {
             truth.answer((stamp, "left"), 0, None, Some(&[(stamp % 2) as u8; 2]));
