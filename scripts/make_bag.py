@@ -1,12 +1,11 @@
-"""Writes the demo's rosbag2: photographs with camera motion, 640x480, 30 Hz, several encodings.
+"""Writes the demo's rosbag2, 640x480 at 30 Hz: what a robot sees, and photographs with camera motion in several encodings.
 
-Photographs and their licences: scikit-image's `chelsea` (CC0), `coffee` (CC0), `astronaut` and
-`rocket` (public domain), as its wheel carries them; `--add` puts others behind them.
+The robot's views are renders of our own in docs/pictures/robot. Photographs and their licences: scikit-image's `chelsea`
+(CC0), `coffee` (CC0) and `rocket` (public domain), as its wheel carries them; `--street` puts one of a street before them.
 """
 
 import argparse
 import io
-from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,13 @@ from rosbags.typesys import Stores, get_typestore
 SIZE = (640, 480)
 RATE_HZ = 30
 SECONDS_EACH = 3
-# Picture and the encoding in which it travels.
-SCENES = [("chelsea", "bgr8"), ("coffee", "yuyv"), ("astronaut", "jpeg"), ("rocket", "rgb8")]
-ADDED_ENCODINGS = ["jpeg", "bgr8"]
-TOPICS = {"raw": "/camera/image_raw", "jpeg": "/camera/image_raw/compressed"}
+# Names of the robot's views: NAME_1.jpg, NAME_2.jpg, NAME_3.jpg, each as long as a third of a photograph.
+ROOMS = ["hall", "office", "corridor", "flat", "path"]
+VIEWS = 3
+ROOM_PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "robot"
+# Photograph and the encoding in which it travels.
+SCENES = [("chelsea", "bgr8"), ("coffee", "yuyv"), ("rocket", "jpeg")]
+TOPICS = {"robot": "/robot/image_raw/compressed", "raw": "/camera/image_raw", "jpeg": "/camera/image_raw/compressed"}
 
 
 def view(picture: Image.Image, progress: float) -> np.ndarray:
@@ -45,13 +47,38 @@ def yuyv(rgb: np.ndarray) -> np.ndarray:
     return np.dstack([y, chroma]).round().clip(0, 255).astype(np.uint8)
 
 
+def as_jpeg(rgb: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def frames(street: Path | None):
+    """Scene, kind of topic, encoding and pixels or file of each frame."""
+    count = RATE_HZ * SECONDS_EACH
+    for room in ROOMS:
+        for number in range(1, VIEWS + 1):
+            file = (ROOM_PICTURES / f"{room}_{number}.jpg").read_bytes()
+            yield from [(room, "robot", "jpeg", file)] * (count // VIEWS // 2)
+    photographs = [(name, encoding, Image.fromarray(getattr(skimage.data, name)())) for name, encoding in SCENES]
+    if street:
+        photographs.insert(0, (street.stem, "rgb8", Image.open(street).convert("RGB")))
+    for name, encoding, picture in photographs:
+        for index in range(count):
+            rgb = view(picture, index / count)
+            if encoding == "jpeg":
+                yield name, "jpeg", encoding, as_jpeg(rgb)
+            elif encoding == "yuyv":
+                yield name, "raw", encoding, yuyv(rgb)
+            else:
+                yield name, "raw", encoding, rgb if encoding == "rgb8" else rgb[:, :, ::-1]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bag", type=Path, help="folder to write, must not exist")
-    parser.add_argument("--add", type=Path, nargs="*", default=[], metavar="FILE", help="scenes named as the files")
+    parser.add_argument("--street", type=Path, metavar="FILE", help="a photograph, named as the file")
     args = parser.parse_args()
-    scenes = [(name, encoding, Image.fromarray(getattr(skimage.data, name)())) for name, encoding in SCENES]
-    scenes += [(file.stem, encoding, Image.open(file).convert("RGB")) for file, encoding in zip(args.add, cycle(ADDED_ENCODINGS))]
     store = get_typestore(Stores.ROS2_JAZZY)
     types = store.types
     header, time = types["std_msgs/msg/Header"], types["builtin_interfaces/msg/Time"]
@@ -59,30 +86,21 @@ def main() -> None:
     start = 1_700_000_000_000_000_000
     with Writer(args.bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         connections = {
-            "raw": writer.add_connection(TOPICS["raw"], raw.__msgtype__, typestore=store),
-            "jpeg": writer.add_connection(TOPICS["jpeg"], compressed.__msgtype__, typestore=store),
+            kind: writer.add_connection(topic, (raw if kind == "raw" else compressed).__msgtype__, typestore=store)
+            for kind, topic in TOPICS.items()
         }
-        count = 0
-        for name, encoding, picture in scenes:
-            frames = RATE_HZ * SECONDS_EACH
-            for index in range(frames):
-                rgb = view(picture, index / frames)
-                stamp = start + count * 1_000_000_000 // RATE_HZ
-                count += 1
-                stamped = header(time(stamp // 10**9, stamp % 10**9), name)
-                if encoding == "jpeg":
-                    file = io.BytesIO()
-                    Image.fromarray(rgb).save(file, "JPEG", quality=90)
-                    data = np.frombuffer(file.getvalue(), np.uint8)
-                    message = compressed(stamped, "rgb8; jpeg compressed bgr8", data)
-                else:
-                    pixels = {"rgb8": rgb, "bgr8": rgb[:, :, ::-1], "yuyv": None}[encoding]
-                    pixels = yuyv(rgb) if pixels is None else pixels
-                    data = np.ascontiguousarray(pixels).ravel()
-                    message = raw(stamped, SIZE[1], SIZE[0], encoding, 0, pixels.shape[2] * SIZE[0], data)
-                connection = connections["jpeg" if encoding == "jpeg" else "raw"]
-                writer.write(connection, stamp, store.serialize_cdr(message, message.__msgtype__))
-    print(f"{args.bag}: {count} frames, {len(scenes)} scenes")
+        scenes = set()
+        for count, (name, kind, encoding, content) in enumerate(frames(args.street)):
+            scenes.add(name)
+            stamp = start + count * 1_000_000_000 // RATE_HZ
+            stamped = header(time(stamp // 10**9, stamp % 10**9), name)
+            if encoding == "jpeg":
+                message = compressed(stamped, "rgb8; jpeg compressed bgr8", np.frombuffer(content, np.uint8))
+            else:
+                data = np.ascontiguousarray(content).ravel()
+                message = raw(stamped, SIZE[1], SIZE[0], encoding, 0, content.shape[2] * SIZE[0], data)
+            writer.write(connections[kind], stamp, store.serialize_cdr(message, message.__msgtype__))
+    print(f"{args.bag}: {count + 1} frames, {len(scenes)} scenes")
 
 
 if __name__ == "__main__":
