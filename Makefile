@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing beforehand but cargo, Python with venv, and a C compiler.
-.PHONY: setup build install demo sim sim-evaluate test lint clean bench bench-node bench-python bench-engines bench-stages bench-reload bench-replay bench-report
+.PHONY: setup build install demo sim sim-evaluate test lint fuzz clean bench bench-node bench-python bench-engines bench-stages bench-reload bench-replay bench-report
 
 setup:
 	@bash scripts/setup.sh
@@ -31,6 +31,12 @@ test:
 
 lint: setup
 	@bash scripts/run.sh bash -c 'cargo fmt --check && cargo clippy --all-targets --locked -- -D warnings'
+
+# Everything that parses bytes from outside, for so long each.
+SECONDS ?= 60
+
+fuzz:
+	@bash scripts/fuzz.sh $(SECONDS)
 
 # Options of the benchmarks: make bench BENCH='--quick'
 BENCH ?=

@@ -89,7 +89,9 @@ impl Descriptors {
                     let values = values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
                     Ok((shape[1], values.collect::<Vec<f32>>()))
                 };
-                let cells = block.rows * block.columns;
+                let cells = block.rows.checked_mul(block.columns);
+                let cells =
+                    cells.ok_or_else(|| refuse(&format!("{kind}.{index} has too many cells")))?;
                 let (channels, mean) = get("mean", Some(cells), None)?;
                 let (_, projection) = get("projection", Some(channels), Some(block.dimensions))?;
                 Ok(Block {

@@ -251,9 +251,7 @@ impl Model {
         }
         let text = read_text(&path)?;
         let parse_error = |reason: String| ManifestError::Parse { path: path.clone(), reason };
-        let manifest: Manifest =
-            serde_saphyr::from_str(&text).map_err(|error| parse_error(error.to_string()))?;
-        manifest.check().map_err(parse_error)?;
+        let manifest = Manifest::parse(&text).map_err(parse_error)?;
         let class_names = match &manifest.classification {
             None => Vec::new(),
             Some(spec) => {
@@ -335,6 +333,16 @@ impl Manifest {
     /// Nominal input size.
     pub fn input_size(&self) -> Size {
         Size::new(self.input.width, self.input.height)
+    }
+
+    /// From the text of its file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let manifest: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        manifest.check()?;
+        Ok(manifest)
     }
 
     fn check(&self) -> Result<(), String> {

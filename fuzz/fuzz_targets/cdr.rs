@@ -2,7 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use squeezenet_node::message::{Classification, CompressedImage, Image, RosMessage, Text, TfMessage};
+use squeezenet_node::message::{
+    Classification, CompressedImage, Image, RosMessage, Text, TfMessage, read_camera_info,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(image) = Image::read(bytes) {
@@ -17,4 +19,5 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = Classification::read(bytes);
     let _ = Text::read(bytes);
     let _ = TfMessage::read(bytes);
+    let _ = read_camera_info(bytes);
 });

@@ -49,9 +49,12 @@ class Bag:
         return self.store.types[name](*fields)
 
     def put(self, topic: str, ns: int, name: str, message) -> None:
+        self.copy(topic, ns, name, self.store.serialize_cdr(message, name))
+
+    def copy(self, topic: str, ns: int, name: str, raw: bytes) -> None:
         if topic not in self.connections:
             self.connections[topic] = self.writer.add_connection(topic, name, typestore=self.store)
-        self.writer.write(self.connections[topic], ns, self.store.serialize_cdr(message, name))
+        self.writer.write(self.connections[topic], ns, raw)
 
     def header(self, ns: int, frame: str):
         return self.make("std_msgs/msg/Header", self.make("builtin_interfaces/msg/Time", ns // 10**9, ns % 10**9), frame)
@@ -74,6 +77,12 @@ class Bag:
             self.transform(START_NS, BASE, LINK, (c.ahead_m, 0, c.height_m - WHEEL_RADIUS), (0, math.radians(c.pitch_deg), 0)),
             self.transform(START_NS, LINK, OPTICAL, (0, 0, 0), (-math.pi / 2, 0, -math.pi / 2)), is_static=True)
 
+    def pose(self, ns: int, place: tuple[float, float, float]) -> None:
+        self.tf(ns, self.transform(ns, ODOM, FOOTPRINT, (place[0], place[1], 0), (0, 0, place[2])))
+
+    def bump(self, ns: int) -> None:
+        self.put(BLOCKED, ns, "std_msgs/msg/Empty", self.make("std_msgs/msg/Empty"))
+
     def image(self, topic: str, ns: int, pixels: np.ndarray, encoding: str) -> None:
         height, width = pixels.shape[:2]
         data = np.ascontiguousarray(pixels).reshape(-1)
@@ -90,25 +99,37 @@ class Bag:
             np.eye(3).ravel(), p, 0, 0, whole))
 
 
-class Odometry:
-    """What wheels say of the way: distances off by a share, and turning away with the metres."""
+class Faults:
+    """Odometry and a bumper as they are: distances off by a share, turning away with the metres, bumps of nothing."""
 
-    def __init__(self, share: float, yaw_per_m: float) -> None:
-        self.share, self.yaw_per_m = share, yaw_per_m
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.share, self.yaw_per_m = 1 + options.slip, math.radians(options.yaw_drift)
+        self.false_bumps, self.chance = options.false_bumps, np.random.default_rng(options.seed)
         self.before = None
-        self.place = (0.0, 0.0, 0.0)
+        self.at = (0.0, 0.0, 0.0)
 
-    def follow(self, at, metres: float) -> tuple[float, float, float]:
+    @staticmethod
+    def add_options(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--slip", type=float, default=0.0, metavar="SHARE", help="error of the odometry's distances")
+        parser.add_argument("--yaw-drift", type=float, default=0.0, metavar="DEG_PER_M", help="by which the odometry turns away")
+        parser.add_argument("--false-bumps", type=float, default=0.0, metavar="PER_M", help="how often a bumper says that free ground is blocked")
+
+    def bumps(self, driven: float) -> bool:
+        """Whether the bumper says so on these metres."""
+        return self.chance.random() < self.false_bumps * driven
+
+    def place(self, at, metres: float) -> tuple[float, float, float]:
+        """Where the odometry finds the robot, from where it is."""
         if self.before is None:
-            self.place = (at.x, at.y, at.yaw)
+            self.at = (at.x, at.y, at.yaw)
         else:
             x, y = self.before
             turned = self.yaw_per_m * metres
             c, s = math.cos(turned), math.sin(turned)
             dx, dy = self.share * (at.x - x), self.share * (at.y - y)
-            self.place = (self.place[0] + c * dx - s * dy, self.place[1] + s * dx + c * dy, at.yaw + turned)
+            self.at = (self.at[0] + c * dx - s * dy, self.at[1] + s * dx + c * dy, at.yaw + turned)
         self.before = (at.x, at.y)
-        return self.place
+        return self.at
 
 
 def exact_scan(simulation: Simulation, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
@@ -127,9 +148,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=math.inf, help="of simulated time, at most")
     parser.add_argument("--hz", type=float, default=5.0)
     parser.add_argument("--floor", choices=textures.UNUSUAL, default="", help="instead of the room's own")
-    parser.add_argument("--slip", type=float, default=0.0, metavar="SHARE", help="error of the odometry's distances")
-    parser.add_argument("--yaw-drift", type=float, default=0.0, metavar="DEG_PER_M", help="by which the odometry turns away")
-    parser.add_argument("--false-bumps", type=float, default=0.0, metavar="PER_M", help="how often a bumper says that free ground is blocked")
+    Faults.add_options(parser)
     options = parser.parse_args()
     camera = Camera()
     world = rooms.plan_world(options.seed)
@@ -141,24 +160,22 @@ def main() -> int:
         return 2
     driver = Driver(camera.ahead_m, camera.nearest_ground_m(), Limits())
     bag, frames, period = Bag(options.bag, camera), 0, 1 / options.hz
-    odometry = Odometry(1 + options.slip, math.radians(options.yaw_drift))
-    chance = np.random.default_rng(options.seed)
+    faults = Faults(options)
     driven = 0.0
     bag.mounting()
     while simulation.metres < options.metres and frames * period < options.seconds:
         ns = START_NS + round(frames * period * 1e9)
         frames += 1
         at = simulation.odometry
-        place = odometry.follow(at, simulation.metres)
-        bag.tf(ns, bag.transform(ns, ODOM, FOOTPRINT, (place[0], place[1], 0), (0, 0, place[2])))
+        bag.pose(ns, faults.place(at, simulation.metres))
         bag.camera_info(ns)
         bag.image("/camera/image_raw", ns, simulation.picture(), "rgb8")
         bag.image("/sim/mask", ns, simulation.labels(), "mono8")
         angles, ranges = exact_scan(simulation, camera)
         command = driver.decide(at, angles, ranges, period)
         simulation.step(command.speed, command.turn, period)
-        if chance.random() < options.false_bumps * (simulation.metres - driven):
-            bag.put(BLOCKED, ns, "std_msgs/msg/Empty", bag.make("std_msgs/msg/Empty"))
+        if faults.bumps(simulation.metres - driven):
+            bag.bump(ns)
         driven = simulation.metres
         if frames % 20 == 0:
             print(f"\r{simulation.metres:.1f} m, {frames} frames", end="", flush=True)

@@ -2,6 +2,7 @@
 //! header and checked before memory is taken; the `format` string of the message is not trusted.
 
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -25,12 +26,12 @@ pub(super) fn unpack(file: &[u8], pixels: &mut Vec<u8>) -> Result<(PixelLayout, 
         reason,
     };
     if file.starts_with(JPEG_START) {
-        unpack_jpeg(file, pixels).map_err(|reason| match reason {
+        guarded(|| unpack_jpeg(file, pixels)).map_err(|reason| match reason {
             Refusal::Size(error) => error,
             Refusal::Broken(reason) => refuse("JPEG", reason),
         })
     } else if file.starts_with(PNG_START) {
-        unpack_png(file, pixels).map_err(|reason| match reason {
+        guarded(|| unpack_png(file, pixels)).map_err(|reason| match reason {
             Refusal::Size(error) => error,
             Refusal::Broken(reason) => refuse("PNG", reason),
         })
@@ -38,6 +39,14 @@ pub(super) fn unpack(file: &[u8], pixels: &mut Vec<u8>) -> Result<(PixelLayout, 
         let start: Vec<u8> = file.iter().copied().take(8).collect();
         Err(refuse("unknown", format!("it starts with {start:02x?}, neither JPEG nor PNG")))
     }
+}
+
+/// A file on which its decoder panics is refused: whoever sends one must not end the node.
+fn guarded<T>(unpack: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    // Pixels that are half written are written anew by the next file.
+    catch_unwind(AssertUnwindSafe(unpack)).unwrap_or_else(|_| {
+        Err(broken("its decoder panicked on it, please report it with the file"))
+    })
 }
 
 enum Refusal {
@@ -83,6 +92,12 @@ fn unpack_png(file: &[u8], pixels: &mut Vec<u8>) -> Result<(PixelLayout, Size), 
     );
     decoder.set_transformations(png::Transformations::EXPAND);
     let mut reader = decoder.read_info().map_err(broken)?;
+    // The decoder panics on others.
+    let has_whole_palette =
+        reader.info().palette.as_ref().is_none_or(|palette| palette.len().is_multiple_of(3));
+    if !has_whole_palette {
+        return Err(broken("its palette does not consist of colours of three bytes"));
+    }
     let (width, height) = (reader.info().width, reader.info().height);
     let size = checked_size(width as usize, height as usize)?;
     is_plausible("PNG", size, file.len())?;

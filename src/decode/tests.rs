@@ -264,6 +264,42 @@ fn png_of(picture: &image::DynamicImage) -> Vec<u8> {
     file.into_inner()
 }
 
+/// A chunk of a PNG file, with its checksum.
+fn chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    let checked = [&name[..], content].concat();
+    let crc = checked.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
+    });
+    [&(content.len() as u32).to_be_bytes()[..], &checked, &(!crc).to_be_bytes()].concat()
+}
+
+#[test]
+fn a_palette_that_is_cut_off_is_refused() {
+    let mut palette = vec![9; 30];
+    // 24x16 pixels of two bits, each row with a byte for its filter: stored without compression.
+    let rows = vec![0_u8; 16 * 7];
+    let length = (rows.len() as u16).to_le_bytes();
+    let sum = rows.len() as u32 % 65521;
+    let stored =
+        [&[0x78, 1, 1][..], &length, &length.map(|b| !b), &rows, &(sum << 16 | 1).to_be_bytes()];
+    let of = |palette: &[u8]| {
+        let header = [0, 0, 0, 24, 0, 0, 0, 16, 2, 3, 0, 0, 0];
+        let chunks = [
+            (b"IHDR", &header[..]),
+            (b"PLTE", palette),
+            (b"IDAT", &stored.concat()),
+            (b"IEND", &[]),
+        ];
+        let chunks = chunks.map(|(name, content)| chunk(name, content)).concat();
+        let file = [&b"\x89PNG\r\n\x1a\n"[..], &chunks].concat();
+        Decoder::default().decode(Frame::Compressed(&file)).map(|p| p.to_picture().rgb)
+    };
+    assert_eq!(of(&palette).unwrap(), vec![9; 3 * 24 * 16]);
+    palette.extend([1, 2]);
+    let said = of(&palette).unwrap_err().to_string();
+    assert!(said.contains("palette"), "{said}");
+}
+
 #[test]
 fn compressed_pictures_come_back() {
     let mut decoder = Decoder::default();

@@ -50,7 +50,7 @@ impl FromStr for Footprint {
 
 impl Footprint {
     /// Whether a point is inside: how often a ray to the right meets an edge tells.
-    fn contains(&self, [x, y]: [f64; 2]) -> bool {
+    pub fn contains(&self, [x, y]: [f64; 2]) -> bool {
         let next = self.corners.iter().cycle().skip(1);
         let edges = self.corners.iter().zip(next);
         let crossed = edges.filter(|([ax, ay], [bx, by])| {
@@ -76,6 +76,12 @@ impl Footprint {
         let corners =
             vec![[front, left], [front, right], [front + depth, right], [front + depth, left]];
         Self { corners }.points(step)
+    }
+
+    /// The middle of that strip.
+    pub fn middle_ahead(&self, depth: f64) -> [f64; 2] {
+        let [(_, front), (right, left)] = self.bounds();
+        [front + depth / 2.0, f64::midpoint(right, left)]
     }
 
     /// The least and the largest x, then y.

@@ -167,20 +167,24 @@ impl Learner {
         self.learn(&done)
     }
 
-    /// Something right before the robot stops it, so long after the last frame.
+    /// Something right before the robot stops it, so long after the last frame, as a bumper or a person says.
     ///
     /// # Errors
     /// Why nothing is learnt from that.
-    pub fn block(&mut self, since_frame: Duration) -> Result<(), BlockError> {
+    pub fn block(&mut self, since_frame: Duration, is_by_person: bool) -> Result<(), BlockError> {
         if since_frame > STALE && !self.memories.is_empty() {
             self.left_out.blocks += 1;
             return Err(BlockError::Stale(since_frame.as_secs_f64()));
         }
-        let results: Vec<_> = self.memories.values_mut().map(Memory::block).collect();
+        let memories = self.memories.values_mut();
+        let results: Vec<_> = memories.map(|memory| memory.block(is_by_person)).collect();
         // Another camera looks elsewhere.
-        let best = [Ok(()), Err(BlockError::Again), Err(BlockError::Unseen)];
-        let best = best.into_iter().find(|result| results.contains(result));
-        best.unwrap_or(Err(BlockError::NoFrame))
+        let rank = |result: &Result<(), BlockError>| match result {
+            Ok(()) => 0,
+            Err(BlockError::Unseen) => 2,
+            Err(_) => 1,
+        };
+        results.into_iter().min_by_key(rank).unwrap_or(Err(BlockError::NoFrame))
     }
 
     /// Learns from all frames that are kept, at the end of a drive; whether the correction is another one now.
@@ -422,7 +426,7 @@ mod tests {
                     ),
                 );
             }
-            learner.block(Duration::ZERO).unwrap();
+            learner.block(Duration::ZERO, false).unwrap();
             learner.finish();
         }
         let correction = learner.correction().unwrap();
@@ -433,12 +437,12 @@ mod tests {
     #[test]
     fn a_block_long_after_the_last_frame_marks_nothing() {
         let mut learner = learner();
-        assert_eq!(learner.block(Duration::ZERO), Err(BlockError::NoFrame));
+        assert_eq!(learner.block(Duration::ZERO, false), Err(BlockError::NoFrame));
         drive(&mut learner, [0.0, 1.0], 3.0);
-        assert_eq!(learner.block(Duration::from_secs(5)), Err(BlockError::Stale(5.0)));
+        assert_eq!(learner.block(Duration::from_secs(5), false), Err(BlockError::Stale(5.0)));
         assert_eq!(learner.report().left_out.blocks, 1);
-        assert_eq!(learner.block(Duration::from_millis(200)), Ok(()));
-        assert_eq!(learner.block(Duration::from_millis(400)), Err(BlockError::Again));
+        assert_eq!(learner.block(Duration::from_millis(200), false), Ok(()));
+        assert_eq!(learner.block(Duration::from_millis(400), false), Err(BlockError::Again));
     }
 
     #[test]

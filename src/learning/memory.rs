@@ -46,6 +46,11 @@ const POINT_STEP_M: f64 = 0.02;
 const BUMP_DEPTH_M: f64 = 0.2;
 /// So far the robot drives between two things that it bumps into.
 const BUMP_EVERY_M: f64 = 0.25;
+/// What stopped the robot holds, if it was not driven through within this.
+const HELD_AFTER_M: f64 = 1.0;
+/// Blocks that are remembered for whether they held, and of how many on that is judged.
+const REMEMBERED: usize = 10;
+const LEAST_BLOCKS: usize = 3;
 
 /// A frame, and where the robot and its camera were.
 #[derive(Debug, Clone)]
@@ -97,7 +102,7 @@ pub struct LeftOut {
     /// Frames of which the robot has stood on too little since.
     pub unvisited: u64,
     /// What stopped the robot again where it was stopped already, as a bumper that chatters says, or at a place
-    /// that is not known.
+    /// that is not known, or was driven through then.
     #[serde(default)]
     pub blocks: u64,
 }
@@ -106,7 +111,7 @@ impl LeftOut {
     /// For people.
     pub fn summary(&self) -> String {
         format!(
-            "{} jumps of the odometry, {} frames of places not driven to, {} blocks too close to the one before or of no known place",
+            "{} jumps of the odometry, {} frames of places not driven to, {} blocks that were driven through, too close to the one before or of no known place",
             self.jumps, self.unvisited, self.blocks
         )
     }
@@ -134,6 +139,14 @@ pub enum BlockError {
         "the robot has driven less than {BUMP_EVERY_M} m since it was stopped before, which was marked"
     )]
     Again,
+    /// Most of the last ones were driven through.
+    #[error("of the last {of} blocks {through} were driven through: the bumper is not believed")]
+    Disbelieved {
+        /// That many.
+        through: usize,
+        /// Of so many.
+        of: usize,
+    },
     /// The robot turned, or came backwards.
     #[error("no frame of the last metres shows what is right before the robot")]
     Unseen,
@@ -142,6 +155,7 @@ pub enum BlockError {
 /// Frames of the last metres.
 #[derive(Debug, Clone)]
 pub struct Memory {
+    footprint: Footprint,
     stood: Vec<[f64; 2]>,
     ahead: Vec<[f64; 2]>,
     frames: VecDeque<Frame>,
@@ -154,7 +168,18 @@ pub struct Memory {
     driven_m: f64,
     kept_at_m: f64,
     blocked_at_m: f64,
+    /// Blocks of which is not known yet whether they hold.
+    blocks: Vec<Block>,
+    /// Whether the last ones held, the newest at the end.
+    held: VecDeque<bool>,
     left_out: LeftOut,
+}
+
+/// Where the robot was stopped.
+#[derive(Debug, Clone)]
+struct Block {
+    odom_from_base: Transform,
+    at_m: f64,
 }
 
 #[derive(Debug, Clone)]
@@ -169,6 +194,7 @@ impl Memory {
     /// Of nothing yet.
     pub fn new(footprint: &Footprint) -> Self {
         Self {
+            footprint: footprint.clone(),
             stood: footprint.points(POINT_STEP_M),
             ahead: footprint.ahead(BUMP_DEPTH_M, POINT_STEP_M),
             frames: VecDeque::new(),
@@ -179,6 +205,8 @@ impl Memory {
             driven_m: 0.0,
             kept_at_m: f64::NEG_INFINITY,
             blocked_at_m: f64::NEG_INFINITY,
+            blocks: Vec::new(),
+            held: VecDeque::new(),
             left_out: LeftOut::default(),
         }
     }
@@ -227,11 +255,14 @@ impl Memory {
         (self.stamped, self.moved_ns) = (Some(pose), now_ns);
         // Wheels that slip against what has stopped the robot do not stand on it.
         if !self.is_at_block() {
+            self.settle_blocks(&pose);
             let from_ns = self.fresh_from_ns.max(now_ns.saturating_sub(FRESH_NS));
             let fresh = self.frames.iter_mut().filter(|f| f.taught.seen.stamp_ns >= from_ns);
             mark(fresh, self.driven_m, &pose, &self.stood, Mark::Ground);
         }
-        while self.frames.front().is_some_and(|frame| self.driven_m - frame.at_m >= DONE_AFTER_M) {
+        // A frame that shows a block waits until that has held.
+        let done_m = self.driven_m.min(self.blocks.first().map_or(f64::INFINITY, |b| b.at_m));
+        while self.frames.front().is_some_and(|frame| done_m - frame.at_m >= DONE_AFTER_M) {
             done.extend(self.pop());
         }
         if seen.is_good && self.driven_m - self.kept_at_m >= KEEP_EVERY_M {
@@ -241,22 +272,55 @@ impl Memory {
         done
     }
 
-    /// What lies right before the robot, where the last frame found it, has stopped it.
+    /// What lies right before the robot, where the last frame found it, has stopped it. A person is believed, a
+    /// bumper as long as what it says holds.
     ///
     /// # Errors
     /// Why that is not marked.
-    pub fn block(&mut self) -> Result<(), BlockError> {
+    pub fn block(&mut self, is_by_person: bool) -> Result<(), BlockError> {
         let Some((_, pose)) = self.last else { return Err(BlockError::NoFrame) };
         if self.is_at_block() {
             self.left_out.blocks += 1;
             return Err(BlockError::Again);
         }
+        let (through, of) = (self.held.iter().filter(|held| !**held).count(), self.held.len());
+        if !is_by_person && of >= LEAST_BLOCKS && 2 * through > of {
+            // It is followed all the same, so that it may be believed again.
+            self.blocks.push(Block { odom_from_base: pose, at_m: self.driven_m });
+            self.blocked_at_m = self.driven_m;
+            self.left_out.blocks += 1;
+            return Err(BlockError::Disbelieved { through, of });
+        }
         let frames = self.frames.iter_mut();
         if mark(frames, self.driven_m, &pose, &self.ahead, Mark::Obstacle) == 0 {
             return Err(BlockError::Unseen);
         }
+        self.blocks.push(Block { odom_from_base: pose, at_m: self.driven_m });
         self.blocked_at_m = self.driven_m;
         Ok(())
+    }
+
+    /// Finds out which blocks hold: what the robot stands on did not stop it, and is no obstacle in any frame.
+    fn settle_blocks(&mut self, odom_from_base: &Transform) {
+        let [x, y] = self.footprint.middle_ahead(BUMP_DEPTH_M);
+        let mut open = Vec::new();
+        for block in std::mem::take(&mut self.blocks) {
+            let place = odom_from_base.inverse() * block.odom_from_base * Point3::new(x, y, 0.0);
+            let is_through = self.footprint.contains([place.x, place.y]);
+            if is_through {
+                let frames = self.frames.iter_mut();
+                mark(frames, block.at_m, &block.odom_from_base, &self.ahead, Mark::None);
+                self.left_out.blocks += 1;
+            } else if self.driven_m - block.at_m < HELD_AFTER_M {
+                open.push(block);
+                continue;
+            }
+            self.held.push_back(!is_through);
+            if self.held.len() > REMEMBERED {
+                self.held.pop_front();
+            }
+        }
+        self.blocks = open;
     }
 
     /// Whether the robot has not gone on from where it was stopped.
@@ -276,6 +340,7 @@ impl Memory {
     /// Forgets all frames and where the robot was.
     pub fn let_go(&mut self) {
         self.frames.clear();
+        self.blocks.clear();
         (self.last, self.stamped) = (None, None);
         self.kept_at_m = f64::NEG_INFINITY;
     }
@@ -432,7 +497,7 @@ pub mod tests {
         for step in 0..20 {
             memory.take(seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain));
         }
-        assert_eq!(memory.block(), Ok(()));
+        assert_eq!(memory.block(false), Ok(()));
         let taught = memory.finish();
         let obstacles =
             |taught: &Taught| taught.marks.iter().filter(|mark| **mark == Mark::Obstacle).count();
@@ -441,7 +506,7 @@ pub mod tests {
         let mut memory = Memory::new(&Footprint::default());
         for step in 0..40 {
             memory.take(seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain));
-            let again = memory.block();
+            let again = memory.block(false);
             assert!(step % 5 == 0 || again == Err(BlockError::Again), "{step}: {again:?}");
         }
         assert!(memory.left_out().blocks > 20);
@@ -450,7 +515,45 @@ pub mod tests {
         }
         assert_eq!(obstacles(&memory.finish()[0]), 0);
         let mut unused = Memory::new(&Footprint::default());
-        assert_eq!(unused.block(), Err(BlockError::NoFrame));
+        assert_eq!(unused.block(false), Err(BlockError::NoFrame));
+    }
+
+    #[test]
+    fn a_bumper_is_believed_as_long_as_what_it_says_holds() {
+        let mut memory = Memory::new(&Footprint::default());
+        let (mut said, mut done) = (Vec::new(), Vec::new());
+        for step in 0..200 {
+            done.extend(memory.take(seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain)));
+            // Each metre, on free ground.
+            if step % 17 == 16 {
+                said.push(memory.block(false));
+            }
+        }
+        assert_eq!(said[..3], [Ok(()); 3]);
+        assert_eq!(said[5], Err(BlockError::Disbelieved { through: 5, of: 5 }));
+        assert!(done.iter().all(|taught| !taught.marks.contains(&Mark::Obstacle)));
+        assert!(memory.left_out().blocks >= 10);
+        // A person is believed; so is the bumper again, when it has held often enough.
+        memory.take(seen(100.0, 12.0, plain));
+        (1..8).for_each(|i| {
+            drop(memory.take(seen(100.0 + f64::from(i), 12.0 + f64::from(i) * 0.3, plain)));
+        });
+        assert_eq!(memory.block(true), Ok(()));
+        for round in 0..12 {
+            // Into something, back, and round it: far to the side.
+            for step in 0..30 {
+                let mut there = seen(200.0 + f64::from(30 * round + step), 0.0, plain);
+                let (x, y) = (f64::from(step.min(5)) * 0.2, f64::from((step - 5).max(0)) * 0.2);
+                let side = f64::from(round) * 6.0 + y;
+                there.odom_from_base = from_parts([x, side, 0.0], [0.0, 0.0, 0.0, 1.0]).unwrap();
+                memory.take(there);
+                if step == 5 {
+                    let _ = memory.block(false);
+                }
+            }
+        }
+        let of_held = memory.held.iter().filter(|held| **held).count();
+        assert!(of_held > REMEMBERED / 2, "{of_held}");
     }
 
     #[test]
@@ -458,7 +561,7 @@ pub mod tests {
         let mut memory = Memory::new(&Footprint::default());
         let at = |step: u32| seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain);
         (0..20).for_each(|step| drop(memory.take(at(step))));
-        assert_eq!(memory.block(), Ok(()));
+        assert_eq!(memory.block(false), Ok(()));
         // By its wheels the robot goes on for 0.24 m.
         (20..24).for_each(|step| drop(memory.take(at(step))));
         let obstacles = |marks: &[Mark]| marks.iter().filter(|m| **m == Mark::Obstacle).count();

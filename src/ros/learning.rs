@@ -334,12 +334,12 @@ impl LearnerThread {
                 }
             }
             LearningRequest::Blocked => {
-                if let Err(reason) = self.block() {
+                if let Err(reason) = self.block(false) {
                     tracing::debug!("{BLOCKED} teaches nothing: {reason}");
                 }
             }
             // Those who asked may have gone.
-            LearningRequest::MarkBlocked(reply) => drop(reply.send(self.block())),
+            LearningRequest::MarkBlocked(reply) => drop(reply.send(self.block(true))),
             LearningRequest::Save(reply) => drop(reply.send(self.save())),
             LearningRequest::Forget(reply) => drop(reply.send(self.forget())),
         }
@@ -499,13 +499,13 @@ impl LearnerThread {
         self.current.as_mut().ok_or(why)
     }
 
-    fn block(&mut self) -> Result<String, String> {
+    fn block(&mut self, is_by_person: bool) -> Result<String, String> {
         if !self.settings.load().learning.is_enabled {
             return Err("learning.enabled is false: nothing is learnt".to_owned());
         }
         let current = self.current()?;
         let since_frame = current.placed.map_or(Duration::MAX, |placed| placed.elapsed());
-        let result = current.learner.block(since_frame);
+        let result = current.learner.block(since_frame, is_by_person);
         self.tell();
         result
             .map(|()| "what is right before the robot is no ground".to_owned())

@@ -1,7 +1,7 @@
 //! The network: the only module that names ONNX Runtime.
 
 mod affinity;
-mod graph;
+pub mod graph;
 mod tensors;
 mod tuning;
 

@@ -152,16 +152,21 @@ def test_the_driver_stands_still_where_nothing_is_known():
 def test_a_floor_that_no_picture_had_is_learnt_along_a_drive(sim, tmp_path, monkeypatch):
     """A red gym floor, which the shipped model takes for furniture, driven over with a bumper that chatters."""
     import record
+    import spoil
 
     bag = tmp_path / "drive"
     options = ["--seed", "2", "--metres", "14", "--floor", "red_gym", "--false-bumps", "0.1", "--yaw-drift", "0.3"]
     monkeypatch.setattr(sys, "argv", ["record.py", str(bag), *options])
     if record.main() == 2:
         pytest.skip("nothing can be rendered here")
+    spoilt = tmp_path / "spoilt"
+    faults = ["--yaw-drift", "2", "--slip", "0.1", "--false-bumps", "1", "--dirt", "12"]
+    monkeypatch.setattr(sys, "argv", ["spoil.py", str(bag), str(spoilt), *faults])
+    assert spoil.main() == 0
     reports = []
-    for run in ("a", "b"):
+    for run, drive in (("a", bag), ("b", bag), ("c", spoilt)):
         command = [
-            binary(), "replay", str(bag), "--learn", "--topic", "/camera/image_raw", "--masks-topic", "/sim/mask",
+            binary(), "replay", str(drive), "--learn", "--topic", "/camera/image_raw", "--masks-topic", "/sim/mask",
             "--masks-kind", "traversability", "--report", str(tmp_path / run), "--learning-file", str(tmp_path / f"{run}.json"),
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -186,6 +191,10 @@ def test_a_floor_that_no_picture_had_is_learnt_along_a_drive(sim, tmp_path, monk
     shipped, learnt, oracle = (iou(last[name]) for name in ("shipped", "learnt", "oracle"))
     assert learnt > shipped + 0.5 * (oracle - shipped), (shipped, learnt, oracle)
     assert last["learnt"]["auroc"] > last["shipped"]["auroc"] - 0.01
+    # Wrong evidence teaches less, and nothing that is worse; the bumper is found out.
+    for stretch in reports[2]["stretches"]:
+        assert iou(stretch["learnt"]) > iou(stretch["shipped"]) - 0.02
+    assert reports[2]["report"]["left_out"]["blocks"] > 3
 
 
 def test_labelled_views_are_the_same_for_a_seed(sim, tmp_path, monkeypatch):

@@ -290,7 +290,7 @@ impl Learning {
         if self.is_empty_type || self.bumper.take(is_pressed) {
             let placed =
                 self.placed_log_time.map_or(u64::MAX, |time| log_time.saturating_sub(time));
-            if let Err(reason) = self.learner.block(Duration::from_nanos(placed)) {
+            if let Err(reason) = self.learner.block(Duration::from_nanos(placed), false) {
                 tracing::debug!("{BLOCKED_TOPIC} teaches nothing: {reason}");
             }
         }
