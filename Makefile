@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing beforehand but cargo, Python with venv, and a C compiler.
-.PHONY: setup build install demo sim sim-evaluate test lint fuzz clean bench bench-node bench-python bench-engines bench-stages bench-reload bench-replay bench-report
+.PHONY: setup build install demo sim sim-evaluate test lint fuzz soak clean bench bench-node bench-python bench-engines bench-stages bench-reload bench-replay bench-report
 
 setup:
 	@bash scripts/setup.sh
@@ -37,6 +37,12 @@ SECONDS ?= 60
 
 fuzz:
 	@bash scripts/fuzz.sh $(SECONDS)
+
+# Frames of so many hours, while everything changes: is anything left over?
+HOURS ?= 8
+
+soak: install
+	@bash scripts/run.sh python scripts/soak.py --hours $(HOURS)
 
 # Options of the benchmarks: make bench BENCH='--quick'
 BENCH ?=

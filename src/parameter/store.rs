@@ -44,6 +44,8 @@ pub struct Store {
     values: BTreeMap<String, Value>,
     /// What the watched files said when they were last taken.
     file: BTreeMap<String, Value>,
+    /// What the start said of cameras, which may come and go; over the files until they say something else.
+    start: BTreeMap<String, Value>,
     /// Where the classes of a model's mask are known.
     classes: Option<ClassesOf>,
     settings: Arc<Settings>,
@@ -75,7 +77,7 @@ impl Store {
             }
         }
         let settings = Arc::new(settings(&values)?);
-        Ok(Self { values, file: BTreeMap::new(), classes: None, settings })
+        Ok(Self { values, file: BTreeMap::new(), start: BTreeMap::new(), classes: None, settings })
     }
 
     /// The table's defaults under what parameter files and the command line say, the last one of a
@@ -98,6 +100,10 @@ impl Store {
         for Entry { name, value, .. } in own_entries(entries, &cameras)? {
             if declaration(name, &cameras).is_some() {
                 values.insert(name.clone(), value.clone());
+            }
+            let is_cameras = find(name).is_none() && qos::declaration(name).is_none();
+            if is_cameras {
+                store.start.insert(name.clone(), value.clone());
             }
         }
         store.commit(values, |_| Ok(())).map_err(|refusal| at(entries, &refusal))?;
@@ -167,7 +173,7 @@ impl Store {
     }
 
     /// The values in force when there are these cameras: what was set for one that has gone is
-    /// forgotten, one that has come starts with what the file says of it.
+    /// forgotten, one that has come starts with what the start and the file say of it.
     fn values_with(
         &self,
         cameras: &[String],
@@ -180,7 +186,10 @@ impl Store {
         }
         values.retain(|name, _| declaration(name, cameras).is_some());
         let has_come = |name: &str| declaration(name, &before).is_none();
-        for (name, value) in file.iter().filter(|(name, _)| has_come(name)) {
+        let is_as_at_start = |name: &str| file.get(name) == self.file.get(name);
+        let start = self.start.iter().filter(|(name, _)| is_as_at_start(name));
+        let said = file.iter().chain(start).filter(|(name, _)| has_come(name));
+        for (name, value) in said {
             if declaration(name, cameras).is_some() {
                 check_declared(name, value, cameras)?;
                 values.insert(name.clone(), value.clone());
@@ -248,6 +257,7 @@ impl Store {
             return Err(told(refuse(name, READ_ONLY)));
         }
         let changed = self.commit(values, admit).map_err(told)?;
+        self.start.retain(|name, _| file.get(name) == self.file.get(name));
         self.file = file;
         Ok(changed)
     }
@@ -974,6 +984,32 @@ mod tests {
             strays.len() == 1 && strays[0].contains("the nearest is labels.top_k"),
             "{strays:?}"
         );
+    }
+
+    #[test]
+    fn what_the_start_says_of_a_camera_holds_when_it_comes() {
+        let said = |top_k: i64| {
+            format!("squeezenet:\n  ros__parameters: {{rear.labels.top_k: {top_k}}}\n")
+        };
+        let top_k = |store: &Store| store.get("rear.labels.top_k").map(|(_, value)| value.clone());
+        let both = [cameras(&["front", "rear"])];
+        // As if on the command line: no file says it.
+        let mut store = started(&said(3)).unwrap();
+        assert_eq!(top_k(&store), None);
+        for _ in 0..2 {
+            store.set(&both).unwrap();
+            assert_eq!(top_k(&store), Some(Value::Integer(3)));
+            store.set(&[cameras(&["front"])]).unwrap();
+        }
+        // Over the file, until that says something else.
+        let entries = |text: &str| crate::parameter::parse(text, "/squeezenet").unwrap();
+        store.remember_file(&entries(&said(4)));
+        store.set(&both).unwrap();
+        assert_eq!(top_k(&store), Some(Value::Integer(3)));
+        store.set(&[cameras(&["front"])]).unwrap();
+        store.apply_file(&entries(&said(9)), |_| Ok(())).unwrap();
+        store.set(&both).unwrap();
+        assert_eq!(top_k(&store), Some(Value::Integer(9)));
     }
 
     #[test]

@@ -248,7 +248,7 @@ impl Gallery {
     /// Whether its parts fit together, as they do unless a file was made by other means.
     pub(super) fn check(&self) -> Result<(), String> {
         let count = self.views.len();
-        let fits = self.codes.len() == count * self.dimensions
+        let fits = count.checked_mul(self.dimensions) == Some(self.codes.len())
             && self.scales.len() == count
             && self.views.iter().all(|view| (view.name as usize) < self.names.len());
         if fits { Ok(()) } else { Err("its parts do not fit together".to_owned()) }
@@ -280,6 +280,22 @@ pub(super) mod tests {
         let found = gallery.similarities(&vector(0, 60.0));
         assert!((found[0] - 0.5).abs() < 0.01 && found[1].abs() < 0.01, "{found:?}");
         assert_eq!(gallery.best_views(&found)[0].0, 0);
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_told() {
+        let mut gallery = Gallery::new(16);
+        gallery.teach("kitchen", &vector(0, 0.0), view(), 10);
+        assert_eq!(gallery.check(), Ok(()));
+        let two = [view(), view()];
+        let odd = Gallery {
+            dimensions: 1 << 63,
+            codes: Codes::default(),
+            scales: vec![1.0; 2],
+            views: two.into(),
+            ..gallery
+        };
+        assert!(odd.check().is_err());
     }
 
     #[test]
