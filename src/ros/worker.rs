@@ -189,7 +189,11 @@ impl Worker {
         };
         tracing::info!("model {} gives way to {}", name(&old), name(&self.pipeline));
         // Its memory is given back while the next frame is answered already.
-        let dropped = std::thread::Builder::new().name("drop".to_owned()).spawn(move || drop(old));
+        let drop_old = move || {
+            drop(old);
+            give_back_memory();
+        };
+        let dropped = std::thread::Builder::new().name("drop".to_owned()).spawn(drop_old);
         if let Err(error) = dropped {
             tracing::warn!("no thread to drop the old model in: {error}");
         }
@@ -341,4 +345,14 @@ fn age_of(clock: &Mutex<Clock>, stamp: &Time, camera: Option<&CameraState>) -> O
         camera.count_ahead(ahead);
     }
     age
+}
+
+/// Gives memory that is free back to the system. glibc keeps it, for each thread that has ever loaded a model: after
+/// some changes of the model that is twice what the node needs.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes the allocator's own locks, and may be called from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
