@@ -30,7 +30,7 @@ use squeezenet_node::overlay::{self, Overlay};
 use squeezenet_node::pipeline::test_picture;
 use squeezenet_node::place::{Gallery, Kind, Motion, Recognition, View};
 use squeezenet_node::preprocess::Preprocessor;
-use squeezenet_node::result::{FrameResult, Ground, Label, Maps, Picture};
+use squeezenet_node::result::{FrameResult, Ground, Label, Maps, Picture, Wanted};
 use squeezenet_node::settings::{
     CameraSettings, MaskKind, MaskSettings, ObstacleSettings, Settings,
 };
@@ -208,11 +208,17 @@ fn postprocess(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("postprocess {width}x{height}"));
         group.throughput(Throughput::Elements(size.area() as u64));
         let mut head = SegmentationHead::default();
-        for (name, want_cost) in [("mask, confidence", false), ("mask, confidence, cost", true)] {
+        let mask = Wanted { mask: true, ..Wanted::NONE };
+        let classes = Wanted { classes: true, ..mask };
+        for (name, wanted) in [
+            ("mask, confidence", mask),
+            ("mask, confidence, cost", Wanted { cost: true, ..mask }),
+            ("mask, confidence, classes", classes),
+        ] {
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
-                    let maps = head.run(grid, &transform, &spec, &mapping, &settings, want_cost);
-                    let first = black_box(maps.semantic[0]);
+                    let maps = head.run(grid, &transform, &spec, &mapping, &settings, wanted);
+                    let first = black_box(maps.traversability[0]);
                     head.recycle(maps);
                     first
                 });
@@ -221,7 +227,7 @@ fn postprocess(criterion: &mut Criterion) {
         group.bench_function("mask, pixel by pixel", |bencher| {
             bencher.iter(|| black_box(naive_mask(&logits, spec.classes.len(), grid_size, size)));
         });
-        let maps = head.run(grid, &transform, &spec, &mapping, &settings, false);
+        let maps = head.run(grid, &transform, &spec, &mapping, &settings, classes);
         group.bench_function("obstacles", |bencher| {
             let limits = ObstacleSettings::default();
             bencher.iter(|| {

@@ -14,6 +14,8 @@ pub struct Wanted {
     pub labels: bool,
     /// The mask, its confidence, or both.
     pub mask: bool,
+    /// The class of each pixel, beside the mask; a mask of classes needs it without being asked.
+    pub classes: bool,
     /// The cost of each pixel.
     pub cost: bool,
     /// Boxes of obstacle regions.
@@ -37,6 +39,7 @@ impl Wanted {
     pub const NONE: Self = Self {
         labels: false,
         mask: false,
+        classes: false,
         cost: false,
         obstacles: false,
         embedding: false,
@@ -51,6 +54,7 @@ impl Wanted {
     pub const ALL: Self = Self {
         labels: true,
         mask: true,
+        classes: true,
         cost: true,
         obstacles: true,
         embedding: true,
@@ -68,7 +72,12 @@ impl Wanted {
 
     /// Whether the segmentation branch has to run.
     pub fn segmentation(self) -> bool {
-        self.mask || self.cost || self.obstacles || self.ground || self.cells
+        self.maps() || self.ground || self.cells
+    }
+
+    /// Whether a map of the picture's pixels has to be made.
+    pub fn maps(self) -> bool {
+        self.mask || self.classes || self.cost || self.obstacles
     }
 }
 
@@ -78,6 +87,7 @@ impl Wanted {
         Self {
             labels: join(self.labels, other.labels),
             mask: join(self.mask, other.mask),
+            classes: join(self.classes, other.classes),
             cost: join(self.cost, other.cost),
             obstacles: join(self.obstacles, other.obstacles),
             embedding: join(self.embedding, other.embedding),
@@ -124,11 +134,12 @@ pub struct Label {
 pub struct Maps {
     /// Of all maps here.
     pub size: Size,
-    /// The model's class id of each pixel, 255 where the confidence is too low.
+    /// The model's class id of each pixel, 255 where the confidence is too low; empty when not wanted.
     pub semantic: Vec<u8>,
-    /// 0 traversable, 1 caution, 2 obstacle, 3 background, 255 unknown.
+    /// 0 traversable, 1 caution, 2 obstacle, 3 background, 255 unknown. The one with the largest
+    /// probability in sum over its classes, so it need not be that of the most probable class.
     pub traversability: Vec<u8>,
-    /// Probability of the winning class, 0 to 255 for 0 to 1.
+    /// Probability of the traversability, or with `mask.kind: semantic` of the class; 0 to 255 for 0 to 1.
     pub confidence: Vec<u8>,
     /// Expected cost in Nav2 units, 0 to 254, 255 unknown; empty when not wanted.
     pub cost: Vec<u8>,

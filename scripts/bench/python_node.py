@@ -43,7 +43,9 @@ class PythonNode(Node):
         self.names = self.model.class_names()
         if self.has_mask:
             classes = self.model.segmentation["classes"]
-            self.meanings = np.array([MEANINGS[each["traversability"]] for each in classes], np.uint8)
+            meanings = [MEANINGS[each["traversability"]] for each in classes]
+            # [4, classes]: sums up the classes of each traversability.
+            self.sums = np.eye(4, dtype=np.float32)[:, meanings]
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         self.labels = self.create_publisher(Classification, "~/labels", qos)
         self.mask = self.create_publisher(Image, "~/mask", qos)
@@ -81,17 +83,18 @@ class PythonNode(Node):
         return Classification(header=header, results=results)
 
     def maps(self, logits: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-        """Softmax on the network's grid, probabilities interpolated to the picture, arg-max there."""
-        exponentials = cv2.exp((logits - logits.max(0)).reshape(len(logits), -1)).reshape(logits.shape)
-        probabilities = exponentials * (1.0 / exponentials.sum(0))
-        best, classes = np.full((height, width), -1.0, np.float32), np.zeros((height, width), np.uint8)
+        """Softmax on the network's grid, summed by traversability, interpolated to the picture, arg-max there."""
+        exponentials = cv2.exp((logits - logits.max(0)).reshape(len(logits), -1))
+        sums = self.sums @ exponentials
+        probabilities = (sums * (1.0 / sums.sum(0))).reshape(4, *logits.shape[1:])
+        best, mask = np.full((height, width), -1.0, np.float32), np.zeros((height, width), np.uint8)
         plane, is_better = np.empty_like(best), np.empty(best.shape, bool)
         for index, coarse in enumerate(probabilities):
             cv2.resize(coarse, (width, height), dst=plane, interpolation=cv2.INTER_LINEAR)
             np.greater(plane, best, out=is_better)
-            np.copyto(classes, index, where=is_better)
+            np.copyto(mask, index, where=is_better)
             np.maximum(best, plane, out=best)
-        return cv2.LUT(classes, np.resize(self.meanings, 256)), cv2.convertScaleAbs(best, alpha=255.0)
+        return mask, cv2.convertScaleAbs(best, alpha=255.0)
 
 
 def decode_raw(message: Image) -> np.ndarray:

@@ -117,6 +117,7 @@ fn label(
     let wanted = Wanted {
         labels: true,
         mask: maps,
+        classes: maps,
         obstacles: maps,
         embedding,
         taught,

@@ -261,7 +261,7 @@ fn run_on(
     picture: bool,
 ) -> anyhow::Result<(Maps, Option<Picture>)> {
     let bytes = std::fs::read(file)?;
-    let wanted = Wanted { mask: true, picture, ..Wanted::default() };
+    let wanted = Wanted { mask: true, classes: true, picture, ..Wanted::default() };
     let result = pipeline.process(Frame::Compressed(&bytes), wanted, camera)?;
     let maps = result.maps.context("the model gave no mask")?;
     Ok((maps, result.picture))
@@ -355,8 +355,8 @@ fn tell(figures: &Figures, pictures: usize, worst: &[Compared]) -> anyhow::Resul
         ("unknown, of all labelled pixels", figures.unknown),
         ("unknown, of ground", figures.unknown_ground),
         ("mean IoU of classes known by name", figures.mean_iou),
-        ("their expected calibration error", figures.calibration_error),
-        ("AUROC of the confidence for ground or not", figures.error_auroc),
+        ("ground or not: calibration error", figures.calibration_error),
+        ("ground or not: AUROC of the confidence", figures.error_auroc),
     ];
     for (name, value) in rows {
         print_line(&format!("  {name:<44} {}", share(value)))?;

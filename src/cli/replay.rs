@@ -277,6 +277,7 @@ impl Replay {
         let wanted = Wanted {
             labels: manifest.classification.is_some(),
             mask: manifest.segmentation.is_some(),
+            classes: args.masks_topic.is_some() && masks_kind == MaskKind::Semantic,
             embedding: by_output.embedding || recognizer.is_some(),
             taught: recognizer.is_some(),
             // A gallery's are recognised here.

@@ -2,12 +2,15 @@
 //!
 //! The softmax is taken on the network's coarse grid; its probabilities, and the expected cost
 //! with them, are interpolated bilinearly (half-pixel convention, clamped at the edges) straight
-//! to the wanted size, and the arg-max is taken there. All of it is one pass over the output.
+//! to the wanted size, and the arg-max is taken there: the most probable class, and the most probable
+//! traversability, whose probability is the sum over its classes. What is road or pavement, the network
+//! cannot say which, is ground all the same. All of it is one pass over the output.
 //!
 //! ```
 //! use squeezenet_node::geometry::{Fit, Size, input_transform};
 //! use squeezenet_node::head::segmentation::{ClassMapping, Grid, SegmentationHead};
 //! use squeezenet_node::manifest::{SegmentationClass, SegmentationSpec, Traversability};
+//! use squeezenet_node::result::Wanted;
 //! use squeezenet_node::settings::MaskSettings;
 //!
 //! let class = |name: &str, traversability, cost| SegmentationClass {
@@ -31,7 +34,7 @@
 //! let grid = Grid::new(&[9.0, 0.0, 0.0, 9.0], Size::new(2, 1));
 //!
 //! let mut head = SegmentationHead::default();
-//! let maps = head.run(grid, &transform, &spec, &mapping, &settings, true);
+//! let maps = head.run(grid, &transform, &spec, &mapping, &settings, Wanted::ALL);
 //! assert_eq!(maps.semantic[..8], [0, 0, 0, 0, 1, 1, 1, 1]);
 //! assert_eq!(maps.traversability[..8], [0, 0, 0, 0, 2, 2, 2, 2]);
 //! assert_eq!((maps.cost[0], maps.cost[7]), (0, 254));
@@ -45,8 +48,8 @@ mod upsample;
 
 use crate::geometry::{InputTransform, Size};
 use crate::manifest::{SegmentationSpec, Traversability};
-use crate::result::Maps;
-use crate::settings::{MaskSettings, MaskSize};
+use crate::result::{Maps, Wanted};
+use crate::settings::{MaskKind, MaskSettings, MaskSize};
 use crate::threads::Threads;
 
 use axis::Axis;
@@ -167,12 +170,18 @@ impl SegmentationHead {
 
     /// Mask, confidence and, if wanted, cost.
     ///
+    /// The confidence is the probability of what the mask of `settings.kind` says: of the
+    /// traversability, or of the class.
+    ///
     /// The cost of a pixel is the mean over the classes with a known cost, weighted by their
     /// probabilities; it is unknown (255) where those classes have less than half of the
     /// probability together. Pixels of a confidence below `settings.min_confidence` are unknown
     /// in mask and cost. Those outside of what the network saw, which a centre crop leaves, are
     /// unknown too, of confidence 0. A grid with fewer logits than `spec` has classes for gives
     /// maps in which nothing is known.
+    ///
+    /// Of `wanted`, classes (which obstacles are found by) and cost decide which maps are made beside
+    /// traversability and confidence.
     pub fn run(
         &mut self,
         grid: Grid<'_>,
@@ -180,8 +189,10 @@ impl SegmentationHead {
         spec: &SegmentationSpec,
         mapping: &ClassMapping,
         settings: &MaskSettings,
-        want_cost: bool,
+        wanted: Wanted,
     ) -> Maps {
+        let want_classes =
+            wanted.classes || wanted.obstacles || settings.kind == MaskKind::Semantic;
         let size = match settings.size {
             MaskSize::Source => transform.image_size,
             MaskSize::Network => transform.input_size,
@@ -193,7 +204,10 @@ impl SegmentationHead {
         }
         let classes = mapping.cost.len();
         let cells = grid.size.area();
-        let is_usable = classes > 0 && cells > 0 && grid.logits.len() >= classes * cells;
+        let is_usable = classes > 0
+            && mapping.traversability.len() == classes
+            && cells > 0
+            && grid.logits.len() >= classes * cells;
         let seen = match &self.axes {
             Some((_, axes)) if is_usable => Some(axes),
             _ => None,
@@ -201,20 +215,23 @@ impl SegmentationHead {
         let is_all_seen = seen.is_some_and(|[x, y]| {
             x.outputs() == size.width as usize && y.outputs() == size.height as usize
         });
-        let mut maps = blank(self.recycled.take(), size, want_cost, is_all_seen);
+        let made = [want_classes, wanted.cost];
+        let mut maps = blank(self.recycled.take(), size, made, is_all_seen);
         if let Some([x, y]) = seen {
             let logits = Logits {
                 grid,
                 classes,
                 temperature: spec.temperature,
-                costs: want_cost.then_some(&mapping.cost[..]),
+                kinds: &mapping.traversability,
+                costs: wanted.cost.then_some(&mapping.cost[..]),
             };
             let rules = Rules {
-                traversability: &mapping.traversability,
+                kind: settings.kind,
+                want_classes,
                 min_confidence: settings.min_confidence,
             };
             let (upsampler, maps) = (&mut self.upsampler, &mut maps);
-            self.threads.run(|| upsampler.run(&logits, [x, y], &rules, maps));
+            self.threads.run(|| upsampler.run(&logits, [x, y], rules, maps));
         }
         maps
     }
@@ -226,7 +243,12 @@ impl SegmentationHead {
 }
 
 /// Maps of `size`; those that are not going to be written all over are made unknown.
-fn blank(recycled: Option<Maps>, size: Size, want_cost: bool, is_all_written: bool) -> Maps {
+fn blank(
+    recycled: Option<Maps>,
+    size: Size,
+    [want_classes, want_cost]: [bool; 2],
+    is_all_written: bool,
+) -> Maps {
     let mut maps = recycled.unwrap_or_else(|| Maps {
         size,
         semantic: Vec::new(),
@@ -241,7 +263,7 @@ fn blank(recycled: Option<Maps>, size: Size, want_cost: bool, is_all_written: bo
         }
         map.resize(len, value);
     };
-    reset(&mut maps.semantic, size.area(), UNKNOWN);
+    reset(&mut maps.semantic, if want_classes { size.area() } else { 0 }, UNKNOWN);
     reset(&mut maps.traversability, size.area(), UNKNOWN);
     reset(&mut maps.confidence, size.area(), 0);
     reset(&mut maps.cost, if want_cost { size.area() } else { 0 }, UNKNOWN);

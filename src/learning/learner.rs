@@ -184,7 +184,11 @@ impl Learner {
             Err(BlockError::Unseen) => 2,
             Err(_) => 1,
         };
-        results.into_iter().min_by_key(rank).unwrap_or(Err(BlockError::NoFrame))
+        let result = results.into_iter().min_by_key(rank).unwrap_or(Err(BlockError::NoFrame));
+        if result == Err(BlockError::Unseen) {
+            self.left_out.blocks += 1;
+        }
+        result
     }
 
     /// Learns from all frames that are kept, at the end of a drive; whether the correction is another one now.

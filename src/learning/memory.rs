@@ -102,7 +102,7 @@ pub struct LeftOut {
     /// Frames of which the robot has stood on too little since.
     pub unvisited: u64,
     /// What stopped the robot again where it was stopped already, as a bumper that chatters says, or at a place
-    /// that is not known, or was driven through then.
+    /// that is not known or no frame shows, or was driven through then.
     #[serde(default)]
     pub blocks: u64,
 }
@@ -111,7 +111,7 @@ impl LeftOut {
     /// For people.
     pub fn summary(&self) -> String {
         format!(
-            "{} jumps of the odometry, {} frames of places not driven to, {} blocks that were driven through, too close to the one before or of no known place",
+            "{} jumps of the odometry, {} frames of places not driven to, {} blocks that were driven through, too close to the one before, of no known place or in no frame",
             self.jumps, self.unvisited, self.blocks
         )
     }

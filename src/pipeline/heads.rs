@@ -127,6 +127,7 @@ impl Head for MaskHead {
         let has_mask = model.manifest.segmentation.is_some();
         Wanted {
             mask: has_mask,
+            classes: has_mask,
             cost: has_mask,
             obstacles: has_mask,
             ground: has_mask,
@@ -170,8 +171,11 @@ impl Head for MaskHead {
             let grid = self.segmentation.ground(grid, spec, &mapping);
             result.ground = Some(Ground { grid, transform });
         }
+        if !wanted.maps() {
+            return Ok(());
+        }
         let settings = &camera.mask;
-        let maps = self.segmentation.run(grid, &transform, spec, &mapping, settings, wanted.cost);
+        let maps = self.segmentation.run(grid, &transform, spec, &mapping, settings, wanted);
         if wanted.obstacles {
             let rules = &camera.obstacles;
             let found = obstacle::find(&maps, settings.size, &transform, spec, &mapping, rules);

@@ -54,8 +54,6 @@ pub struct Measures {
     foot: Vec<u64>,
     /// By confidence: right and wrong about ground, of the pixels that are not unknown.
     about_ground: Vec<[u64; 2]>,
-    /// By confidence: right and wrong about the class, where the label names one of the model's.
-    about_class: Vec<[u64; 2]>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +89,7 @@ pub struct Figures {
     pub mean_iou: Option<f64>,
     /// By name, of the classes that the labels and the model both have.
     pub iou: BTreeMap<String, Option<f64>>,
-    /// Expected calibration error (Guo et al. 2017, 15 bins) of the confidence in those classes.
+    /// Expected calibration error (Guo et al. 2017, 15 bins) of the confidence, about ground or not.
     pub calibration_error: Option<f64>,
     /// Area under the ROC curve of the confidence as a sign of being right about ground or not.
     pub error_auroc: Option<f64>,
@@ -137,7 +135,6 @@ impl Measures {
             unknown_ground: 0,
             foot: vec![0; FOOT_STEPS + 1],
             about_ground: vec![[0; 2]; LEVELS],
-            about_class: vec![[0; 2]; LEVELS],
         }
     }
 
@@ -184,9 +181,6 @@ impl Measures {
             if let Some(counts) = self.classes.get_mut(&labelled) {
                 counts[0] += u64::from(labelled == class);
                 counts[1] += 1;
-            }
-            if !is_unknown {
-                self.about_class[level][usize::from(labelled != class)] += 1;
             }
         }
         if let Some(counts) = self.classes.get_mut(&class) {
@@ -246,7 +240,7 @@ impl Measures {
             unknown_ground: ratio(self.unknown_ground, self.ground),
             mean_iou: (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64),
             iou,
-            calibration_error: calibration_error(&self.about_class),
+            calibration_error: calibration_error(&self.about_ground),
             error_auroc: auroc(&self.about_ground),
             risk_at_coverage: coverages
                 .map(|name| {

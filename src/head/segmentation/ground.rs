@@ -24,7 +24,8 @@ impl SegmentationHead {
             return GroundGrid::default();
         }
         let costs = Some(&mapping.cost[..]);
-        let logits = Logits { grid, classes, temperature: spec.temperature, costs };
+        let kinds = &mapping.traversability[..];
+        let logits = Logits { grid, classes, temperature: spec.temperature, kinds, costs };
         let mut planes = Planes::default();
         let mut cells = Vec::with_capacity(width * height);
         for row in 0..height {
@@ -32,18 +33,15 @@ impl SegmentationHead {
             let start = cells.len();
             cells.resize(start + width, Cell::default());
             let cells = &mut cells[start..];
-            let values = planes.values.chunks_exact(width);
-            for (id, probabilities) in mapping.traversability.iter().zip(values) {
-                let ground = f32::from(Traversability::is_ground(*id));
-                let obstacle = f32::from(*id == Traversability::Obstacle.id());
-                for (cell, probability) in cells.iter_mut().zip(probabilities) {
-                    cell.ground += ground * probability;
-                    cell.obstacle += obstacle * probability;
-                }
-            }
-            let (sums, known) = (&planes.values[classes * width..], classes * width + width);
-            for ((cell, sum), known) in cells.iter_mut().zip(sums).zip(&planes.values[known..]) {
-                cell.cost = (sum / known.max(1e-6) / LETHAL).clamp(0.0, 1.0);
+            let plane = |index: usize| &planes.values[index * width..][..width];
+            let kind = |kind: Traversability| plane(logits.first_kind() + usize::from(kind.id()));
+            let obstacle = kind(Traversability::Obstacle);
+            let ground = [Traversability::Traversable, Traversability::Caution].map(kind);
+            let cost = [logits.cost_sum(), logits.cost_sum() + 1].map(plane);
+            for (x, cell) in cells.iter_mut().enumerate() {
+                cell.ground = ground[0][x] + ground[1][x];
+                cell.obstacle = obstacle[x];
+                cell.cost = (cost[0][x] / cost[1][x].max(1e-6) / LETHAL).clamp(0.0, 1.0);
             }
         }
         GroundGrid { size: [grid.size.width, grid.size.height], cells }

@@ -1,6 +1,12 @@
-//! Softmax and expected cost of cells of the grid, plane by plane.
+//! Softmax, sums over kinds of ground and expected cost of cells of the grid, plane by plane.
 
 use super::{Grid, UNKNOWN};
+use crate::traversability::Traversability;
+
+/// Traversabilities, of which classes are summed up.
+pub(super) const KINDS: usize = Traversability::ALL.len();
+/// The bit of the first of them in [`Planes::live`].
+pub(super) const FIRST_KIND: usize = 32;
 
 /// Cells that are worked on together: their values stay in the first-level cache.
 const CHUNK: usize = 128;
@@ -12,6 +18,8 @@ pub(super) struct Logits<'a> {
     pub grid: Grid<'a>,
     pub classes: usize,
     pub temperature: f32,
+    /// Traversability id by class.
+    pub kinds: &'a [u8],
     /// By class, if the cost is wanted.
     pub costs: Option<&'a [u8]>,
 }
@@ -19,7 +27,17 @@ pub(super) struct Logits<'a> {
 impl Logits<'_> {
     /// Number of planes that they make.
     pub fn planes(&self) -> usize {
-        self.classes + if self.costs.is_some() { 2 } else { 0 }
+        self.classes + KINDS + if self.costs.is_some() { 2 } else { 0 }
+    }
+
+    /// The plane of the first traversability.
+    pub fn first_kind(&self) -> usize {
+        self.classes
+    }
+
+    /// The plane of the sum of costs, behind which stands that of what has one.
+    pub fn cost_sum(&self) -> usize {
+        self.classes + KINDS
     }
 
     /// A class's logits of a row of the grid.
@@ -52,16 +70,17 @@ impl Logits<'_> {
     }
 }
 
-/// Planes `[classes, cells]` of probabilities of a row of the grid, and two more when the cost is
-/// wanted: the sum of probability times cost over the classes whose cost is known, and their
-/// probability.
+/// Planes `[classes, cells]` of probabilities of a row of the grid, then one of each traversability with
+/// the sum over its classes, and two more when the cost is wanted: the sum of probability times cost over
+/// the classes whose cost is known, and their probability.
 #[derive(Debug, Default)]
 pub(super) struct Planes {
     pub values: Vec<f32>,
     /// By cell: which classes may be the most probable one there, or anywhere on the way to a
     /// neighbour where they are not. Class c is bit c modulo 32. Probabilities sum to 1 at every point
     /// between cells, so the largest of n is at least 1/n: what is less in all cells around is not it.
-    pub live: Vec<u32>,
+    /// Likewise the traversabilities, from bit [`FIRST_KIND`].
+    pub live: Vec<u64>,
 }
 
 impl Planes {
@@ -106,24 +125,52 @@ impl Planes {
         }
         let inverse = sum.map(f32::recip);
         let mut live = [0_u32; CHUNK];
+        let mut kinds = [[0.0_f32; CHUNK]; KINDS];
         for class in 0..classes {
             let probabilities = &mut self.values[class * cells + start..][..len];
             let bit = 1 << (class % 32);
-            for (probability, (inverse, live)) in
-                probabilities.iter_mut().zip(inverse.iter().zip(&mut live))
+            let kind = &mut kinds[usize::from(logits.kinds[class]) % KINDS];
+            for (probability, (inverse, (live, kind))) in
+                probabilities.iter_mut().zip(inverse.iter().zip(live.iter_mut().zip(kind)))
             {
                 *probability *= inverse;
+                *kind += *probability;
                 *live |= if *probability >= least { bit } else { 0 };
             }
         }
-        self.live[start..start + len].copy_from_slice(&live[..len]);
+        let live_kinds = self.add_kinds(&kinds, [logits.first_kind(), cells], start, len);
+        for (all, (live, kinds)) in
+            self.live[start..].iter_mut().zip(live.iter().zip(live_kinds)).take(len)
+        {
+            *all = u64::from(*live) | u64::from(kinds) << FIRST_KIND;
+        }
         if let Some(costs) = logits.costs {
-            self.add_costs(costs, [classes, cells], start, len);
+            self.add_costs(costs, [logits.cost_sum(), cells], start, len);
         }
     }
 
+    /// Writes the planes of traversabilities; gives which may win.
     #[inline(always)]
-    fn add_costs(&mut self, costs: &[u8], [classes, cells]: [usize; 2], start: usize, len: usize) {
+    fn add_kinds(
+        &mut self,
+        kinds: &[[f32; CHUNK]; KINDS],
+        [first, cells]: [usize; 2],
+        start: usize,
+        len: usize,
+    ) -> [u32; CHUNK] {
+        let least = 0.999 / KINDS as f32;
+        let mut live = [0_u32; CHUNK];
+        for (kind, sums) in kinds.iter().enumerate() {
+            self.values[(first + kind) * cells + start..][..len].copy_from_slice(&sums[..len]);
+            for (live, sum) in live.iter_mut().zip(sums) {
+                *live |= if *sum >= least { 1 << kind } else { 0 };
+            }
+        }
+        live
+    }
+
+    #[inline(always)]
+    fn add_costs(&mut self, costs: &[u8], [plane, cells]: [usize; 2], start: usize, len: usize) {
         let mut cost_sum = [0.0_f32; CHUNK];
         let mut known = [0.0_f32; CHUNK];
         for (class, cost) in costs.iter().enumerate().filter(|(_, cost)| **cost != UNKNOWN) {
@@ -136,8 +183,8 @@ impl Planes {
                 *known += probability;
             }
         }
-        self.values[classes * cells + start..][..len].copy_from_slice(&cost_sum[..len]);
-        self.values[(classes + 1) * cells + start..][..len].copy_from_slice(&known[..len]);
+        self.values[plane * cells + start..][..len].copy_from_slice(&cost_sum[..len]);
+        self.values[(plane + 1) * cells + start..][..len].copy_from_slice(&known[..len]);
     }
 }
 
@@ -192,7 +239,8 @@ mod tests {
             }
             let shuffle = PixelShuffle { block: block as u32, mode };
             let grid = Grid { logits: &packed, size, shuffle };
-            let logits = Logits { grid, classes, temperature: 1.0, costs: None };
+            let kinds = &[0, 2];
+            let logits = Logits { grid, classes, temperature: 1.0, kinds, costs: None };
             for (class, y) in [(0, 0), (1, 0), (0, 5), (1, 4), (1, 3)] {
                 let mut line = [0.0; 12];
                 logits.copy_row(class, y, &mut line);
@@ -222,8 +270,9 @@ mod tests {
             let mut planes = Planes::default();
             let costs = Some(&[0, 200, UNKNOWN][..]);
             let grid = Grid::new(&logits, Size::new(cells as u32, 1));
-            planes.fill(&Logits { grid, classes: 3, temperature: 2.0, costs }, 0);
-            assert_eq!(planes.values.len(), 5 * cells);
+            let kinds = &[1, 2, 1];
+            planes.fill(&Logits { grid, classes: 3, temperature: 2.0, kinds, costs }, 0);
+            assert_eq!(planes.values.len(), 9 * cells);
             for cell in 0..cells {
                 let exps: Vec<f64> =
                     (0..3).map(|c| (f64::from(logits[c * cells + cell]) / 2.0).exp()).collect();
@@ -233,8 +282,12 @@ mod tests {
                     assert!((actual - expected).abs() < 1e-4, "{actual} is not {expected}");
                 };
                 (0..3).for_each(|c| close(c, exps[c] / sum));
-                close(3, 200.0 * exps[1] / sum);
-                close(4, (exps[0] + exps[1]) / sum);
+                close(3, 0.0);
+                close(4, (exps[0] + exps[2]) / sum);
+                close(5, exps[1] / sum);
+                close(6, 0.0);
+                close(7, 200.0 * exps[1] / sum);
+                close(8, (exps[0] + exps[1]) / sum);
             }
         }
     }
@@ -245,8 +298,13 @@ mod tests {
         for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let values = &[odd, 1.0, odd, odd];
             let grid = Grid::new(values, Size::new(2, 1));
-            planes.fill(&Logits { grid, classes: 2, temperature: 1.0, costs: None }, 0);
-            assert!(planes.values.iter().all(|p| (0.0..=1.0).contains(p)), "{:?}", planes.values);
+            let kinds = &[0, 2];
+            planes.fill(&Logits { grid, classes: 2, temperature: 1.0, kinds, costs: None }, 0);
+            assert!(
+                planes.values.iter().all(|p| (0.0..=1.0 + 1e-6).contains(p)),
+                "{:?}",
+                planes.values
+            );
         }
     }
 }

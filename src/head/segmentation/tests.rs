@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::geometry::{Fit, input_transform};
 use crate::manifest::SegmentationClass;
+use crate::settings::MaskKind;
 
 fn class(name: &str, traversability: Traversability, cost: u8) -> SegmentationClass {
     SegmentationClass { name: name.to_owned(), color: [0, 0, 0], traversability, cost }
@@ -34,10 +35,47 @@ fn certain(size: Size, of: impl Fn(u32, u32) -> usize) -> Vec<f32> {
 }
 
 fn run(logits: &[f32], size: Size, transform: &InputTransform, settings: &MaskSettings) -> Maps {
-    let spec = spec();
-    let mapping = ClassMapping::new(&spec, settings);
+    run_with(&spec(), logits, size, transform, settings)
+}
+
+fn run_with(
+    spec: &SegmentationSpec,
+    logits: &[f32],
+    size: Size,
+    transform: &InputTransform,
+    settings: &MaskSettings,
+) -> Maps {
+    let mapping = ClassMapping::new(spec, settings);
     let grid = Grid::new(logits, size);
-    SegmentationHead::default().run(grid, transform, &spec, &mapping, settings, true)
+    SegmentationHead::default().run(grid, transform, spec, &mapping, settings, Wanted::ALL)
+}
+
+/// As [`spec`], and a second class of ground behind it.
+fn spec_with_two_grounds() -> SegmentationSpec {
+    let mut spec = spec();
+    spec.classes.push(class("pavement", Traversability::Traversable, 20));
+    spec
+}
+
+#[test]
+fn classes_of_one_traversability_stand_together() {
+    let transform = input_transform(Size::new(8, 8), Size::new(64, 64), Fit::Stretch, 0);
+    let mut settings = MaskSettings::default();
+    // Road and pavement have 0.3 each, the wall 0.4.
+    let logits = [0.3_f32, 0.4, 1e-9, 0.3].map(f32::ln);
+    let check = |settings: &MaskSettings, semantic, traversability, confidence| {
+        let maps =
+            run_with(&spec_with_two_grounds(), &logits, Size::new(1, 1), &transform, settings);
+        let found = (maps.semantic[9], maps.traversability[9], maps.confidence[9]);
+        assert_eq!(found, (semantic, traversability, confidence));
+    };
+    check(&settings, 1, 0, 153);
+    settings.kind = MaskKind::Semantic;
+    check(&settings, 1, 0, 102);
+    settings.min_confidence = 0.5;
+    check(&settings, UNKNOWN, UNKNOWN, 102);
+    settings.kind = MaskKind::Traversability;
+    check(&settings, 1, 0, 153);
 }
 
 /// Cells up to `border` are road, those from there on wall; gives the first wall pixel.
@@ -149,9 +187,11 @@ fn recycled_maps_keep_nothing_of_the_last_frame() {
         (&road, &larger, true),
     ] {
         let grid = Grid::new(logits, size);
-        let maps = head.run(grid, transform, &spec, &mapping, &settings, want_cost);
+        let wanted = Wanted { mask: true, classes: !want_cost, cost: want_cost, ..Wanted::NONE };
+        let maps = head.run(grid, transform, &spec, &mapping, &settings, wanted);
+        assert_eq!(maps.semantic.is_empty(), want_cost);
         let fresh =
-            SegmentationHead::default().run(grid, transform, &spec, &mapping, &settings, want_cost);
+            SegmentationHead::default().run(grid, transform, &spec, &mapping, &settings, wanted);
         assert_eq!(maps, fresh);
         head.recycle(maps);
     }
@@ -181,19 +221,20 @@ proptest! {
     fn agrees_with_the_plain_reference(
         width in 1_u32..90, height in 1_u32..70, grid_width in 1_u32..40, grid_height in 1_u32..20,
         input_width in 64_u32..100, fit in fit(), is_network in any::<bool>(),
-        seed in 0_u32..1000,
+        is_semantic in any::<bool>(), seed in 0_u32..1000,
     ) {
         let grid = Size::new(grid_width, grid_height);
         let transform = input_transform(Size::new(width, height), Size::new(input_width, 64), fit, 110);
-        let logits: Vec<f32> = (0..3 * grid.area() as u32)
+        let logits: Vec<f32> = (0..4 * grid.area() as u32)
             .map(|i| ((i.wrapping_mul(2_654_435_761).wrapping_add(seed * 7919)) >> 16 & 0xff) as f32 / 40.0)
             .collect();
         let size = if is_network { MaskSize::Network } else { MaskSize::Source };
-        let settings = MaskSettings { size, min_confidence: 0.4, ..MaskSettings::default() };
-        let maps = run(&logits, grid, &transform, &settings);
+        let kind = if is_semantic { MaskKind::Semantic } else { MaskKind::Traversability };
+        let settings = MaskSettings { size, kind, min_confidence: 0.4, ..MaskSettings::default() };
+        let maps = run_with(&spec_with_two_grounds(), &logits, grid, &transform, &settings);
         let probability = |class: usize, x: u32, y: u32| {
             let cell = (y * grid_width + x) as usize;
-            let exps: Vec<f64> = (0..3).map(|c| f64::from(logits[c * grid.area() + cell]).exp()).collect();
+            let exps: Vec<f64> = (0..4).map(|c| f64::from(logits[c * grid.area() + cell]).exp()).collect();
             exps[class] / exps.iter().sum::<f64>()
         };
         // Forwards, from the picture into the tensor; outside of it is unknown.
@@ -228,12 +269,16 @@ proptest! {
                     prop_assert_eq!((maps.traversability[index], maps.cost[index]), (UNKNOWN, UNKNOWN));
                     continue;
                 }
-                let interpolated: Vec<f64> = (0..3).map(|class| {
+                let interpolated: Vec<f64> = (0..4).map(|class| {
                     let upper = probability(class, x0, y0) * (1.0 - fx) + probability(class, x1, y0) * fx;
                     let lower = probability(class, x0, y1) * (1.0 - fx) + probability(class, x1, y1) * fx;
                     upper * (1.0 - fy) + lower * fy
                 }).collect();
-                let best = interpolated.iter().copied().fold(0.0, f64::max);
+                // Traversable, caution, obstacle, background.
+                let kinds = [interpolated[0] + interpolated[3], 0.0, interpolated[1], interpolated[2]];
+                let largest = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+                let (best_class, best_kind) = (largest(&interpolated), largest(&kinds));
+                let best = if is_semantic { best_class } else { best_kind };
                 prop_assert!((f64::from(maps.confidence[index]) - 255.0 * best).abs() <= 0.51);
                 if (best - 0.4).abs() < 1e-5 {
                     continue;
@@ -243,10 +288,11 @@ proptest! {
                     prop_assert_eq!((winner, maps.traversability[index], maps.cost[index]), (UNKNOWN, UNKNOWN, UNKNOWN));
                     continue;
                 }
-                prop_assert!(interpolated[winner as usize] > best - 1e-5, "{interpolated:?} at {x},{y}: {winner}");
-                prop_assert_eq!(maps.traversability[index], [0, 2, 3][winner as usize]);
-                let known = interpolated[0] + interpolated[1];
-                let cost = 254.0 * interpolated[1] / known;
+                prop_assert!(interpolated[winner as usize] > best_class - 1e-5, "{interpolated:?} at {x},{y}: {winner}");
+                let meaning = maps.traversability[index];
+                prop_assert!(kinds[meaning as usize] > best_kind - 1e-5, "{kinds:?} at {x},{y}: {meaning}");
+                let known = interpolated[0] + interpolated[1] + interpolated[3];
+                let cost = (254.0 * interpolated[1] + 20.0 * interpolated[3]) / known;
                 match maps.cost[index] {
                     UNKNOWN => prop_assert!(known < 0.5 + 1e-5),
                     actual => {

@@ -2,25 +2,28 @@
 //!
 //! A row of the grid becomes probabilities and is widened to the output's columns once; the rows
 //! between two of the grid are then mixtures of two wide rows, which takes no table look-ups and
-//! runs as wide as the processor's registers. In a block of columns only the classes that can win
-//! there ([`Planes::live`]) are widened and compared: in most of a picture that is a single one.
+//! runs as wide as the processor's registers. In a block of columns only the classes and traversabilities
+//! that can win there ([`Planes::live`]) are widened and compared: in most of a picture that is one of each.
 
 use std::ops::Range;
 
 use super::UNKNOWN;
 use super::axis::{Axis, BLOCK, Span, WEIGHTS_PADDING};
-use super::probability::{Logits, Planes};
+use super::probability::{FIRST_KIND, KINDS, Logits, Planes};
 use crate::result::Maps;
+use crate::settings::MaskKind;
 use crate::threads;
 
 type Lanes = [f32; BLOCK];
 type Ids = [u32; BLOCK];
 
-/// What a winner means.
-#[derive(Debug)]
-pub(super) struct Rules<'a> {
-    /// Traversability id by class.
-    pub traversability: &'a [u8],
+/// What becomes of winners.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// Whose probability the confidence is.
+    pub kind: MaskKind,
+    /// Whether the class of each pixel is written.
+    pub want_classes: bool,
     /// Less confident pixels are unknown.
     pub min_confidence: f32,
 }
@@ -36,8 +39,8 @@ pub(super) struct Upsampler {
 struct Renderer {
     upper: WideRow,
     lower: WideRow,
-    /// The classes that can win in a block.
-    candidates: Vec<u8>,
+    /// The classes that can win in a block, then the traversabilities.
+    candidates: [Vec<u8>; 2],
 }
 
 /// Rows of the maps that one thread writes.
@@ -63,10 +66,10 @@ struct WideRow {
     planes: Planes,
     /// `[blocks, planes, BLOCK]`
     values: Vec<f32>,
-    /// By block: the classes that can win in this row, as in [`Planes::live`].
-    live: Vec<u32>,
-    /// By block: the classes whose values are there.
-    filled: Vec<u32>,
+    /// By block: what can win in this row, as in [`Planes::live`].
+    live: Vec<u64>,
+    /// By block: what has its values there.
+    filled: Vec<u64>,
 }
 
 /// What does not change within a frame.
@@ -74,26 +77,13 @@ struct Scene<'a> {
     logits: &'a Logits<'a>,
     x: &'a Axis,
     y: &'a Axis,
-    /// Traversability id by class, and unknown for unknown.
-    ids: [u8; 256],
-    min_confidence: f32,
+    rules: Rules,
 }
 
 impl Upsampler {
     /// Writes all seen pixels of `maps`, whose sizes are those of `axes`, x and y.
-    pub fn run(
-        &mut self,
-        logits: &Logits<'_>,
-        axes: [&Axis; 2],
-        rules: &Rules<'_>,
-        maps: &mut Maps,
-    ) {
-        let mut ids = [UNKNOWN; 256];
-        for (id, meaning) in ids.iter_mut().zip(rules.traversability) {
-            *id = *meaning;
-        }
-        let [x, y] = axes;
-        let scene = Scene { logits, x, y, ids, min_confidence: rules.min_confidence };
+    pub fn run(&mut self, logits: &Logits<'_>, [x, y]: [&Axis; 2], rules: Rules, maps: &mut Maps) {
+        let scene = Scene { logits, x, y, rules };
         let count = rayon::current_num_threads().clamp(1, y.spans.len().max(1));
         self.renderers.resize_with(count, Renderer::default);
         let bands = bands(&scene, maps, count);
@@ -150,6 +140,7 @@ impl Renderer {
     fn render(&mut self, scene: &Scene<'_>, mut band: Band<'_>) {
         let (upper, lower) = (&mut self.upper, &mut self.lower);
         (upper.row, lower.row) = (None, None);
+        let wanted = if scene.rules.want_classes { u64::MAX } else { u64::MAX << FIRST_KIND };
         for span in band.spans {
             if lower.row == Some(span.first) {
                 std::mem::swap(upper, lower);
@@ -160,13 +151,20 @@ impl Renderer {
                 lower.start(span.second, scene);
             }
             for block in 0..scene.x.blocks.len() {
-                let live = upper.live[block] | lower.live[block];
+                let live = (upper.live[block] | lower.live[block]) & wanted;
                 upper.fill(block, live, scene);
                 lower.fill(block, live, scene);
-                let classes = 0..scene.logits.classes;
-                self.candidates.clear();
-                self.candidates
-                    .extend(classes.filter(|class| is_in(live, *class)).map(|class| class as u8));
+                let [classes, kinds] = &mut self.candidates;
+                classes.clear();
+                classes.extend(
+                    (0..scene.logits.classes)
+                        .filter(|class| is_in(live, class % 32))
+                        .map(|class| class as u8),
+                );
+                kinds.clear();
+                kinds.extend(
+                    (0..KINDS).filter(|kind| is_in(live, FIRST_KIND + kind)).map(|kind| kind as u8),
+                );
                 let between = [upper.block(block, scene), lower.block(block, scene)];
                 let rows = span.start..span.end;
                 render_block(scene, between, &self.candidates, block * BLOCK, rows, &mut band);
@@ -175,10 +173,10 @@ impl Renderer {
     }
 }
 
-/// Whether a class is among those of a set as in [`Planes::live`].
+/// Whether a bit of a set as in [`Planes::live`] is there.
 #[inline(always)]
-fn is_in(set: u32, class: usize) -> bool {
-    set >> (class % 32) & 1 == 1
+fn is_in(set: u64, bit: usize) -> bool {
+    set >> bit & 1 == 1
 }
 
 impl WideRow {
@@ -198,22 +196,25 @@ impl WideRow {
             let cells = spans.iter().map(|span| live[span.first] | live[span.second]);
             cells.fold(0, |all, classes| all | classes)
         }));
-        for plane in scene.logits.classes..scene.logits.planes() {
+        for plane in scene.logits.cost_sum()..scene.logits.planes() {
             for block in 0..count {
                 self.widen(block, plane, scene);
             }
         }
     }
 
-    /// Sees to it that the values of those classes are there.
+    /// Sees to it that the values of those classes and traversabilities are there.
     #[inline(always)]
-    fn fill(&mut self, block: usize, classes: u32, scene: &Scene<'_>) {
-        let missing = classes & !self.filled[block];
+    fn fill(&mut self, block: usize, wanted: u64, scene: &Scene<'_>) {
+        let missing = wanted & !self.filled[block];
         if missing == 0 {
             return;
         }
-        for class in (0..scene.logits.classes).filter(|class| is_in(missing, *class)) {
+        for class in (0..scene.logits.classes).filter(|class| is_in(missing, class % 32)) {
             self.widen(block, class, scene);
+        }
+        for kind in (0..KINDS).filter(|kind| is_in(missing, FIRST_KIND + kind)) {
+            self.widen(block, scene.logits.first_kind() + kind, scene);
         }
         self.filled[block] |= missing;
     }
@@ -257,35 +258,44 @@ impl WideRow {
 fn render_block(
     scene: &Scene<'_>,
     between: [&[f32]; 2],
-    candidates: &[u8],
+    [classes, kinds]: &[Vec<u8>; 2],
     start: usize,
     rows: Range<usize>,
     band: &mut Band<'_>,
 ) {
-    let classes = scene.logits.classes;
+    let Rules { kind, want_classes, min_confidence } = scene.rules;
+    let (first_kind, cost_sum) = (scene.logits.first_kind(), scene.logits.cost_sum());
     let len = BLOCK.min(scene.x.outputs() - start);
     for row in rows {
         let weight = scene.y.weights[row];
-        let Winners { probability, class, meaning } = arg_max(scene, candidates, between, weight);
-        let (mut semantic, mut traversability) = (class, meaning);
+        let class = arg_max(0, classes, between, weight);
+        let meaning = arg_max(first_kind, kinds, between, weight);
+        let probability = match kind {
+            MaskKind::Traversability => meaning.probability,
+            MaskKind::Semantic => class.probability,
+        };
+        let (mut semantic, mut traversability) = (class.id, meaning.id);
         let mut confidence = [0; BLOCK];
         for i in 0..BLOCK {
-            let is_known = probability[i] >= scene.min_confidence;
-            semantic[i] = if is_known { class[i] } else { u32::from(UNKNOWN) };
-            traversability[i] = if is_known { meaning[i] } else { u32::from(UNKNOWN) };
-            confidence[i] = round(probability[i] * 255.0);
+            let is_known = probability[i] >= min_confidence;
+            semantic[i] = if is_known { class.id[i] } else { u32::from(UNKNOWN) };
+            traversability[i] = if is_known { meaning.id[i] } else { u32::from(UNKNOWN) };
+            // A sum of rounded probabilities may be a little more than one.
+            confidence[i] = round(probability[i].min(1.0) * 255.0);
         }
         let row_in_band = scene.y.seen.start + row - band.start;
         let at = row_in_band * band.width + scene.x.seen.start + start;
-        store(&mut band.semantic[at..], &semantic, len);
+        if want_classes {
+            store(&mut band.semantic[at..], &semantic, len);
+        }
         store(&mut band.traversability[at..], &traversability, len);
         store(&mut band.confidence[at..], &confidence, len);
         if scene.logits.costs.is_some() {
-            let sum = mix(between, classes, weight);
-            let known = mix(between, classes + 1, weight);
+            let sum = mix(between, cost_sum, weight);
+            let known = mix(between, cost_sum + 1, weight);
             let mut cost = [0; BLOCK];
             for i in 0..BLOCK {
-                let is_known = (known[i] >= 0.5) & (probability[i] >= scene.min_confidence);
+                let is_known = (known[i] >= 0.5) & (probability[i] >= min_confidence);
                 let mean = round(sum[i] / known[i]);
                 cost[i] = if is_known { mean } else { u32::from(UNKNOWN) };
             }
@@ -294,36 +304,30 @@ fn render_block(
     }
 }
 
-/// The most probable class in each column; numbers as wide as the probabilities, so that they are
-/// chosen by the same masks.
+/// The most probable class or traversability in each column; numbers as wide as the probabilities, so
+/// that they are chosen by the same masks.
 struct Winners {
     probability: Lanes,
-    class: Ids,
-    /// Traversability id.
-    meaning: Ids,
+    id: Ids,
 }
 
-/// Largest probability between two wide rows and its class, the first among equals.
+/// Largest probability between two wide rows among planes from `base` on, the first among equals.
 #[inline(always)]
-fn arg_max(scene: &Scene<'_>, candidates: &[u8], between: [&[f32]; 2], weight: f32) -> Winners {
-    let meaning = |class: u8| u32::from(scene.ids[class as usize]);
+fn arg_max(base: usize, candidates: &[u8], between: [&[f32]; 2], weight: f32) -> Winners {
     let Some((first, others)) = candidates.split_first() else {
-        let unknown = [u32::from(UNKNOWN); BLOCK];
-        return Winners { probability: [0.0; BLOCK], class: unknown, meaning: unknown };
+        return Winners { probability: [0.0; BLOCK], id: [u32::from(UNKNOWN); BLOCK] };
     };
     let mut best = Winners {
-        probability: mix(between, *first as usize, weight),
-        class: [u32::from(*first); BLOCK],
-        meaning: [meaning(*first); BLOCK],
+        probability: mix(between, base + usize::from(*first), weight),
+        id: [u32::from(*first); BLOCK],
     };
-    for class in others {
-        let candidate = mix(between, *class as usize, weight);
-        let (id, meaning) = (u32::from(*class), meaning(*class));
+    for id in others {
+        let candidate = mix(between, base + usize::from(*id), weight);
+        let id = u32::from(*id);
         for (i, candidate) in candidate.into_iter().enumerate() {
             let is_better = candidate > best.probability[i];
             best.probability[i] = if is_better { candidate } else { best.probability[i] };
-            best.class[i] = if is_better { id } else { best.class[i] };
-            best.meaning[i] = if is_better { meaning } else { best.meaning[i] };
+            best.id[i] = if is_better { id } else { best.id[i] };
         }
     }
     best
@@ -377,12 +381,14 @@ mod tests {
         let logits: Vec<f32> =
             (0..5 * grid.area()).map(|i| (i * 7919 % 1013) as f32 / 200.0).collect();
         let costs = Some(&[0, 50, UNKNOWN, 200, 254][..]);
-        let logits = Logits { grid: Grid::new(&logits, grid), classes: 5, temperature: 1.0, costs };
+        let kinds = &[0, 1, 2, 3, 2];
+        let grid_of = Grid::new(&logits, grid);
+        let logits = Logits { grid: grid_of, classes: 5, temperature: 1.0, kinds, costs };
         let transform = input_transform(image, Size::new(92, 68), Fit::Letterbox, 0);
         let [x, y] = axis::axes(&transform, MaskSize::Source, grid, image);
-        let mut ids = [UNKNOWN; 256];
-        ids[..5].copy_from_slice(&[0, 1, 2, 3, 2]);
-        let scene = Scene { logits: &logits, x: &x, y: &y, ids, min_confidence: 0.3 };
+        let rules =
+            Rules { kind: MaskKind::Traversability, want_classes: true, min_confidence: 0.3 };
+        let scene = Scene { logits: &logits, x: &x, y: &y, rules };
         let map = || vec![9; image.area()];
         let blank = Maps {
             size: image,
@@ -395,15 +401,14 @@ mod tests {
         for band in bands(&scene, &mut plain, 1) {
             Renderer::default().render(&scene, band);
         }
-        let rules = Rules { traversability: &ids[..5], min_confidence: 0.3 };
         Threads::default()
-            .run(|| Upsampler::default().run(&logits, [&x, &y], &rules, &mut dispatched));
+            .run(|| Upsampler::default().run(&logits, [&x, &y], rules, &mut dispatched));
         assert_eq!(plain, dispatched);
         // More threads than rows between cells, too.
         for threads in [2, 3, 64] {
             let mut shared = blank.clone();
             Threads::new(threads, |_| ())
-                .run(|| Upsampler::default().run(&logits, [&x, &y], &rules, &mut shared));
+                .run(|| Upsampler::default().run(&logits, [&x, &y], rules, &mut shared));
             assert_eq!(plain, shared, "{threads} threads");
         }
     }
