@@ -1,6 +1,7 @@
 """`anywhere`: all sets of labelled pictures, each with classes of its own -> the branch of squeezenet1_1_anywhere."""
 
 import argparse
+import copy
 import json
 import math
 import multiprocessing
@@ -13,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .anywhere_data import UNLABELLED, Anywhere, DomainPictures, LabelledSet, Stream
-from .backbone import SqueezeNet, load_pretrained
+from .anywhere_data import GROUND, UNLABELLED, Anywhere, DomainPictures, LabelledSet, Stream, ObjectPictures
+from .backbone import Classifier, SqueezeNet, load_pretrained, save_backbone
 from .losses import lovasz_softmax
 from .muon import Muon
 from .pictures import open_pair
@@ -37,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rooms", type=Path, help="folder with images/ and labels/ of more rendered rooms")
     parser.add_argument("--backbone", type=Path, default=HERE.parent / "squeezenet1_1_imagenet.onnx")
     parser.add_argument("--out", type=Path, required=True, help="run folder: checkpoints, log, curves; goes on where it stopped")
+    parser.add_argument("--backbone-rate", type=float, default=0.0, metavar="SHARE", help="the backbone's rate as a share of --lr; 0: it stays as it is")
+    parser.add_argument("--objects", type=Path, help="folder of pictures of things, looked at beside the sets: animals are no ground; with --backbone-rate their labels must not be unlearnt")
+    parser.add_argument("--keep", type=float, default=1.0, help="with --backbone-rate: weight of what holds labels and maps to those of --backbone")
     parser.add_argument("--init", type=Path, help="what to go on from: stable.pt of another run, final.pt (weights alone), or an exported .onnx")
     parser.add_argument("--minutes", type=float, default=60.0, help="time of training, earlier parts of the same run included")
     parser.add_argument("--cool", type=float, default=0.3, metavar="SHARE", help="the last part of the time, in which the rate falls to zero")
@@ -121,6 +125,31 @@ class MeaningsLoss(nn.Module):
         return loss + 0.3 * self.cross_entropy(side, coarse[known])
 
 
+class Kept(nn.Module):
+    """Holds a backbone that learns to the labels and maps that it had: what the classifier, which stays as it is, and
+    place descriptors read."""
+
+    MAPS = ("fire5", "fire7", "fire9")
+
+    def __init__(self, backbone: SqueezeNet, classifier: Classifier) -> None:
+        super().__init__()
+        self.backbone = copy.deepcopy(backbone).eval().requires_grad_(False)
+        self.classifier = classifier.eval().requires_grad_(False)
+        self.classifier.is_pooled = True
+
+    def forward(self, image: Tensor, maps: dict[str, Tensor]) -> Tensor:
+        """Divergence of the labels, and the squared change of each map as a share of its square."""
+        with torch.no_grad():
+            before = self.backbone(image)
+            wanted = torch.log_softmax(self.classifier(before["fire9"]).float(), 1)
+        labels = torch.log_softmax(self.classifier(maps["fire9"]).float(), 1)
+        loss = F.kl_div(labels, wanted, reduction="batchmean", log_target=True)
+        for name in self.MAPS:
+            old = before[name].float()
+            loss = loss + 0.5 * (maps[name].float() - old).square().mean() / old.square().mean()
+        return loss
+
+
 def foot_weights(kind: Tensor) -> Tensor:
     """What a cell counts for finding the foot of each column, from `kind` `[N, h, w]`: three times as much where
     ground is free down to the lower edge, where a false obstacle would hide all beyond it, and about the foot."""
@@ -158,14 +187,17 @@ def ground_scores(
 ) -> dict:
     """IoU of ground, share of obstacles called ground, accuracy of the label's list, over whole pictures."""
     table, rows = anywhere.ground_of_labels(one), anywhere.table(one)
+    sums = torch.from_numpy(anywhere.kinds).float()
     hits = union = false = other = right = known = 0
     for image, label in files:
         picture, label = open_pair(image, label)
         tensor = torch.from_numpy(to_tensor(whole_picture(picture, view))).to(device)
         logits = branch(backbone(tensor))[0]
-        mask = upsampled_probabilities(logits, label.shape).argmax(1)[0].cpu().numpy()
+        probabilities = upsampled_probabilities(logits, label.shape)[0].cpu()
+        mask = probabilities.argmax(0).numpy()
         truth, row = table[label], rows[label]
-        said = anywhere.ground[mask]
+        # As the node has it: the traversability that has the most in sum.
+        said = torch.einsum("kc,chw->khw", sums, probabilities).argmax(0).numpy() < len(GROUND)
         is_told = truth != UNLABELLED
         is_ground = truth == 1
         hits += (said & is_ground)[is_told].sum()
@@ -257,10 +289,23 @@ def run(args: argparse.Namespace) -> None:
     anywhere = Anywhere.load(args.sets)
     domains = domains_of(anywhere, args)
     channels_last = {"memory_format": torch.channels_last}
-    backbone = load_pretrained(args.backbone)[0].requires_grad_(False).eval().to(args.device, **channels_last)
+    backbone, classifier = load_pretrained(args.backbone)
+    backbone = backbone.requires_grad_(args.backbone_rate > 0).eval().to(args.device, **channels_last)
+    kept = Kept(backbone, classifier).to(args.device, **channels_last) if args.backbone_rate else None
     branch = GroundBranch(len(anywhere.classes)).to(args.device, **channels_last)
     optimizers = make_optimizers(branch, args)
     averaged = Averaged(branch)
+    averaged_backbone = Averaged(backbone)
+    if kept:
+        backbone.conv1.requires_grad_(False)
+        learning = [p for p in backbone.parameters() if p.requires_grad]
+        own = [
+            Muon([p for p in learning if p.ndim > 1], args.lr, 0.0),
+            torch.optim.AdamW([p for p in learning if p.ndim == 1], args.lr, weight_decay=0.0),
+        ]
+        for group in (group for optimizer in own for group in optimizer.param_groups):
+            group["share"] = args.backbone_rate
+        optimizers += own
     criterion = MeaningsLoss(anywhere, meaning_weights(anywhere, domains)).to(args.device)
     last = args.out / "last.pt"
     step, seconds = 0, 0.0
@@ -272,6 +317,9 @@ def run(args: argparse.Namespace) -> None:
         averaged.updates = state["updates"]
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        backbone.load_state_dict(state["backbone"])
+        averaged_backbone.module.load_state_dict(state["averaged_backbone"])
+        averaged_backbone.updates = state["updates"]
 
     if last.exists():
         state = torch.load(last, weights_only=True, map_location=args.device)
@@ -280,6 +328,11 @@ def run(args: argparse.Namespace) -> None:
         print(f"resumed after step {step}, {seconds / 60:.1f} minutes", flush=True)
     nothing = next((one for one in anywhere.sets if one.name == "nothing" and one.name not in args.without), None)
     is_late = multiprocessing.Value("b", int(is_cooling))
+    if args.objects:
+        if nothing is None:
+            raise SystemExit("--objects: the set `nothing` tells what is no ground; it cannot be left out")
+        row = int(anywhere.table(nothing)[0])
+        domains.append(ObjectPictures(args.objects, tuple(args.view), row, backbone.eval(), classifier.eval()))
     stream = Stream(
         domains, (nothing.share, int(anywhere.table(nothing)[0])) if nothing else None, tuple(args.size),
         tuple(args.view), args.seed + 1000 * step, is_late,
@@ -315,19 +368,21 @@ def run(args: argparse.Namespace) -> None:
     def keep(path: Path) -> None:
         save({
             "branch": branch.state_dict(), "averaged": averaged.module.state_dict(), "updates": averaged.updates,
+            "backbone": backbone.state_dict(), "averaged_backbone": averaged_backbone.module.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in optimizers], "step": step, "seconds": seconds,
             "is_cooling": is_cooling,
         }, path)
 
     def score_all() -> None:
         scores = {
-            name: ground_scores(backbone, averaged.module, anywhere, one, files, tuple(args.view), args.device)
+            name: ground_scores(averaged_backbone.module, averaged.module, anywhere, one, files, tuple(args.view), args.device)
             for name, one, files in scored_sets
         }
         note({"step": step, "minutes": round(seconds / 60, 2), "scores": scores})
         draw_curves(log_path, args.out / "curves.png")
 
     losses: list[float] = []
+    helds: list[float] = []
     next_score = seconds + 60 * args.score_every
     next_save = seconds + 120
     branch.train()
@@ -341,26 +396,34 @@ def run(args: argparse.Namespace) -> None:
         pixels, target = next(loader)
         image = network_input(pixels)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = rate(seconds, step, args)
+            group["lr"] = rate(seconds, step, args) * group.get("share", 1.0)
         with torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):
-            with torch.no_grad():
+            with torch.set_grad_enabled(kept is not None):
                 maps = backbone(image)
             logits, auxiliary = branch(maps)
+            held = kept(image, maps) if kept else None
         loss = criterion(logits, auxiliary, target.to(args.device))
+        if held is not None:
+            loss = loss + args.keep * held
+            helds.append(held.item())
         branch.zero_grad(set_to_none=True)
+        backbone.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(branch.parameters(), 5.0)
         for optimizer in optimizers:
             optimizer.step()
         averaged.update(branch)
+        if kept:
+            averaged_backbone.update(backbone)
         losses.append(loss.item())
         step += 1
         seconds += time.monotonic() - started
         started = time.monotonic()
         if len(losses) == 50:
             note({"step": step, "minutes": round(seconds / 60, 2), "loss": round(float(np.mean(losses)), 4),
-                  "rate": round(rate(seconds, step, args), 6)})
+                  "rate": round(rate(seconds, step, args), 6), **({"held": round(float(np.mean(helds)), 4)} if kept else {})})
             losses.clear()
+            helds.clear()
         if seconds > next_save:
             keep(last)
             next_save = seconds + 120
@@ -370,5 +433,7 @@ def run(args: argparse.Namespace) -> None:
         started = time.monotonic() if time.monotonic() - started > 1 else started
     keep(last)
     torch.save(averaged.module.state_dict(), args.out / "final.pt")
+    if kept:
+        save_backbone(averaged_backbone.module, args.backbone, args.out / "backbone.onnx")
     score_all()
     note({"done": True, "step": step, "minutes": round(seconds / 60, 2)})

@@ -14,8 +14,9 @@ import yaml
 from PIL import Image, ImageDraw, ImageFilter
 from torch.utils.data import IterableDataset, get_worker_info
 
-from .pictures import open_pair
-from .preprocess import aspect_size
+from .backbone import Classifier, SqueezeNet
+from .pictures import list_files, open_pair, open_picture
+from .preprocess import aspect_size, to_tensor, whole_picture
 from .segmentation_data import pairs, photometric
 
 UNLABELLED = 255
@@ -74,6 +75,12 @@ class Anywhere:
         """Whether each class is ground: traversable or caution."""
         return np.array([entry["traversability"] in GROUND for entry in self.classes])
 
+    @property
+    def kinds(self) -> np.ndarray:
+        """`[4, classes]`: whether a class is of that traversability, ground first."""
+        kinds = [*GROUND, "obstacle", "background"]
+        return np.array([[entry["traversability"] == kind for entry in self.classes] for kind in kinds])
+
     def table(self, one: LabelledSet) -> np.ndarray:
         """From a set's labels to rows of `meanings`."""
         table = np.full(256, UNLABELLED, np.uint8)
@@ -124,6 +131,42 @@ class DomainPictures:
                 target = without_edges(target, ground, one.edge)
             is_late = one.late and image.name.startswith(one.late)
             (self.late if is_late else self.pictures).append((picture, target))
+
+
+class ObjectPictures:
+    """Pictures of a folder in memory, as a domain of which only this is told: an animal that the classifier sees
+    is no ground, where its own map of that class (Zhou et al. 2016, "Learning Deep Features for Discriminative
+    Localization") has two fifths of its highest value."""
+
+    SHARE = 2.0
+    # ImageNet's first classes are animals.
+    ANIMALS = 398
+
+    def __init__(self, folder: Path, view: tuple[int, int], no_ground: int, backbone: SqueezeNet, classifier: Classifier) -> None:
+        self.set = LabelledSet("objects", None, True, self.SHARE, {})
+        self.late: list[tuple[Image.Image, np.ndarray]] = []
+        self.pictures = []
+        for file in list_files(folder):
+            picture = open_picture(file)
+            size = aspect_size(picture.size, view)
+            if picture.width > KEPT_SCALE * size[0]:
+                picture = picture.resize([round(KEPT_SCALE * side) for side in size], Image.Resampling.BILINEAR, reducing_gap=2.0)
+            self.pictures.append((picture, self.target(picture, view, no_ground, backbone, classifier)))
+        if not self.pictures:
+            raise SystemExit(f"{folder}: no pictures")
+
+    @torch.no_grad()
+    def target(
+        self, picture: Image.Image, view: tuple[int, int], no_ground: int, backbone: SqueezeNet, classifier: Classifier
+    ) -> np.ndarray:
+        device = next(backbone.parameters()).device
+        fire9 = backbone(torch.from_numpy(to_tensor(whole_picture(picture, view))).to(device))["fire9"]
+        probability, index = torch.softmax(classifier(fire9)[0], 0).max(0)
+        if probability < 0.3 or index >= self.ANIMALS:
+            return np.full((picture.height, picture.width), UNLABELLED, np.uint8)
+        found = torch.relu(classifier.conv10(fire9))[0, index].cpu().numpy()
+        found = np.asarray(Image.fromarray(found / found.max()).resize(picture.size, Image.Resampling.BILINEAR))
+        return np.where(found >= 0.4, no_ground, UNLABELLED).astype(np.uint8)
 
 
 class Stream(IterableDataset):

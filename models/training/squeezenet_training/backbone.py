@@ -76,16 +76,29 @@ class Classifier(nn.Module):
 
 
 def load_pretrained(path: Path) -> tuple[SqueezeNet, Classifier]:
-    """SqueezeNet 1.1 and its ImageNet classifier from the shipped ONNX file."""
+    """SqueezeNet 1.1 and its ImageNet classifier from the shipped ONNX file, or from a model that `export` made."""
     weights = {
         tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
         for tensor in onnx.load(path).graph.initializer
     }
     backbone, classifier = SqueezeNet("1.1"), Classifier(1000)
-    for module in (backbone, classifier):
-        state = {name: weights[onnx_name(name)] for name in module.state_dict()}
+    for module, exported in ((backbone, "backbone."), (classifier, "classifier.")):
+        state = {
+            name: weights[exported + name if exported + name in weights else onnx_name(name)] for name in module.state_dict()
+        }
         module.load_state_dict(state)
     return backbone, classifier
+
+
+def save_backbone(backbone: SqueezeNet, like: Path, path: Path) -> None:
+    """The file `like`, which `load_pretrained` reads, with the weights of `backbone`."""
+    model = onnx.load(like)
+    state = backbone.state_dict()
+    by_name = {onnx_name(name): value for name, value in state.items()} | {f"backbone.{name}": value for name, value in state.items()}
+    for tensor in model.graph.initializer:
+        if tensor.name in by_name:
+            tensor.CopyFrom(numpy_helper.from_array(by_name[tensor.name].cpu().contiguous().numpy(), tensor.name))
+    onnx.save(model, path)
 
 
 def load_backbone(version: str, path: Path | None) -> SqueezeNet:

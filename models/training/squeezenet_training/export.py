@@ -22,6 +22,7 @@ from .preprocess import test_picture, to_tensor, whole_picture
 from .segmentation_data import SegmentationClasses
 from .segmenter import ConvBn, GroundBranch, SegmentationBranch, load_branch
 
+IMAGENET_CLASSES = Path(__file__).parents[2] / "imagenet_classes.txt"
 FEATURES = {"fire5": (256, 8), "fire7": (384, 16), "fire9": (512, 16)}
 
 
@@ -107,7 +108,7 @@ def fold_pads(model: onnx.ModelProto) -> None:
 
 def combined(args: argparse.Namespace) -> tuple[Combined, SegmentationClasses | None, list[str]]:
     backbone, classifier = load_pretrained(args.backbone)
-    names = (args.backbone.parent / "imagenet_classes.txt").read_text().splitlines()
+    names = IMAGENET_CLASSES.read_text().splitlines()
     if args.classifier:
         state = torch.load(args.classifier, weights_only=True, map_location="cpu")
         names = state["names"]

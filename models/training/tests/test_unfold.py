@@ -24,8 +24,8 @@ def model(backbone: Path) -> Path:
     return backbone.with_name("squeezenet1_1_anywhere.onnx")
 
 
-def test_the_branch_answers_as_the_model(backbone: Path, model: Path):
-    network = load_pretrained(backbone)[0].eval()
+def test_the_branch_answers_as_the_model(model: Path):
+    network = load_pretrained(model)[0].eval()
     branch = GroundBranch(CLASSES)
     load_model(branch, model, network, batches(4))
     (image,) = batches(1)
@@ -37,8 +37,8 @@ def test_the_branch_answers_as_the_model(backbone: Path, model: Path):
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
 
-def test_its_normalisations_are_of_the_batches(backbone: Path, model: Path):
-    network = load_pretrained(backbone)[0].eval()
+def test_its_normalisations_are_of_the_batches(model: Path):
+    network = load_pretrained(model)[0].eval()
     branch = GroundBranch(CLASSES)
     load_model(branch, model, network, batches(4))
     with torch.no_grad():

@@ -1,0 +1,92 @@
+"""`anywhere` on tiny generated data: sets of different labels, a backbone that learns and keeps its labels."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from squeezenet_training import anywhere, export
+from squeezenet_training.anywhere_data import UNLABELLED, Anywhere, ObjectPictures
+from squeezenet_training.backbone import load_pretrained
+
+CLASSES = [
+    {"name": "sky", "color": [120, 170, 230], "traversability": "background", "cost": 255},
+    {"name": "floor", "color": [110, 110, 110], "traversability": "traversable", "cost": 0},
+    {"name": "box", "color": [200, 40, 40], "traversability": "obstacle", "cost": 254},
+]
+PHOTOGRAPH = Path(__file__).parents[3] / "docs" / "pictures" / "porch.jpg"
+
+
+@pytest.fixture(scope="module")
+def data(street: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sets of the same pictures, of which one tells ground from the rest alone, and a folder of things."""
+    folder = tmp_path_factory.mktemp("sets")
+    for name in ("fine", "coarse"):
+        for part in ("train", "val"):
+            (folder / name).mkdir(exist_ok=True)
+            (folder / name / part).symlink_to(street)
+    (folder / "things").mkdir()
+    (folder / "things" / "porch.jpg").symlink_to(PHOTOGRAPH)
+    sets = [
+        {"name": "fine", "folder": "fine", "free": True, "share": 1.0, "labels": {0: ["sky"], 1: ["floor"], 2: ["box"]}},
+        {"name": "coarse", "folder": "coarse", "free": False, "share": 1.0, "labels": {0: ["sky", "box"], 1: ["floor"], 2: ["sky", "box"]}},
+        {"name": "nothing", "free": True, "share": 0.2, "labels": {0: ["sky", "box"]}},
+    ]
+    (folder / "sets.yaml").write_text(yaml.safe_dump({"classes": CLASSES, "sets": sets}))
+    return folder
+
+
+def test_the_backbone_learns_and_keeps_its_labels(command, backbone: Path, data: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    options = [
+        "--data", data, "--sets", data / "sets.yaml", "--backbone", backbone, "--out", out, "--size", 96, 64, "--view", 128, 96,
+        "--batch", 4, "--workers", 0, "--device", "cpu", "--backbone-rate", 0.05, "--objects", data / "things",
+    ]
+    command(anywhere, *options, "--minutes", 0.05)
+    first = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+    command(anywhere, *options, "--minutes", 0.3)
+    records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert records[-1]["step"] > first["step"], "it goes on where it stopped"
+    scores = [record["scores"] for record in records if "scores" in record]
+    assert scores[-1]["fine"]["right"] > scores[0]["fine"]["right"], scores
+    before, after = load_pretrained(backbone), load_pretrained(out / "backbone.onnx")
+    assert torch.equal(before[0].conv1.weight, after[0].conv1.weight)
+    assert not torch.equal(before[0].fire5.expand3x3.weight, after[0].fire5.expand3x3.weight)
+    assert torch.equal(before[1].conv10.weight, after[1].conv10.weight), "the classifier stays as it is"
+
+    model = tmp_path / "model"
+    command(
+        export, "--name", "tiny", "--out", model, "--backbone", out / "backbone.onnx", "--segmenter", out / "final.pt",
+        "--classes", data / "sets.yaml", "--size", 128, 96, "--pictures", data / "fine" / "val" / "images" / "0.png",
+    )
+    again = load_pretrained(model / "tiny.onnx")
+    assert torch.equal(after[0].fire5.expand3x3.weight, again[0].fire5.expand3x3.weight), "an exported model is read, too"
+    image = np.random.default_rng(3).uniform(-120, 130, (1, 3, 96, 128)).astype(np.float32)
+    (logits,) = onnxruntime.InferenceSession(model / "tiny.onnx").run(["logits"], {"image": image})
+    assert logits.shape == (1, 1000)
+
+
+def test_animals_are_no_ground_and_of_the_rest_nothing_is_told(backbone: Path, data: Path, tmp_path: Path):
+    network, classifier = load_pretrained(backbone)
+    network.eval(), classifier.eval()
+    told = ObjectPictures(data / "things", (128, 96), 7, network, classifier)
+    ((picture, target),) = told.pictures
+    assert target.shape == picture.size[::-1]
+    assert (target == UNLABELLED).all(), "a porch is no animal"
+    skimage = pytest.importorskip("skimage.data")
+    Image.fromarray(skimage.chelsea()).save(tmp_path / "cat.png")
+    ((picture, target),) = ObjectPictures(tmp_path, (480, 360), 7, network, classifier).pictures
+    assert 0.01 < (target == 7).mean() < 0.7
+    ys, xs = np.nonzero(target == 7)
+    middle = (xs.mean() / picture.width, ys.mean() / picture.height)
+    assert 0.25 < middle[0] < 0.75 and 0.2 < middle[1] < 0.8, "the cat is in the middle"
+
+
+def test_kinds_are_by_traversability(data: Path):
+    read = Anywhere.load(data / "sets.yaml")
+    assert read.kinds.astype(int).tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 1], [1, 0, 0]]
