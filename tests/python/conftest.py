@@ -71,10 +71,13 @@ def image_message(rgb: np.ndarray, encoding: str = "rgb8", padding: int = 0) -> 
 class Process:
     """A running node and what it has logged."""
 
-    def __init__(self, parameters: dict, arguments: list[str], environment: dict, folder: Path) -> None:
+    def __init__(
+        self, parameters: dict, arguments: list[str], environment: dict, folder: Path, within: list[str] | None = None
+    ) -> None:
+        """`within` is a command that runs the one behind it."""
         file = folder / "parameters.yaml"
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
-        command = [binary(), "--ros-args", *(["--params-file", str(file)] if parameters else []), *arguments]
+        command = [*(within or []), binary(), "--ros-args", *(["--params-file", str(file)] if parameters else []), *arguments]
         self.lines: list[str] = []
         self.is_stopped = False
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
@@ -102,6 +105,14 @@ class Process:
             raise AssertionError(f"the node did not stop on SIGINT:\n{self.log()}") from None
         finally:
             self.reader.join(2)
+
+
+def on_a_disk(folder: str | Path, size: str) -> list[str]:
+    """Runs a command that sees a file system of its own of that size at `folder`."""
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", f'mount -t tmpfs -o size={size} tmpfs "{folder}" && exec "$0" "$@"']
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("no file systems may be mounted here, not even in a namespace of one's own")
+    return command
 
 
 def wait(condition, timeout: float, describe=lambda: "timed out") -> None:
@@ -240,9 +251,10 @@ def start(environment: dict, tmp_path: Path):
     started: list[Process] = []
 
     def start_node(
-        parameters: dict | None = None, arguments: list[str] | None = None, until: str = "ready"
+        parameters: dict | None = None, arguments: list[str] | None = None, until: str = "ready",
+        within: list[str] | None = None,
     ) -> Process:
-        process = Process(parameters or {}, arguments or [], environment, tmp_path)
+        process = Process(parameters or {}, arguments or [], environment, tmp_path, within)
         started.append(process)
         process.wait_for(until, 60)
         return process

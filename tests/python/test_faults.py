@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,8 +17,11 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from colour_model import HEIGHT, WIDTH
-from conftest import RELIABLE, Peer, binary, image_message, wait
+from conftest import RELIABLE, Peer, binary, image_message, on_a_disk, wait
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 from test_ground import OPTICAL, draw
@@ -215,3 +219,108 @@ def test_a_power_cut_while_saving_leaves_what_was_there_or_what_is_new(environme
     shown = subprocess.run([binary(), "learning", "show", "--json", str(tmp_path / "learnt.json")], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["model"] == "colours"
+
+
+def fill(disk: Path) -> Path:
+    """A file that takes what is left of a disk."""
+    path = disk / "filler"
+    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        for size in (4096, 1):
+            while file.write(bytes(size)) == size:
+                pass
+        file.write(b"0")
+    return path
+
+
+def test_a_full_disk_costs_nothing_that_was_taught(start, peer: Peer, tmp_path: Path) -> None:
+    from test_places import Robot
+
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    process = start(
+        {"places.file": str(folder / "places.bin"), "places.smoothing": 0.0}, within=on_a_disk(folder, "128k"))
+    disk = Path(f"/proc/{process.process.pid}/root{folder}")
+    robot, diagnostics = Robot(peer, process), peer.diagnostics()
+    robot.teach("coffee", "kitchen")
+    assert robot.call("save_places").success
+    whole = (disk / "places.bin").read_bytes()
+    filler = fill(disk)
+    robot.teach("astronaut", "the lab")
+    refused = robot.call("save_places")
+    assert not refused.success and "No space left" in refused.message, refused
+    assert (disk / "places.bin").read_bytes() == whole, "what was saved before is still whole"
+    assert sorted(file.name for file in disk.iterdir() if file.suffix != ".lock") == ["filler", "places.bin"]
+    diagnostics.wait_for(lambda status: "No space left" in status.message)
+    filler.unlink()
+    saved = robot.call("save_places")
+    assert saved.success and "2 places with 2 views" in saved.message, saved
+
+
+@pytest.mark.parametrize("size", ["64m", "64k"], ids=["as in a container", "full"])
+def test_little_shared_memory_is_enough(size: str) -> None:
+    """The middleware sends through /dev/shm what it can: node and peers on a machine that has next to none."""
+    tests = [f"{__file__}::{test.__name__}" for test in (
+        test_a_camera_that_dies_returns_as_another, test_stamps_that_jump_are_answered_as_they_are)]
+    done = subprocess.run(
+        [*on_a_disk("/dev/shm", size), sys.executable, "-m", "pytest", "-q", *tests], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
+def test_frames_are_answered_while_the_simulated_clock_stands(start, peer: Peer, tmp_path: Path) -> None:
+    fault = Fault(start, peer, tmp_path, use_sim_time=True, **{"input.max_age_ms": 500.0})
+    camera, clock = peer.publisher(Image, TOPIC), peer.publisher(Clock, "/clock")
+    peer.wait_subscribed(camera)
+    message = image_message(draw())
+
+    def show(seconds: int, nanoseconds: int) -> None:
+        message.header.stamp = Time(sec=seconds, nanosec=nanoseconds)
+
+        def is_answered() -> bool:
+            camera.publish(message)
+            time.sleep(0.05)
+            return any(mask.header.stamp == message.header.stamp for mask in fault.masks)
+
+        wait(is_answered, 20, lambda: f"{seconds} s: {fault.process.log()}")
+
+    show(50, 0)  # before any clock
+    peer.wait_subscribed(clock)
+    for _ in range(5):
+        clock.publish(Clock(clock=Time(sec=100)))
+        time.sleep(0.05)
+    for index in range(20):
+        show(100, index)
+    clock.publish(Clock(clock=Time(sec=101)))
+    show(101, 0)
+
+
+def test_ten_clients_set_parameters_while_models_change(start, peer: Peer, tmp_path: Path) -> None:
+    models = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        models.append(str(colour_model.write(tmp_path / name, has_features=name == "other")))
+    fault = Fault(start, peer, tmp_path)
+    names = ["health.dark", "health.blown_out", "health.torn", "health.noise", "health.covered", "health.blurred",
+             "health.frozen_s", "health.exposure_jump", "labels.threshold"]
+    peer.client(SetParameters, "/squeezenet/set_parameters")
+    clients = [peer.node.create_client(SetParameters, "/squeezenet/set_parameters") for _ in range(len(names) + 1)]
+    for client in clients:
+        assert client.wait_for_service(20)
+    time.sleep(1)
+    results: list = []
+
+    def request(name: str, value: float | str) -> SetParameters.Request:
+        kind = ParameterType.PARAMETER_STRING if isinstance(value, str) else ParameterType.PARAMETER_DOUBLE
+        said = {"string_value": value} if isinstance(value, str) else {"double_value": value}
+        return SetParameters.Request(parameters=[Parameter(name=name, value=ParameterValue(type=kind, **said))])
+
+    for turn in range(1, 21):
+        futures = [client.call_async(request(name, turn / 50)) for client, name in zip(clients, names)]
+        futures.append(clients[-1].call_async(request("model", models[turn % 2])))
+        wait(lambda: all(future.done() for future in futures), 20, fault.process.log)
+        results += [result for future in futures for result in future.result().results]
+    assert len(results) == 20 * len(clients) and all(result.successful for result in results), results
+    got = peer.call(GetParameters, "/squeezenet/get_parameters", GetParameters.Request(names=[*names, "model"])).values
+    assert [value.double_value for value in got[:-1]] == [0.4] * len(names)
+    assert got[-1].string_value == models[0]
+    fault.answered(peer.publisher(Image, TOPIC), image_message(draw()))
