@@ -134,10 +134,11 @@ pub struct Label {
 pub struct Maps {
     /// Of all maps here.
     pub size: Size,
-    /// The model's class id of each pixel, 255 where the confidence is too low; empty when not wanted.
+    /// The model's class id of each pixel, the most probable of its traversability, or with `mask.kind:
+    /// semantic` of all; 255 where the confidence is too low; empty when not wanted.
     pub semantic: Vec<u8>,
-    /// 0 traversable, 1 caution, 2 obstacle, 3 background, 255 unknown. The one with the largest
-    /// probability in sum over its classes, so it need not be that of the most probable class.
+    /// 0 traversable, 1 caution, 2 obstacle, 3 background, 255 unknown: the one with the largest
+    /// probability in sum over its classes.
     pub traversability: Vec<u8>,
     /// Probability of the traversability, or with `mask.kind: semantic` of the class; 0 to 255 for 0 to 1.
     pub confidence: Vec<u8>,

@@ -423,7 +423,9 @@ impl Replay {
             {
                 let camera = queued.camera;
                 let own = &self.asked.settings[camera];
-                if let Some(truth) = &true_mask {
+                // Cells are places of the picture.
+                let of_picture = |truth: &&Vec<u8>| truth.len() == result.image_size.area();
+                if let Some(truth) = true_mask.as_ref().filter(of_picture) {
                     let truth = (&truth[..], result.image_size.width);
                     learning.score(message.log_time, &cells, truth, own);
                 }

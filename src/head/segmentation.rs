@@ -2,9 +2,10 @@
 //!
 //! The softmax is taken on the network's coarse grid; its probabilities, and the expected cost
 //! with them, are interpolated bilinearly (half-pixel convention, clamped at the edges) straight
-//! to the wanted size, and the arg-max is taken there: the most probable class, and the most probable
-//! traversability, whose probability is the sum over its classes. What is road or pavement, the network
-//! cannot say which, is ground all the same. All of it is one pass over the output.
+//! to the wanted size, and the arg-max is taken there: the most probable traversability, whose probability
+//! is the sum over its classes, and of these the most probable one. What is road or pavement, the network
+//! cannot say which, is ground all the same. A mask of classes has the most probable of all. All of it is
+//! one pass over the output.
 //!
 //! ```
 //! use squeezenet_node::geometry::{Fit, Size, input_transform};

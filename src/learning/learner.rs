@@ -176,7 +176,13 @@ impl Learner {
             self.left_out.blocks += 1;
             return Err(BlockError::Stale(since_frame.as_secs_f64()));
         }
-        let memories = self.memories.values_mut();
+        // A camera that has fallen silent does not know where the robot is.
+        let newest_ns = self.memories.values().filter_map(Memory::last_ns).max().unwrap_or(0);
+        let is_fresh = |memory: &&mut Memory| {
+            let stale_ns = i64::try_from(STALE.as_nanos()).unwrap_or(i64::MAX);
+            memory.last_ns().is_some_and(|own| newest_ns.saturating_sub(own) <= stale_ns)
+        };
+        let memories = self.memories.values_mut().filter(is_fresh);
         let results: Vec<_> = memories.map(|memory| memory.block(is_by_person)).collect();
         // Another camera looks elsewhere.
         let rank = |result: &Result<(), BlockError>| match result {
@@ -447,6 +453,19 @@ mod tests {
         assert_eq!(learner.report().left_out.blocks, 1);
         assert_eq!(learner.block(Duration::from_millis(200), false), Ok(()));
         assert_eq!(learner.block(Duration::from_millis(400), false), Err(BlockError::Again));
+    }
+
+    #[test]
+    fn a_camera_that_fell_silent_does_not_know_what_stops_the_robot() {
+        let mut learner = learner();
+        drive(&mut learner, [0.0, 1.0], 3.0);
+        // Another one goes on for a minute, and looks elsewhere.
+        learner.take(1, seen(60.0, 20.0, |_, _| ([0.0; 2], 0.0)));
+        learner.take(1, seen(60.2, 20.06, |_, _| ([0.0; 2], 0.0)));
+        let _ = learner.block(Duration::ZERO, true);
+        learner.remove_camera(0);
+        assert!(learner.report().counts.frames > 5);
+        assert_eq!(learner.report().counts.obstacle_cells, 0);
     }
 
     #[test]

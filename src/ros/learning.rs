@@ -332,6 +332,7 @@ impl LearnerThread {
                     let is_other = current.learner.remove_camera(id);
                     current.put_in_force(is_other);
                 }
+                self.tell();
             }
             LearningRequest::Blocked => {
                 if let Err(reason) = self.block(false) {

@@ -102,9 +102,8 @@ impl Watch {
     pub fn recent_panic(&self) -> Option<String> {
         let last = self.last();
         let (at, what) = last.as_ref()?;
-        (at.elapsed() < restarts::WINDOW).then(|| {
-            format!("{what}; it was started again: please report this, with the lines of the log")
-        })
+        (at.elapsed() < restarts::WINDOW)
+            .then(|| format!("{what}: please report this, with the lines of the log"))
     }
 
     fn last(&self) -> MutexGuard<'_, Option<(Instant, String)>> {

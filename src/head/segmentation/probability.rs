@@ -77,9 +77,10 @@ impl Logits<'_> {
 pub(super) struct Planes {
     pub values: Vec<f32>,
     /// By cell: which classes may be the most probable one there, or anywhere on the way to a
-    /// neighbour where they are not. Class c is bit c modulo 32. Probabilities sum to 1 at every point
-    /// between cells, so the largest of n is at least 1/n: what is less in all cells around is not it.
-    /// Likewise the traversabilities, from bit [`FIRST_KIND`].
+    /// neighbour where they are not, be it among all or among those of the most probable traversability.
+    /// Class c is bit c modulo 32, traversability k bit [`FIRST_KIND`] + k. Probabilities sum to 1 at every
+    /// point between cells, so the largest of n is at least 1/n, and the largest of the m classes of that
+    /// one at least 1/m of it: what is less in all cells around is not it.
     pub live: Vec<u64>,
 }
 
@@ -105,8 +106,8 @@ impl Planes {
     fn fill_chunk(&mut self, logits: &Logits<'_>, cells: usize, start: usize) {
         let classes = logits.classes;
         let inverse_temperature = logits.temperature.recip();
-        // Less by more than what rounding may take.
-        let least = 0.999 / classes as f32;
+        let mut members = [0_u32; KINDS];
+        logits.kinds.iter().for_each(|kind| members[usize::from(*kind) % KINDS] += 1);
         let len = CHUNK.min(cells - start);
         let mut largest = [f32::NEG_INFINITY; CHUNK];
         for class in 0..classes {
@@ -129,7 +130,10 @@ impl Planes {
         for class in 0..classes {
             let probabilities = &mut self.values[class * cells + start..][..len];
             let bit = 1 << (class % 32);
-            let kind = &mut kinds[usize::from(logits.kinds[class]) % KINDS];
+            let kind = usize::from(logits.kinds[class]) % KINDS;
+            // Less by more than what rounding may take.
+            let least = 0.999 / (classes as f32).max((KINDS as u32 * members[kind]) as f32);
+            let kind = &mut kinds[kind];
             for (probability, (inverse, (live, kind))) in
                 probabilities.iter_mut().zip(inverse.iter().zip(live.iter_mut().zip(kind)))
             {

@@ -268,17 +268,21 @@ fn render_block(
     let len = BLOCK.min(scene.x.outputs() - start);
     for row in rows {
         let weight = scene.y.weights[row];
-        let class = arg_max(0, classes, between, weight);
         let meaning = arg_max(first_kind, kinds, between, weight);
-        let probability = match kind {
-            MaskKind::Traversability => meaning.probability,
-            MaskKind::Semantic => class.probability,
+        let (mut semantic, probability) = match kind {
+            MaskKind::Traversability => {
+                (class_of(&meaning.id, scene, classes, between, weight), meaning.probability)
+            }
+            MaskKind::Semantic => {
+                let class = arg_max(0, classes, between, weight);
+                (class.id, class.probability)
+            }
         };
-        let (mut semantic, mut traversability) = (class.id, meaning.id);
+        let mut traversability = meaning.id;
         let mut confidence = [0; BLOCK];
         for i in 0..BLOCK {
             let is_known = probability[i] >= min_confidence;
-            semantic[i] = if is_known { class.id[i] } else { u32::from(UNKNOWN) };
+            semantic[i] = if is_known { semantic[i] } else { u32::from(UNKNOWN) };
             traversability[i] = if is_known { meaning.id[i] } else { u32::from(UNKNOWN) };
             // A sum of rounded probabilities may be a little more than one.
             confidence[i] = round(probability[i].min(1.0) * 255.0);
@@ -331,6 +335,28 @@ fn arg_max(base: usize, candidates: &[u8], between: [&[f32]; 2], weight: f32) ->
         }
     }
     best
+}
+
+/// The most probable class of the traversability in each column, the first among equals.
+#[inline(always)]
+fn class_of(
+    meaning: &Ids,
+    scene: &Scene<'_>,
+    candidates: &[u8],
+    between: [&[f32]; 2],
+    weight: f32,
+) -> Ids {
+    let (mut best, mut ids) = ([-1.0; BLOCK], [u32::from(UNKNOWN); BLOCK]);
+    for class in candidates {
+        let candidate = mix(between, usize::from(*class), weight);
+        let kind = u32::from(scene.logits.kinds[usize::from(*class)]);
+        for (i, candidate) in candidate.into_iter().enumerate() {
+            let is_better = (candidate > best[i]) & (kind == meaning[i]);
+            best[i] = if is_better { candidate } else { best[i] };
+            ids[i] = if is_better { u32::from(*class) } else { ids[i] };
+        }
+    }
+    ids
 }
 
 /// A plane of a block between two wide rows.
