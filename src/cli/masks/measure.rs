@@ -177,11 +177,11 @@ impl Measures {
         if !is_unknown {
             self.about_ground[level][usize::from(known.is_ground != calls_ground)] += 1;
         }
-        if let Some(labelled) = known.class {
-            if let Some(counts) = self.classes.get_mut(&labelled) {
-                counts[0] += u64::from(labelled == class);
-                counts[1] += 1;
-            }
+        if let Some(labelled) = known.class
+            && let Some(counts) = self.classes.get_mut(&labelled)
+        {
+            counts[0] += u64::from(labelled == class);
+            counts[1] += 1;
         }
         if let Some(counts) = self.classes.get_mut(&class) {
             counts[2] += 1;
