@@ -144,9 +144,11 @@ def test_a_second_node_of_the_same_name_is_told(start) -> None:
 
 def test_of_two_nodes_with_one_file_of_places_the_second_says_so(start, peer, tmp_path: Path) -> None:
     file = tmp_path / "places.bin"
+    # A node is ready before it has its file: the second is started when the first holds it.
     nodes = [
-        start(arguments=["-r", f"__node:={name}", "-p", f"places.file:={file}", "-p", f"image_topic:=/{name}"])
-        for name in ("one", "two")
+        start(
+            arguments=["-r", f"__node:={name}", "-p", f"places.file:={file}", "-p", f"image_topic:=/{name}"], until=until)
+        for name, until in (("one", "0 places"), ("two", "ready"))
     ]
     nodes[1].wait_for("is held by another, node /one")
 
