@@ -18,13 +18,13 @@ import pytest
 from builtin_interfaces.msg import Time
 from colour_model import HEIGHT, WIDTH
 from conftest import RELIABLE, Peer, binary, image_message, on_a_disk, wait
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import GetParameters, SetParameters
+from rcl_interfaces.srv import SetParameters
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 from test_ground import OPTICAL, draw
+from test_parameters import Parameters, messages
 
 TOPIC = "/camera/image_raw"
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -40,10 +40,10 @@ class Fault:
         self.diagnostics = peer.diagnostics()
         peer.wait_published("/squeezenet/mask")
 
-    def answered(self, publisher, message) -> Image:
-        """The answer to this very message, published until it comes: a camera goes on."""
+    def answered(self, publisher, message, stamp: Time | None = None) -> Image:
+        """The answer to this very message, of now if not of `stamp`, published until it comes: a camera goes on."""
         message.header.frame_id = OPTICAL
-        message.header.stamp = self.peer.stamp()
+        message.header.stamp = stamp or self.peer.stamp()
 
         def is_answered() -> bool:
             publisher.publish(message)
@@ -225,10 +225,8 @@ def fill(disk: Path) -> Path:
     """A file that takes what is left of a disk."""
     path = disk / "filler"
     with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        for size in (4096, 1):
-            while file.write(bytes(size)) == size:
-                pass
-        file.write(b"0")
+        while True:
+            file.write(bytes(4096))
     return path
 
 
@@ -273,25 +271,15 @@ def test_frames_are_answered_while_the_simulated_clock_stands(start, peer: Peer,
     peer.wait_subscribed(camera)
     message = image_message(draw())
 
-    def show(seconds: int, nanoseconds: int) -> None:
-        message.header.stamp = Time(sec=seconds, nanosec=nanoseconds)
-
-        def is_answered() -> bool:
-            camera.publish(message)
-            time.sleep(0.05)
-            return any(mask.header.stamp == message.header.stamp for mask in fault.masks)
-
-        wait(is_answered, 20, lambda: f"{seconds} s: {fault.process.log()}")
-
-    show(50, 0)  # before any clock
+    fault.answered(camera, message, Time(sec=50))  # before any clock
     peer.wait_subscribed(clock)
     for _ in range(5):
         clock.publish(Clock(clock=Time(sec=100)))
         time.sleep(0.05)
     for index in range(20):
-        show(100, index)
+        fault.answered(camera, message, Time(sec=100, nanosec=index))
     clock.publish(Clock(clock=Time(sec=101)))
-    show(101, 0)
+    fault.answered(camera, message, Time(sec=101))
 
 
 def test_ten_clients_set_parameters_while_models_change(start, peer: Peer, tmp_path: Path) -> None:
@@ -302,25 +290,18 @@ def test_ten_clients_set_parameters_while_models_change(start, peer: Peer, tmp_p
     fault = Fault(start, peer, tmp_path)
     names = ["health.dark", "health.blown_out", "health.torn", "health.noise", "health.covered", "health.blurred",
              "health.frozen_s", "health.exposure_jump", "labels.threshold"]
-    peer.client(SetParameters, "/squeezenet/set_parameters")
     clients = [peer.node.create_client(SetParameters, "/squeezenet/set_parameters") for _ in range(len(names) + 1)]
     for client in clients:
         assert client.wait_for_service(20)
     time.sleep(1)
     results: list = []
 
-    def request(name: str, value: float | str) -> SetParameters.Request:
-        kind = ParameterType.PARAMETER_STRING if isinstance(value, str) else ParameterType.PARAMETER_DOUBLE
-        said = {"string_value": value} if isinstance(value, str) else {"double_value": value}
-        return SetParameters.Request(parameters=[Parameter(name=name, value=ParameterValue(type=kind, **said))])
-
     for turn in range(1, 21):
-        futures = [client.call_async(request(name, turn / 50)) for client, name in zip(clients, names)]
-        futures.append(clients[-1].call_async(request("model", models[turn % 2])))
+        values = {**dict.fromkeys(names, turn / 50), "model": models[turn % 2]}
+        requests = [SetParameters.Request(parameters=messages({name: value})) for name, value in values.items()]
+        futures = [client.call_async(request) for client, request in zip(clients, requests, strict=True)]
         wait(lambda: all(future.done() for future in futures), 20, fault.process.log)
         results += [result for future in futures for result in future.result().results]
     assert len(results) == 20 * len(clients) and all(result.successful for result in results), results
-    got = peer.call(GetParameters, "/squeezenet/get_parameters", GetParameters.Request(names=[*names, "model"])).values
-    assert [value.double_value for value in got[:-1]] == [0.4] * len(names)
-    assert got[-1].string_value == models[0]
+    assert Parameters(peer).get(*names, "model") == [*[0.4] * len(names), models[0]]
     fault.answered(peer.publisher(Image, TOPIC), image_message(draw()))

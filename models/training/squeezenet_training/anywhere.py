@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .anywhere_data import GROUND, UNLABELLED, Anywhere, DomainPictures, LabelledSet, Stream, ObjectPictures
+from .anywhere_data import GROUND, UNLABELLED, Anywhere, DomainPictures, LabelledSet, ObjectPictures, Stream
 from .backbone import Classifier, SqueezeNet, load_pretrained, save_backbone
 from .losses import lovasz_softmax
 from .muon import Muon

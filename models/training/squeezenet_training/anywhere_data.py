@@ -110,6 +110,14 @@ def without_edges(target: np.ndarray, ground: np.ndarray, edge: int) -> np.ndarr
     return out
 
 
+def no_larger(picture: Image.Image, view: tuple[int, int]) -> Image.Image:
+    """The picture at `KEPT_SCALE` times the network's view, if it is larger."""
+    size = aspect_size(picture.size, view)
+    if picture.width <= KEPT_SCALE * size[0]:
+        return picture
+    return picture.resize([round(KEPT_SCALE * side) for side in size], Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
 class DomainPictures:
     """Pictures and targets of one set in memory, those that wait until late apart."""
 
@@ -121,11 +129,9 @@ class DomainPictures:
         self.late: list[tuple[Image.Image, np.ndarray]] = []
         for image, label in pairs(folder)[:limit]:
             picture, mask = open_pair(image, label)
-            size = aspect_size(picture.size, view)
-            if picture.width > KEPT_SCALE * size[0]:
-                kept = [round(KEPT_SCALE * side) for side in size]
-                picture = picture.resize(kept, Image.Resampling.BILINEAR, reducing_gap=2.0)
-                mask = np.asarray(Image.fromarray(mask).resize(kept, Image.Resampling.NEAREST))
+            picture = no_larger(picture, view)
+            if picture.size != mask.shape[::-1]:
+                mask = np.asarray(Image.fromarray(mask).resize(picture.size, Image.Resampling.NEAREST))
             target = table[mask]
             if one.edge:
                 target = without_edges(target, ground, one.edge)
@@ -147,10 +153,7 @@ class ObjectPictures:
         self.late: list[tuple[Image.Image, np.ndarray]] = []
         self.pictures = []
         for file in list_files(folder):
-            picture = open_picture(file)
-            size = aspect_size(picture.size, view)
-            if picture.width > KEPT_SCALE * size[0]:
-                picture = picture.resize([round(KEPT_SCALE * side) for side in size], Image.Resampling.BILINEAR, reducing_gap=2.0)
+            picture = no_larger(open_picture(file), view)
             self.pictures.append((picture, self.target(picture, view, no_ground, backbone, classifier)))
         if not self.pictures:
             raise SystemExit(f"{folder}: no pictures")
