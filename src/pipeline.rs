@@ -10,6 +10,7 @@ use self::heads::{Head, Heads, Seen};
 use crate::decode::Decoder;
 use crate::frame::{Frame, FrameError, RawImage};
 use crate::geometry::{self, ASPECT_MULTIPLE, Fit, InputTransform, Size};
+use crate::head::segmentation::Steady;
 use crate::image_health;
 use crate::learning::Correction;
 use crate::manifest::Manifest;
@@ -33,7 +34,7 @@ pub enum PipelineError {
 /// One network with the stages around it and the buffers that they keep.
 ///
 /// A pipeline serves one frame at a time, of whatever camera, and remembers nothing of it: the
-/// same frame gives the same result, but for the times.
+/// same frame gives the same result, but for the times. What is remembered is in a [`Steady`].
 #[derive(Debug)]
 pub struct Pipeline {
     network: Network,
@@ -81,6 +82,20 @@ impl Pipeline {
         wanted: Wanted,
         camera: &CameraSettings,
     ) -> Result<FrameResult, PipelineError> {
+        self.process_steady(frame, wanted, camera, &mut Steady::default())
+    }
+
+    /// As [`Pipeline::process`], with what is remembered of the camera's frames before, which `mask.smoothing` takes.
+    ///
+    /// # Errors
+    /// As [`Pipeline::process`].
+    pub fn process_steady(
+        &mut self,
+        frame: Frame<'_>,
+        wanted: Wanted,
+        camera: &CameraSettings,
+        steady: &mut Steady,
+    ) -> Result<FrameResult, PipelineError> {
         let wanted = self.possible(wanted);
         let mut watch = Stopwatch::new();
         let model = self.network.model().clone();
@@ -104,8 +119,8 @@ impl Pipeline {
         let tensors = self.network.infer(needs, tensor, transform.input_size)?;
         result.times.inference = watch.lap();
 
-        let seen = Seen { tensors: &tensors, transform, model: &model, camera, wanted };
-        self.heads.run(&seen, &mut result)?;
+        let mut seen = Seen { tensors: &tensors, transform, model: &model, camera, wanted, steady };
+        self.heads.run(&mut seen, &mut result)?;
         result.picture = wanted.picture.then(|| pixels.to_picture());
         result.times.postprocess = watch.lap();
         Ok(result)

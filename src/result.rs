@@ -175,7 +175,7 @@ pub struct Cells {
     pub channels: usize,
     /// By cell, then by channel.
     pub features: Vec<f32>,
-    /// By cell: the margin of ground over everything else, about the logarithm of its odds.
+    /// By cell: the logarithm of the odds of ground, all its classes together.
     pub margins: Vec<f32>,
     /// How the picture became the network's input, which the cells cover.
     pub transform: InputTransform,

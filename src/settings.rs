@@ -133,6 +133,8 @@ pub struct MaskSettings {
     pub size: MaskSize,
     /// Pixels of a lower confidence are unknown (255), 0 to 1.
     pub min_confidence: f32,
+    /// Share of the earlier answer in one that is the same but for noise, 0 to 0.95.
+    pub smoothing: f32,
     /// Traversability by class name, over the manifest's.
     pub traversability: BTreeMap<String, Traversability>,
     /// Cost by class name, over the manifest's; 0 to 254, or 255 for unknown.
@@ -464,6 +466,7 @@ impl Default for MaskSettings {
             kind: MaskKind::Traversability,
             size: MaskSize::Source,
             min_confidence: 0.0,
+            smoothing: 0.0,
             traversability: BTreeMap::new(),
             cost: BTreeMap::new(),
         }

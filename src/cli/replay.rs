@@ -166,7 +166,8 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<Outcome> {
         [] => args.model.clone(),
         _ => args.model.clone().or(&settings.model),
     };
-    let pipelines = pipelines(args, &model)?;
+    let is_smoothed = settings.cameras.values().any(|camera| camera.mask.smoothing > 0.0);
+    let pipelines = pipelines(args, &model, is_smoothed)?;
     let stop = stop_on_interrupt()?;
     let mut replay = Replay::new(args, &bag, &cameras, &pipelines, &settings)?;
     for problem in bag.problems() {
@@ -558,8 +559,13 @@ impl ReplayArgs {
     }
 }
 
-/// A pipeline for each frame that is under way at once, all run in the same way.
-fn pipelines(args: &ReplayArgs, model: &ModelOptions) -> anyhow::Result<Vec<Pipeline>> {
+/// A pipeline for each frame that is under way at once, all run in the same way; one where a frame's answer hangs on the
+/// one before.
+fn pipelines(
+    args: &ReplayArgs,
+    model: &ModelOptions,
+    is_smoothed: bool,
+) -> anyhow::Result<Vec<Pipeline>> {
     let threads = match model.threads {
         None | Some(0) => default_threads(),
         Some(threads) => threads,
@@ -567,6 +573,7 @@ fn pipelines(args: &ReplayArgs, model: &ModelOptions) -> anyhow::Result<Vec<Pipe
     let is_one =
         !args.budgets.is_empty() || args.learn || model.settings().provider != Provider::Cpu;
     let jobs = args.jobs.map_or(if is_one { 1 } else { threads }, usize::from);
+    let jobs = if is_smoothed { 1 } else { jobs };
     let options = ModelOptions { threads: Some((threads / jobs).max(1)), ..model.clone() };
     let first = options.pipeline()?;
     let (model, execution) = (first.network().model().clone(), first.network().execution());

@@ -44,6 +44,7 @@
 
 mod axis;
 mod ground;
+mod odds;
 mod probability;
 mod upsample;
 
@@ -54,6 +55,7 @@ use crate::settings::{MaskKind, MaskSettings, MaskSize};
 use crate::threads::Threads;
 
 use axis::Axis;
+pub use odds::{Steady, add_to_ground, log_odds};
 use probability::Logits;
 use upsample::{Rules, Upsampler};
 

@@ -2,7 +2,7 @@
 
 use crate::descriptor::FeatureMap;
 use crate::geometry::InputTransform;
-use crate::head::segmentation::{ClassMapping, Grid};
+use crate::head::segmentation::{ClassMapping, Grid, log_odds};
 use crate::result::{self, Cells, Experience};
 use crate::traversability::Traversability;
 
@@ -10,26 +10,9 @@ use crate::traversability::Traversability;
 const BLOCK: usize = 2;
 /// Cells of the network's grid, each way, that are told of together where what was learnt changes the answer.
 const TOLD: usize = 4;
-/// Margins beyond this say no more.
-const MOST_MARGIN: f32 = 8.0;
-
 /// Whether each class is ground: traversable or caution.
 pub fn is_ground(mapping: &ClassMapping) -> Vec<bool> {
     mapping.traversability.iter().map(|id| Traversability::is_ground(*id)).collect()
-}
-
-/// The margin of the best ground class over the best other one, about the logarithm of the odds of ground:
-/// of the logits at `index`, a class every `plane`.
-fn margin(logits: &[f32], plane: usize, index: usize, temperature: f32, is_ground: &[bool]) -> f32 {
-    let (mut ground, mut other) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
-    for (class, is_ground) in is_ground.iter().enumerate() {
-        let logit = logits[class * plane + index];
-        let best = if *is_ground { &mut ground } else { &mut other };
-        *best = best.max(logit);
-    }
-    let margin = (ground - other) / temperature;
-    // Of a model that has one kind alone, or logits that are no numbers, nothing can be told.
-    if margin.is_nan() { 0.0 } else { margin.clamp(-MOST_MARGIN, MOST_MARGIN) }
 }
 
 /// The shipped model's margins of a frame, with the features that its logits were made from.
@@ -57,12 +40,11 @@ impl<'a> Margins<'a> {
             && grid.logits.len() == is_ground.len() * plane
             && features.values.len() == features.channels * plane
             && plane > 0;
-        let of = |index| margin(grid.logits, plane, index, temperature, is_ground);
         fits.then(|| Self {
             features,
             temperature,
             is_ground,
-            values: (0..plane).map(of).collect(),
+            values: log_odds(grid.logits, plane, temperature, is_ground),
         })
     }
 
@@ -171,12 +153,5 @@ mod tests {
         assert_eq!(of(&[1.5; 32]), [told([7.5, 7.5], true)]);
         assert_eq!(of(&[-1.5; 32]), [told([23.5, 7.5], false)]);
         assert!(of(&[1.5]).is_empty());
-    }
-
-    #[test]
-    fn a_margin_is_a_number_whatever_the_logits() {
-        assert_eq!(margin(&[f32::NAN, f32::NAN], 1, 0, 1.0, &[true, false]), 0.0);
-        assert_eq!(margin(&[5.0, 1.0], 1, 0, 1.0, &[true, true]), MOST_MARGIN);
-        assert_eq!(margin(&[5.0, 1.0], 1, 0, 2.0, &[false, true]), -2.0);
     }
 }

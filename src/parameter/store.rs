@@ -725,6 +725,7 @@ fn camera_settings(reader: &Reader<'_>) -> Result<CameraSettings, Refusal> {
                 _ => MaskSize::Source,
             },
             min_confidence: reader.double("mask.min_confidence") as f32,
+            smoothing: reader.double("mask.smoothing") as f32,
             traversability: reader.entries("mask.traversability", meanings, "meaning, such as pavement=caution; meanings are traversable, caution, obstacle and background")?,
             cost: reader.entries("mask.cost", |text| text.parse().ok(), "cost, such as pavement=120; costs are 0 to 255")?,
         },

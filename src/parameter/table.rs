@@ -236,6 +236,13 @@ pub const TABLE: &[Parameter] = &[
         "Pixels of a lower confidence are unknown (255).",
     )),
     per_camera(parameter(
+        "mask.smoothing",
+        Double(0.0),
+        Doubles(0.0, 0.95),
+        "",
+        "How steady the mask is kept against noise: the share of the earlier answer in one that hardly changed. 0 takes each frame on its own.",
+    )),
+    per_camera(parameter(
         "mask.traversability",
         NoTexts,
         Any,

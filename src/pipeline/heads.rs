@@ -6,7 +6,7 @@ use crate::descriptor::Descriptor;
 use crate::geometry::InputTransform;
 use crate::head::classification::ClassificationHead;
 use crate::head::obstacle;
-use crate::head::segmentation::{ClassMapping, SegmentationHead};
+use crate::head::segmentation::{ClassMapping, SegmentationHead, Steady};
 use crate::learning::{self, Correction, Margins};
 use crate::manifest::Model;
 use crate::result::{FrameResult, Ground, Wanted};
@@ -26,6 +26,8 @@ pub struct Seen<'a, 't> {
     pub camera: &'a CameraSettings,
     /// What of the result is wanted, and possible.
     pub wanted: Wanted,
+    /// What is remembered of the camera's frames before.
+    pub steady: &'a mut Steady,
 }
 
 /// Makes its part of a result from some of the network's outputs.
@@ -40,7 +42,11 @@ pub trait Head {
     ///
     /// # Errors
     /// Where an output is not as the manifest says.
-    fn run(&mut self, seen: &Seen<'_, '_>, result: &mut FrameResult) -> Result<(), NetworkError>;
+    fn run(
+        &mut self,
+        seen: &mut Seen<'_, '_>,
+        result: &mut FrameResult,
+    ) -> Result<(), NetworkError>;
 }
 
 /// All of them.
@@ -57,7 +63,7 @@ impl Heads {
         let segmentation = SegmentationHead::new(threads);
         Self {
             labels: LabelHead::default(),
-            mask: MaskHead { segmentation, correction: None, corrected: Vec::new() },
+            mask: MaskHead { segmentation, correction: None, changed: Vec::new() },
             descriptors: DescriptorHead,
         }
     }
@@ -82,7 +88,11 @@ impl Head for Heads {
         self.all().iter().fold(none, |all, head| all | head.needs(wanted))
     }
 
-    fn run(&mut self, seen: &Seen<'_, '_>, result: &mut FrameResult) -> Result<(), NetworkError> {
+    fn run(
+        &mut self,
+        seen: &mut Seen<'_, '_>,
+        result: &mut FrameResult,
+    ) -> Result<(), NetworkError> {
         let all: [&mut dyn Head; 3] = [&mut self.labels, &mut self.mask, &mut self.descriptors];
         all.into_iter().try_for_each(|head| head.run(seen, result))
     }
@@ -101,7 +111,11 @@ impl Head for LabelHead {
         NetworkOutputs { classification: wanted.labels, ..NetworkOutputs::default() }
     }
 
-    fn run(&mut self, seen: &Seen<'_, '_>, result: &mut FrameResult) -> Result<(), NetworkError> {
+    fn run(
+        &mut self,
+        seen: &mut Seen<'_, '_>,
+        result: &mut FrameResult,
+    ) -> Result<(), NetworkError> {
         if let Some(spec) = &seen.model.manifest.classification
             && seen.wanted.labels
         {
@@ -118,8 +132,8 @@ struct MaskHead {
     segmentation: SegmentationHead,
     /// What was learnt by driving.
     correction: Option<Arc<Correction>>,
-    /// Logits of the last frame with the correction.
-    corrected: Vec<f32>,
+    /// Logits of the last frame with the correction, made steady.
+    changed: Vec<f32>,
 }
 
 impl Head for MaskHead {
@@ -142,30 +156,42 @@ impl Head for MaskHead {
         NetworkOutputs { segmentation, mask_features, ..NetworkOutputs::default() }
     }
 
-    fn run(&mut self, seen: &Seen<'_, '_>, result: &mut FrameResult) -> Result<(), NetworkError> {
-        let Seen { tensors, transform, model, camera, wanted } = *seen;
+    fn run(
+        &mut self,
+        seen: &mut Seen<'_, '_>,
+        result: &mut FrameResult,
+    ) -> Result<(), NetworkError> {
+        let &mut Seen { tensors, transform, model, camera, wanted, ref mut steady } = seen;
         let manifest = &model.manifest;
         let spec = manifest.segmentation.as_ref().filter(|_| wanted.segmentation());
         let Some(spec) = spec else { return Ok(()) };
         let mut grid = tensors.grid(spec)?;
         let mapping = ClassMapping::new(spec, &camera.mask);
+        let is_ground = learning::is_ground(&mapping);
         let features = manifest.mask_features().filter(|_| self.needs(wanted).mask_features);
+        self.changed.clear();
         if let Some(map) = features {
             let features = tensors.feature_map(&map.output)?;
-            let is_ground = learning::is_ground(&mapping);
             let margins = Margins::new(features, grid, spec.temperature, &is_ground);
             if wanted.cells {
                 result.cells = margins.as_ref().and_then(|margins| margins.cells(&transform));
             }
             if let (Some(margins), Some(correction)) = (&margins, &self.correction) {
-                self.corrected.clear();
-                self.corrected.extend_from_slice(grid.logits);
-                let added = correction.apply(margins, &mut self.corrected);
+                self.changed.extend_from_slice(grid.logits);
+                let added = correction.apply(margins, &mut self.changed);
                 if wanted.picture {
                     result.experience = margins.experience(&added, &transform);
                 }
-                grid.logits = &self.corrected;
             }
+        }
+        if camera.mask.smoothing > 0.0 {
+            if self.changed.is_empty() {
+                self.changed.extend_from_slice(grid.logits);
+            }
+            steady.apply(&mut self.changed, spec.temperature, &is_ground, camera.mask.smoothing);
+        }
+        if !self.changed.is_empty() {
+            grid.logits = &self.changed;
         }
         if wanted.ground {
             let grid = self.segmentation.ground(grid, spec, &mapping);
@@ -206,7 +232,11 @@ impl Head for DescriptorHead {
         NetworkOutputs { place, taught, ..NetworkOutputs::default() }
     }
 
-    fn run(&mut self, seen: &Seen<'_, '_>, result: &mut FrameResult) -> Result<(), NetworkError> {
+    fn run(
+        &mut self,
+        seen: &mut Seen<'_, '_>,
+        result: &mut FrameResult,
+    ) -> Result<(), NetworkError> {
         let Some(descriptors) = &seen.model.descriptors else { return Ok(()) };
         let describe = |by: &Descriptor| by.run(|map| seen.tensors.feature_map(map));
         if seen.wanted.embedding {

@@ -21,6 +21,7 @@ use super::mailbox::{Mailboxes, Turn};
 use super::model::{self, ModelSlot};
 use super::output::{CameraOutputs, wire_header, wire_stamp};
 use super::places::Places;
+use crate::head::segmentation::Steady;
 use crate::image_health;
 use crate::output::{self, OutputSet, Timing};
 use crate::overlay::{self, Layer, Overlay};
@@ -82,6 +83,8 @@ pub struct ActiveCamera {
     /// What subscribers were told of the mask last.
     announced: Option<MaskSettings>,
     schedule: Schedule,
+    /// What is remembered of its frames.
+    steady: Steady,
 }
 
 impl Worker {
@@ -162,8 +165,13 @@ impl Worker {
                 Change::Add(state, outputs) => {
                     self.consumers.all().into_iter().for_each(|one| one.add_camera(&state));
                     let id = state.id;
-                    let (announced, schedule) = (None, Schedule::default());
-                    let active = ActiveCamera { state, outputs: *outputs, announced, schedule };
+                    let active = ActiveCamera {
+                        state,
+                        outputs: *outputs,
+                        announced: None,
+                        schedule: Schedule::default(),
+                        steady: Steady::default(),
+                    };
                     self.cameras.insert(id, active);
                 }
                 Change::Remove(id) => {
@@ -241,7 +249,10 @@ impl Worker {
             camera.count_too_old();
             return false;
         }
-        let Some(ActiveCamera { outputs, .. }) = self.cameras.get_mut(&index) else { return false };
+        let Some(ActiveCamera { outputs, steady, .. }) = self.cameras.get_mut(&index) else {
+            return false;
+        };
+        steady.start(wire_stamp(&header.stamp).nanoseconds());
         let heard = outputs.look_up();
         let mut asked = heard.needs();
         let frame = Answered { id: index, camera, header, settings, own: camera_settings };
@@ -267,7 +278,8 @@ impl Worker {
         self.models.note_wanted(wanted);
         self.pipeline.set_correction(self.consumers.learning.correction(settings));
         let picture = arrival.message.frame().map_err(PipelineError::from);
-        let result = picture.and_then(|one| self.pipeline.process(one, wanted, camera_settings));
+        let result = picture
+            .and_then(|one| self.pipeline.process_steady(one, wanted, camera_settings, steady));
         let mut result = match result {
             Ok(result) => result,
             Err(error) => {

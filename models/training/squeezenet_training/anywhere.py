@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone-rate", type=float, default=0.0, metavar="SHARE", help="the backbone's rate as a share of --lr; 0: it stays as it is")
     parser.add_argument("--objects", type=Path, help="folder of pictures of things, looked at beside the sets: animals are no ground; with --backbone-rate their labels must not be unlearnt")
     parser.add_argument("--keep", type=float, default=1.0, help="with --backbone-rate: weight of what holds labels and maps to those of --backbone")
+    parser.add_argument("--repaint", type=float, default=0.0, metavar="SHARE", help="how often the ground, or something else, gets another colour, and how often patches of sun or shadow")
     parser.add_argument("--init", type=Path, help="what to go on from: stable.pt of another run, final.pt (weights alone), or an exported .onnx")
     parser.add_argument("--minutes", type=float, default=60.0, help="time of training, earlier parts of the same run included")
     parser.add_argument("--cool", type=float, default=0.3, metavar="SHARE", help="the last part of the time, in which the rate falls to zero")
@@ -335,7 +336,7 @@ def run(args: argparse.Namespace) -> None:
         domains.append(ObjectPictures(args.objects, tuple(args.view), row, backbone.eval(), classifier.eval()))
     stream = Stream(
         domains, (nothing.share, int(anywhere.table(nothing)[0])) if nothing else None, tuple(args.size),
-        tuple(args.view), args.seed + 1000 * step, is_late,
+        tuple(args.view), args.seed + 1000 * step, is_late, (anywhere.meanings & anywhere.ground).any(1), args.repaint,
     )
     loader = iter(DataLoader(stream, args.batch, num_workers=args.workers))
     mean = torch.tensor(MEAN_BGR, device=args.device)[:, None, None]

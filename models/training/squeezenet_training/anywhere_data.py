@@ -177,10 +177,13 @@ class Stream(IterableDataset):
 
     def __init__(
         self, domains: list[DomainPictures], nothing: tuple[float, int] | None, size: tuple[int, int],
-        view: tuple[int, int], seed: int, is_late: Synchronized,
+        view: tuple[int, int], seed: int, is_late: Synchronized, ground: np.ndarray, repaint: float = 0.0,
     ) -> None:
+        """`ground`: whether each row of the meanings is ground. `repaint`: how often what is ground, or what is not, gets
+        another colour."""
         self.domains, self.nothing, self.size, self.view, self.seed = domains, nothing, size, view, seed
         self.is_late = is_late
+        self.ground, self.repaint = ground, repaint
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         info = get_worker_info()
@@ -203,6 +206,10 @@ class Stream(IterableDataset):
                 if random.random() < 0.5:
                     picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
                     target = target[:, ::-1]
+                if random.random() < self.repaint:
+                    picture = repainted(picture, target, self.ground)
+                if random.random() < self.repaint:
+                    picture = shaded(picture, target, self.ground)
             picture = weather(photometric(picture))
             pixels = np.array(np.asarray(picture).transpose(2, 0, 1), order="C")
             yield torch.from_numpy(pixels), torch.from_numpy(np.array(target, order="C"))
@@ -253,6 +260,62 @@ def pixel_of_a_class(target: np.ndarray) -> tuple[int, int] | None:
     ys, xs = np.nonzero(coarse == random.choice(present.tolist()))
     at = random.randrange(len(ys))
     return int(xs[at]) * 4, int(ys[at]) * 4
+
+
+def is_ground(target: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    return (target != UNLABELLED) & ground[np.minimum(target, len(ground) - 1)]
+
+
+def repainted(picture: Image.Image, target: np.ndarray, ground: np.ndarray) -> Image.Image:
+    """The ground in another colour, or what has one label that is no ground: a floor may be of any colour, and of the
+    wall's. Texture, shadows and outlines stay."""
+    on_ground = is_ground(target, ground)
+    labels = np.flatnonzero(np.bincount(target[~on_ground], minlength=256)[:UNLABELLED])
+    if len(labels) and random.random() < 0.3:
+        chosen = target == random.choice(labels.tolist())
+    else:
+        chosen = on_ground
+    if chosen.mean() < 0.02:
+        return picture
+    pixels = np.asarray(picture, np.float32)
+    mean = pixels[chosen].mean(0)
+    kind = random.random()
+    if kind < 0.35:
+        wanted = np.array([random.uniform(10, 245) for _ in range(3)], np.float32)
+        wanted += random.uniform(0.0, 0.9) * (wanted.mean() - wanted)  # most paints are pale
+    elif kind < 0.65 and (~chosen).any():  # as something else in the picture
+        ys, xs = np.nonzero(~chosen)
+        at = random.randrange(len(ys))
+        wanted = pixels[max(0, ys[at] - 6) : ys[at] + 7, max(0, xs[at] - 6) : xs[at] + 7].mean((0, 1))
+    else:  # lighter or darker
+        wanted = mean * 2.0 ** random.uniform(-1.5, 1.0)
+    strength = random.uniform(0.5, 1.0)
+    # A share of the contrast that the new brightness allows: dark paint has dark texture.
+    gain = (wanted + 8) / (mean + 8)
+    painted = wanted + (pixels - mean) * gain.clip(0.3, 2.0)
+    soft = Image.fromarray((chosen * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(random.uniform(0.4, 1.6)))
+    share = strength * np.asarray(soft, np.float32)[..., None] / 255
+    return Image.fromarray((pixels + share * (painted - pixels)).clip(0, 255).astype(np.uint8))
+
+
+def shaded(picture: Image.Image, target: np.ndarray, ground: np.ndarray) -> Image.Image:
+    """With patches of shadow or sun, on everything or on the ground alone."""
+    size = picture.size
+    mask = Image.new("L", size, 0)
+    draw = ImageDraw.Draw(mask)
+    for _ in range(random.randint(1, 4)):
+        at = (random.uniform(-0.1, 1.1) * size[0], random.uniform(0, 1.1) * size[1])
+        reach = random.uniform(0.06, 0.5) * size[0]
+        corners = sorted(random.uniform(0, 2 * math.pi) for _ in range(random.randint(3, 5)))
+        flat = random.uniform(0.2, 1.0)
+        draw.polygon([(at[0] + reach * math.cos(a), at[1] + flat * reach * math.sin(a)) for a in corners], fill=255)
+    share = np.asarray(mask.filter(ImageFilter.GaussianBlur(random.uniform(0.5, 6))), np.float32)[..., None] / 255
+    if random.random() < 0.5:
+        share = share * is_ground(target, ground)[..., None]
+    light = 2.0 ** (random.uniform(-2.0, -0.4) if random.random() < 0.6 else random.uniform(0.4, 1.5))
+    cast = np.array([random.uniform(0.85, 1.15) for _ in range(3)], np.float32)
+    pixels = np.asarray(picture, np.float32)
+    return Image.fromarray((pixels * (1 + share * (light * cast - 1))).clip(0, 255).astype(np.uint8))
 
 
 def weather(picture: Image.Image) -> Image.Image:

@@ -73,8 +73,10 @@ def cells_of(session: onnxruntime.InferenceSession, manifest: dict, image: Path,
     view = (manifest["input"]["width"], manifest["input"]["height"])
     tensor = to_tensor(whole_picture(picture, view))
     logits, features = session.run([segmentation["output"], "mask_features"], {"image": tensor})
-    margins = logits[0][is_ground].max(0) - logits[0][~is_ground].max(0)
-    margins = (margins / segmentation["temperature"]).clip(-MOST_MARGIN, MOST_MARGIN)
+    logits = logits[0] / segmentation["temperature"]
+    # The logarithm of the odds of ground, of all its classes together.
+    margins = np.logaddexp.reduce(logits[is_ground]) - np.logaddexp.reduce(logits[~is_ground])
+    margins = margins.clip(-MOST_MARGIN, MOST_MARGIN)
     height, width = margins.shape
     # Four looks at each cell, each way.
     looks = (width // BLOCK * 4, height // BLOCK * 4)

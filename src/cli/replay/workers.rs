@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use super::source::{Camera, FrameFailure, Item, QueuedFrame};
 use crate::bag::{BagError, Message};
+use crate::head::segmentation::Steady;
 use crate::learning::CorrectionSlot;
 use crate::pipeline::Pipeline;
 use crate::result::{FrameResult, Wanted};
@@ -68,8 +69,10 @@ impl Workers {
         for mut pipeline in pipelines {
             let (queue, asked) = (queue.clone(), asked.clone());
             std::thread::spawn(move || {
+                let mut steady: Vec<Steady> =
+                    asked.cameras.iter().map(|_| Steady::default()).collect();
                 while let Some(Task { queued, answer }) = next(&queue) {
-                    let result = process(&mut pipeline, &queued, &asked);
+                    let result = process(&mut pipeline, &queued, &asked, &mut steady);
                     // Nobody waits for it any more where the replay has failed.
                     let _ = answer.send(Answered { queued, result });
                 }
@@ -104,10 +107,14 @@ fn process(
     pipeline: &mut Pipeline,
     queued: &QueuedFrame,
     asked: &Asked,
+    steady: &mut [Steady],
 ) -> Result<FrameResult, FrameFailure> {
     pipeline.set_correction(asked.correction.get());
-    let frame = queued.frame(asked.cameras[queued.camera].is_compressed)?;
-    Ok(pipeline.process(frame, asked.wanted, &asked.settings[queued.camera])?)
+    let is_compressed = asked.cameras[queued.camera].is_compressed;
+    let frame = queued.frame(is_compressed)?;
+    let steady = &mut steady[queued.camera];
+    steady.start(queued.header(is_compressed)?.stamp.nanoseconds());
+    Ok(pipeline.process_steady(frame, asked.wanted, &asked.settings[queued.camera], steady)?)
 }
 
 /// What was read and not given on yet.

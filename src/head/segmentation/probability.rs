@@ -195,7 +195,7 @@ impl Planes {
 /// e to the power of `x`, for `x` up to 0, within 3e-7 of the value; the standard library's is a
 /// call for each number, this is a few instructions for as many as fit a register.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     // Adding this leaves the nearest whole number in the low bits of the sum.
     const ROUND: f32 = 12_582_912.0;
     let exponent = (if x > -87.0 { x } else { -87.0 }) * std::f32::consts::LOG2_E;
