@@ -86,6 +86,33 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
+fn a_smoothed_mask_hangs_on_the_frames_before_over_any_jobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = bag(folder.path(), 4);
+    let parameters = folder.path().join("smooth.yaml");
+    let yaml = "squeezenet:\n  ros__parameters:\n    mask: {smoothing: 0.9}\n";
+    std::fs::write(&parameters, yaml).unwrap();
+    let mut runs = Vec::new();
+    for (is_smoothed, jobs) in [(false, "2"), (true, "1"), (true, "3")] {
+        let out = folder.path().join(format!("out{}.mcap", runs.len()));
+        let mut arguments = vec!["replay", text(&input), "--out", text(&out), "--jobs", jobs];
+        arguments.extend(["--outputs", "confidence"]);
+        if is_smoothed {
+            arguments.extend(["--params-file", text(&parameters)]);
+        }
+        let Some((code, _, stderr)) = run(&arguments) else { return };
+        assert_eq!(code, 0, "{stderr}");
+        let mut all = messages(&out);
+        all.retain(|message| &*message.topic == "/squeezenet/confidence");
+        assert_eq!(all.len(), 4);
+        runs.push(all);
+    }
+    assert_eq!(runs[0][0], runs[1][0], "the first frame has none before it");
+    assert_ne!(runs[0][1..], runs[1][1..]);
+    assert_eq!(runs[1], runs[2]);
+}
+
+#[test]
 fn runs_give_the_same_bytes_over_any_threads_and_jobs() {
     let folder = tempfile::tempdir().unwrap();
     let input = bag(folder.path(), 5);
