@@ -44,8 +44,8 @@ impl TfSource for TfBuffer {
 
 /// Who takes the messages.
 pub trait GroundSink: Sink {
-    /// Takes `<frame_id>_ground`, before what refers to it.
-    fn transform(&mut self, transform: &TransformStamped<'_>);
+    /// Takes `<frame_id>_ground` at two times, before what refers to it.
+    fn transforms(&mut self, transforms: [TransformStamped<'_>; 2]);
 }
 
 /// A picture, and all that tells where on the ground its pixels are.
@@ -64,6 +64,11 @@ pub struct CameraFrame<'a> {
     /// Parameters of the camera.
     pub own: &'a CameraSettings,
 }
+
+/// How long, from the picture on, tf is told where the ground lies. Nav2's layers take a scan only once tf is known a
+/// twentieth of a second later, and drop it where that takes until the next picture. No usual time between
+/// pictures: tf2 complains of two transforms of one stamp.
+const AHEAD_NS: u32 = 71_300_000;
 
 /// A camera's lens, remade when its calibration or the picture's size changes.
 type Lens = (Option<Arc<CameraInfo>>, Size, bool, f64, Result<CameraModel, Reason>);
@@ -162,11 +167,12 @@ impl GroundMessages {
         let ground_frame = format!("{}_ground", header.frame_id);
         let on_ground = Header { stamp, frame_id: &ground_frame };
         let camera_from_ground = table.ground_from_camera.inverse();
-        sink.transform(&TransformStamped {
-            header,
+        let transform = |stamp| TransformStamped {
+            header: Header { stamp, ..header },
             child_frame_id: &ground_frame,
             transform: Some(camera_from_ground),
-        });
+        };
+        sink.transforms([transform(stamp), transform(stamp.later(AHEAD_NS))]);
         if wanted.has(Output::Scan) {
             kept.scan.fill(table, walk);
             sink.put(Output::Scan, &LaserScan { header: on_ground, scan: &kept.scan });

@@ -19,6 +19,15 @@ impl Stamp {
     pub fn nanoseconds(self) -> i64 {
         i64::from(self.sec) * 1_000_000_000 + i64::from(self.nanosec)
     }
+
+    /// Nanoseconds later, as late as a stamp can be at most.
+    pub fn later(self, nanoseconds: u32) -> Self {
+        let nanosec = u64::from(self.nanosec) + u64::from(nanoseconds);
+        let Ok(sec) = i32::try_from(i64::from(self.sec) + (nanosec / 1_000_000_000) as i64) else {
+            return self;
+        };
+        Self { sec, nanosec: (nanosec % 1_000_000_000) as u32 }
+    }
 }
 
 impl std::fmt::Display for Stamp {

@@ -176,8 +176,8 @@ impl Sink for GroundPublishers<'_> {
 }
 
 impl GroundSink for GroundPublishers<'_> {
-    fn transform(&mut self, transform: &TransformStamped<'_>) {
-        let transforms = vec![tf::to_message(transform)];
+    fn transforms(&mut self, transforms: [TransformStamped<'_>; 2]) {
+        let transforms = transforms.iter().map(tf::to_message).collect();
         if let Err(error) = self.broadcaster.publish(&TFMessage { transforms }) {
             tracing::warn!("/tf: a transform was not published: {error}");
         }

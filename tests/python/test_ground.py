@@ -199,6 +199,9 @@ def test_the_frame_under_the_camera_is_on_tf(start, peer, tmp_path) -> None:
         return bool(found)
 
     robot.until(look, draw())
+    # At the picture's stamp and a little later: Nav2's layers ask for 50 ms more.
+    stamps = [t.header.stamp.sec + t.header.stamp.nanosec * 1e-9 for t in found]
+    assert stamps[1] - stamps[0] > 0.05, stamps
     sent = found[-1]
     assert sent.header.frame_id == OPTICAL
     t, q = sent.transform.translation, sent.transform.rotation

@@ -64,8 +64,8 @@ impl Sink for Made {
 }
 
 impl GroundSink for Made {
-    fn transform(&mut self, transform: &TransformStamped<'_>) {
-        self.tf = Some(TfMessage { transforms: vec![transform.clone()] }.to_cdr());
+    fn transforms(&mut self, transforms: [TransformStamped<'_>; 2]) {
+        self.tf = Some(TfMessage { transforms: transforms.into() }.to_cdr());
     }
 }
 
