@@ -28,12 +28,15 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--rooms", type=seeds, default=seeds("1001-1139"), help="seeds; kinds in turn: " + ", ".join(rooms.KINDS))
     parser.add_argument("--views", type=int, default=5, help="of each room")
+    parser.add_argument("--dark", type=float, default=0.0, metavar="SHARE", help="of rooms whose floor is a quarter to two thirds as light")
     options = parser.parse_args()
     for kind in ("images", "labels"):
         (options.out / kind).mkdir(parents=True, exist_ok=True)
     for seed in options.rooms:
         chance = np.random.default_rng([seed, 99])
         world = rooms.plan_world(seed)
+        is_dark = chance.random() < options.dark if options.dark else False
+        world.floor_tone = float(chance.uniform(0.25, 0.65)) if is_dark else 1.0
         camera = Camera(
             width=480, height=360, height_m=float(chance.uniform(0.15, 0.7)), pitch_deg=float(chance.uniform(0, 20)),
             hfov_deg=float(chance.uniform(60, 100)))

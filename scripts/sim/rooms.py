@@ -63,6 +63,7 @@ class World:
     things: list[Thing] = field(default_factory=list)
     start: tuple[float, float, float] = (0.0, 0.0, 0.0)
     floor: str = ""  # a kind of textures.UNUSUAL; empty: as the seed says
+    floor_tone: float = 1.0  # how dark the floor is painted over
 
     @property
     def width(self) -> float:
@@ -395,7 +396,7 @@ def add_material(spec: mujoco.MjSpec, name: str, picture: np.ndarray | None = No
 def lit_floor(rng: np.random.Generator, world: World) -> np.ndarray:
     """The floor's picture: its material, rugs, and the soft shadows at the foot of what stands there."""
     kind = rng.choice(textures.OUTDOORS if world.kind == "path" else textures.INDOORS)
-    picture = textures.floor(rng, world.floor or kind, world.width, world.height)
+    picture = world.floor_tone * textures.floor(rng, world.floor or kind, world.width, world.height)
     if not world.floor and world.kind in ("flat", "hall", "office"):
         for _ in range(rng.integers(0, 3)):
             cells = np.argwhere(world.free)

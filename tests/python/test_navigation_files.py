@@ -54,13 +54,23 @@ def test_points_in_the_ground_pass_the_height_limits():
     """Nav2 drops what lies below min_obstacle_height, 0.0 by default, and rounding takes z = 0 below it."""
     parameters = costmap()
     for layer, source, z in (
-        ("scan_layer", "scan", 0.0), ("cloud_layer", "ground", 0.0), ("cloud_layer", "feet", 0.2),
+        ("scan_layer", "feet", 0.0), ("scan_layer", "free", 0.0), ("cloud_layer", "ground", 0.0), ("cloud_layer", "feet", 0.2),
         ("voxel_layer", "ground", 0.0), ("voxel_layer", "feet", 0.2),
     ):
         limits = parameters[layer][source]
         assert limits["min_obstacle_height"] < z < limits["max_obstacle_height"], (layer, source)
         if limits["marking"]:
             assert parameters[layer]["min_obstacle_height"] < z < parameters[layer]["max_obstacle_height"], (layer, source)
+
+
+def test_free_beams_clear_and_do_not_mark():
+    """Nav2 takes a +Inf beam for a point at the scan's range_max, which may be nearer than obstacle_max_range."""
+    layer = costmap()["scan_layer"]
+    sources = [layer[name] for name in layer["observation_sources"].split()]
+    assert {source["topic"] for source in sources} == {"/squeezenet/scan"}
+    assert any(source["marking"] for source in sources) and any(source["clearing"] for source in sources)
+    for source in sources:
+        assert source["inf_is_valid"] == source["clearing"] and source["marking"] != source["clearing"]
 
 
 def test_rays_along_the_ground_clear_the_voxels_of_the_feet():
