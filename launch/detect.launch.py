@@ -67,7 +67,7 @@ def start(context):
         package="squeezenet_node", executable="squeezenet_node", name="squeezenet",
         namespace=value("namespace"), parameters=([config] if config else []) + ([given] if given else []),
         additional_env=environment(), output="screen", emulate_tty=True,
-        respawn=value("respawn") == "true", respawn_delay=2.0,
+        respawn=value("respawn") == "true", respawn_delay=0.5,
     )
     return [node]
 

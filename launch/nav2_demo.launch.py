@@ -60,7 +60,7 @@ def start(context):
     )
     manager = Node(
         package="nav2_lifecycle_manager", executable="lifecycle_manager", name="lifecycle_manager_local_costmap", output="screen",
-        # Its bond would go by the node's name without the namespace, which the manager does not find.
+        # Nav2's costmap node makes no bond where it runs alone.
         parameters=[{
             "autostart": True, "node_names": ["local_costmap/local_costmap"], "bond_timeout": 0.0, "use_sim_time": sim_time,
         }],

@@ -232,7 +232,7 @@ class Simulation:
         return np.where(depth <= 0, np.inf, depth)
 
     def labels(self) -> np.ndarray:
-        """The true mask, uint8 [H, W]: 0 floor, 2 what stands on it, 3 ceiling, sky and what is outside."""
+        """The true mask, uint8 [H, W]: 0 floor, 2 what stands on it, 3 ceiling, sky and what is outside, 255 the robot itself."""
         self.renderer.enable_segmentation_rendering()
         self.renderer.update_scene(self.data, self.camera_id, self.options)
         geoms = self.renderer.render()[..., 0]
@@ -244,6 +244,8 @@ class Simulation:
                 classes[index] = 0
             elif name.startswith(rooms.OUTSIDE) or name in ("looks_ceiling", "looks_lamp"):
                 classes[index] = 3
+            elif name.startswith("robot"):
+                classes[index] = 255
         return classes[geoms]
 
     # --- The truth ----------------------------------------------------------------------------------
