@@ -1,5 +1,5 @@
 # `make demo` and `make test` need nothing beforehand but cargo, Python with venv, and a C compiler.
-.PHONY: setup build install demo sim sim-evaluate test lint fuzz soak clean bench bench-node bench-python bench-engines bench-stages bench-reload bench-replay bench-report
+.PHONY: setup build install demo sim sim-evaluate test lint fuzz soak clean bench bench-node bench-python bench-engines bench-stages bench-frontier bench-reload bench-replay bench-report
 
 setup:
 	@bash scripts/setup.sh
@@ -61,6 +61,9 @@ bench-engines: install
 
 bench-stages: setup
 	@bash scripts/run.sh cargo bench --bench stages --no-default-features --locked -- --warm-up-time 1 --measurement-time 3
+
+bench-frontier: install
+	@bash scripts/bench/run.sh frontier.py $(BENCH)
 
 bench-reload: install
 	@bash scripts/bench/run.sh reload.py $(BENCH)
