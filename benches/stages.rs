@@ -339,8 +339,8 @@ impl Sink for Bytes {
 }
 
 impl GroundSink for Bytes {
-    fn transform(&mut self, transform: &TransformStamped<'_>) {
-        black_box(TfMessage { transforms: vec![transform.clone()] }.to_cdr());
+    fn transforms(&mut self, transforms: [TransformStamped<'_>; 2]) {
+        black_box(TfMessage { transforms: transforms.into() }.to_cdr());
     }
 }
 

@@ -486,13 +486,14 @@ hand. The raw results are JSON lines in `.deps/bench/results`.
 
 | command | what it measures | about |
 | --- | --- | --- |
-| `make bench` | all of the following, then this page | 35 min |
+| `make bench` | all of the following but the last two, then this page | 35 min |
 | `make bench-node` | the node over DDS against the bare session | 15 min |
 | `make bench-python` | the node against the same work in Python | 5 min |
 | `make bench-engines` | inference engines on the same files | 4 min |
 | `make bench-stages` | each stage alone, against the obvious alternative (criterion) | 2 min |
 | `make bench-reload` | saved parameters and model swaps in a running stream | 1 min |
 | `make bench-replay` | `replay` against a loop of the bare session, and over 10,000 frames | 10 min |
+| `make bench-frontier` | accuracy against time over sizes of the input, for the model's card | 10 min |
 | `make bench-report` | this page anew from the newest results | |
 
 `make bench BENCH='--quick'` runs a part of each once, to see that it works, and leaves this page alone;

@@ -129,7 +129,7 @@ pub struct ReplayArgs {
     #[arg(long)]
     json: bool,
     /// Frames at once, each on its share of the threads; without, as many as threads, or one where a
-    /// budget is set or the provider is not cpu: its times are those of the node
+    /// budget is set or the provider is not cpu: its times are those of the node. With mask.smoothing it is one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     #[command(flatten)]
@@ -573,6 +573,11 @@ fn pipelines(
     let is_one =
         !args.budgets.is_empty() || args.learn || model.settings().provider != Provider::Cpu;
     let jobs = args.jobs.map_or(if is_one { 1 } else { threads }, usize::from);
+    if is_smoothed && args.jobs.is_some_and(|jobs| jobs > 1) {
+        tell_line(
+            "--jobs: one frame at a time, as with mask.smoothing a frame's answer hangs on the one before",
+        );
+    }
     let jobs = if is_smoothed { 1 } else { jobs };
     let options = ModelOptions { threads: Some((threads / jobs).max(1)), ..model.clone() };
     let first = options.pipeline()?;

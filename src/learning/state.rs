@@ -8,7 +8,8 @@ use thiserror::Error;
 use super::statistics::Statistics;
 use crate::{atomic_file, model_file};
 
-const SCHEMA: u32 = 1;
+/// 2: the odds of ground are those of all its classes together.
+const SCHEMA: u32 = 2;
 
 /// What was learnt from.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -111,7 +112,10 @@ impl State {
     pub fn from_bytes(bytes: &[u8]) -> Result<(Self, String, String), String> {
         let file: File = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if file.schema != SCHEMA {
-            return Err(format!("schema {}, {SCHEMA} is known", file.schema));
+            return Err(format!(
+                "it is of schema {}, this version learns by {SCHEMA}",
+                file.schema
+            ));
         }
         if !file.state.statistics.is_whole() {
             return Err("its sums do not fit together".to_owned());

@@ -55,10 +55,8 @@ pub struct Spec {
     pub ros_type: &'static str,
     /// Whose topic.
     pub topics: Topics,
-    /// Whether the last message is kept for those who come late (transient local).
+    /// Whether the last message is kept for those who come late.
     pub is_latched: bool,
-    /// Whether it is made whether or not anybody listens.
-    pub is_constant: bool,
     /// What a frame has to give for it.
     pub needs: Wanted,
 }
@@ -132,10 +130,8 @@ impl Output {
             Self::GroundPoints => ("ground_points", PointCloud::TYPE, Own, GROUND),
             Self::LocalMap => ("local_map", OccupancyGrid::TYPE, Common, GROUND),
         };
-        let is_constant = matches!(self, Self::LabelInfo | Self::VisionInfo);
-        // Nav2's static layer, as whoever takes maps, asks for the last one.
-        let is_latched = is_constant || self == Self::LocalMap;
-        Spec { name, ros_type, topics, is_latched, is_constant, needs }
+        let is_latched = matches!(self, Self::LabelInfo | Self::VisionInfo);
+        Spec { name, ros_type, topics, is_latched, needs }
     }
 
     /// Its topic below the camera's name.

@@ -240,7 +240,7 @@ pub const TABLE: &[Parameter] = &[
         Double(0.0),
         Doubles(0.0, 0.95),
         "",
-        "How steady the mask is kept against noise: the share of the earlier answer in one that hardly changed. 0 takes each frame on its own.",
+        "How steady the mask is kept against noise: the share of the earlier answer in one that hardly changed. 0 takes each frame on its own, as are frames over a second apart.",
     )),
     per_camera(parameter(
         "mask.traversability",

@@ -188,7 +188,9 @@ impl Head for MaskHead {
             if self.changed.is_empty() {
                 self.changed.extend_from_slice(grid.logits);
             }
-            steady.apply(&mut self.changed, spec.temperature, &is_ground, camera.mask.smoothing);
+            let smoothing = camera.mask.smoothing;
+            let logits = &mut self.changed;
+            steady.apply(logits, grid.shuffle, spec.temperature, &is_ground, smoothing);
         }
         if !self.changed.is_empty() {
             grid.logits = &self.changed;

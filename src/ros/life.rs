@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -197,6 +197,7 @@ impl Life {
                 grounds: Grounds::new(tf.clone(), broadcaster),
             },
             missing_head_warned: Wanted::default(),
+            started: Instant::now(),
             version: 1,
             settings: base.settings.clone(),
             clock: base.clock.clone(),

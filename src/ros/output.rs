@@ -24,13 +24,13 @@ struct Topic {
     output: Output,
     name: String,
     publisher: PublisherUntyped,
-    is_constant: bool,
+    is_latched: bool,
 }
 
 impl Topic {
     /// Whether somebody listens, or may come late.
     fn is_wanted(&self) -> bool {
-        self.is_constant || self.publisher.get_inter_process_subscription_count().unwrap_or(0) > 0
+        self.is_latched || self.publisher.get_inter_process_subscription_count().unwrap_or(0) > 0
     }
 }
 
@@ -45,9 +45,10 @@ impl CameraOutputs {
             Reliability::BestEffort => base.best_effort(),
             _ => base.reliable(),
         };
+        let latched = QosProfile::default().keep_last(1).reliable().transient_local();
         let mut topics = Vec::new();
         for output in Output::ALL {
-            let Spec { name, ros_type, topics: whose, is_latched, is_constant, .. } = output.spec();
+            let Spec { name, ros_type, topics: whose, is_latched, .. } = output.spec();
             let (own, common) = (format!("~/{camera}/{name}"), format!("~/{name}"));
             let names = match (whose, camera) {
                 (_, "") | (Topics::Common, _) => vec![common],
@@ -55,14 +56,10 @@ impl CameraOutputs {
                 (Topics::OwnAndCommon, _) => vec![own, common],
             };
             for name in names {
-                let profile = match (is_constant, is_latched) {
-                    (true, _) => volatile.clone().reliable().transient_local(),
-                    (false, true) => volatile.clone().transient_local(),
-                    (false, false) => volatile.clone(),
-                };
+                let profile = if is_latched { latched.clone() } else { volatile.clone() };
                 let profile = qos::publisher(&name, profile);
                 let publisher = node.create_publisher_untyped(&name, ros_type, profile)?;
-                topics.push(Topic { output, name, publisher, is_constant });
+                topics.push(Topic { output, name, publisher, is_latched });
             }
         }
         let mut outputs =

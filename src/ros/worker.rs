@@ -49,6 +49,8 @@ pub struct Worker {
     pub consumers: Consumers,
     /// What was wanted when a head was missing, said already.
     pub missing_head_warned: Wanted,
+    /// When it began.
+    pub started: Instant,
     /// How many models have run, this one included.
     pub version: i32,
     /// The settings in force.
@@ -190,6 +192,7 @@ impl Worker {
         self.pipeline.network().pin_caller();
         self.version += 1;
         self.missing_head_warned = Wanted::default();
+        self.cameras.values_mut().for_each(|camera| camera.steady.forget());
         self.follow_model();
         let name = |pipeline: &Pipeline| {
             let network = pipeline.network();
@@ -252,7 +255,9 @@ impl Worker {
         let Some(ActiveCamera { outputs, steady, .. }) = self.cameras.get_mut(&index) else {
             return false;
         };
-        steady.start(wire_stamp(&header.stamp).nanoseconds());
+        // By arrival: pictures may have no stamps.
+        let since_start = arrival.at.saturating_duration_since(self.started);
+        steady.start(i64::try_from(since_start.as_nanos()).unwrap_or(i64::MAX));
         let heard = outputs.look_up();
         let mut asked = heard.needs();
         let frame = Answered { id: index, camera, header, settings, own: camera_settings };
@@ -300,6 +305,7 @@ impl Worker {
         let fault = camera.judge_image(result.image.as_ref(), came, health);
         if fault.is_some() && health.action == HealthAction::Unknown {
             image_health::withhold(&mut result);
+            steady.forget();
         }
         for consumer in self.consumers.all() {
             consumer.consume(&frame, wanted, fault, &mut result, outputs);

@@ -87,10 +87,10 @@ class Storm:
         if self.state != "unconfigured":
             assert not result.successful
             return
-        if result.successful:
-            assert not self.manager.change(Transition.TRANSITION_CONFIGURE)
-            assert self.manager.state() == "unconfigured"
-            assert self.parameters.set({"model": self.model})[0].successful
+        assert result.successful, result.reason
+        assert not self.manager.change(Transition.TRANSITION_CONFIGURE)
+        assert self.manager.state() == "unconfigured"
+        assert self.parameters.set({"model": self.model})[0].successful
 
     def check(self) -> None:
         assert self.process.process.poll() is None, self.process.log()

@@ -113,7 +113,7 @@ fn process(
     let is_compressed = asked.cameras[queued.camera].is_compressed;
     let frame = queued.frame(is_compressed)?;
     let steady = &mut steady[queued.camera];
-    steady.start(queued.header(is_compressed)?.stamp.nanoseconds());
+    steady.start(i64::try_from(queued.message.log_time).unwrap_or(i64::MAX));
     Ok(pipeline.process_steady(frame, asked.wanted, &asked.settings[queued.camera], steady)?)
 }
 

@@ -1,6 +1,7 @@
 //! The odds of ground against everything else, and what is added to them.
 
 use super::probability::exp;
+use super::{PixelShuffle, ShuffleMode};
 
 /// Logarithms of odds beyond this say no more.
 pub const MOST_ODDS: f32 = 8.0;
@@ -59,44 +60,73 @@ pub fn add_to_ground(logits: &mut [f32], added: &[f32], temperature: f32, is_gro
 /// unless it changes by more than noise does. Nothing waits for a later frame.
 #[derive(Debug, Default)]
 pub struct Steady {
-    /// Probability of ground by cell of the last frame, as it was answered.
+    /// Probability of ground by cell of the last frame, as it was answered and as its logits lay.
     ground: Vec<f32>,
+    /// How they lay, and which classes were ground.
+    kind: Option<(PixelShuffle, Vec<bool>)>,
     last_ns: i64,
     now_ns: i64,
 }
 
 impl Steady {
-    /// The frame that comes next is of this time.
-    pub fn start(&mut self, stamp_ns: i64) {
-        self.now_ns = stamp_ns;
+    /// The frame that comes next came at this time, of whatever clock.
+    pub fn start(&mut self, at_ns: i64) {
+        self.now_ns = at_ns;
     }
 
-    /// Takes in the frame's logits `[classes, cells]` and makes them steady. `smoothing`, 0 to 1, is the share of the
-    /// earlier answer in one that is the same but for noise; the share falls to nothing where the probability of ground
-    /// changes by 0.3. After a gap of a second, a step back in time or another grid it begins anew.
+    /// The next frame is answered by itself.
+    pub fn forget(&mut self) {
+        self.kind = None;
+    }
+
+    /// Takes in the frame's logits, which lie as `shuffle` says, and makes them steady. `smoothing`, 0 to 1, is the share
+    /// of the earlier answer in one that is the same but for noise; the share falls to nothing where the probability of
+    /// ground changes by 0.3. After a gap of a second, a step back in time, with another grid or other classes that are
+    /// ground it begins anew.
     pub fn apply(
         &mut self,
         logits: &mut [f32],
+        shuffle: PixelShuffle,
         temperature: f32,
         is_ground: &[bool],
         smoothing: f32,
     ) {
         let cells = logits.len() / is_ground.len().max(1);
-        let odds = log_odds(logits, cells, temperature, is_ground);
+        // `[classes, cells]`, or as many of these as a square has cells.
+        let parts = match shuffle.mode {
+            ShuffleMode::DepthFirst => shuffle.channels().max(1),
+            ShuffleMode::ColumnsFirst => 1,
+        };
+        let part = cells / parts;
+        if part == 0 {
+            return;
+        }
         let follows = (0..=MOST_GAP_NS).contains(&self.now_ns.saturating_sub(self.last_ns));
-        if !follows || self.ground.len() != cells {
-            self.ground = odds.iter().map(|odds| probability(*odds)).collect();
+        let is_same = |(before, classes): &(PixelShuffle, Vec<bool>)| {
+            *before == shuffle && classes == is_ground
+        };
+        let knows =
+            follows && self.ground.len() == cells && self.kind.as_ref().is_some_and(is_same);
+        if !knows {
+            self.ground.clear();
+            self.kind = Some((shuffle, is_ground.to_vec()));
         }
         self.last_ns = self.now_ns;
-        let mut added = odds;
-        for (added, before) in added.iter_mut().zip(&mut self.ground) {
-            let now = probability(*added);
-            let share = ((now - *before).abs() / REAL_CHANGE).clamp(1.0 - smoothing, 1.0);
-            let steady = *before + share * (now - *before);
-            *added = if share < 1.0 { (steady / (1.0 - steady)).ln() - *added } else { 0.0 };
-            *before = steady;
+        for (i, logits) in logits.chunks_exact_mut(part * is_ground.len()).enumerate() {
+            let mut added = log_odds(logits, part, temperature, is_ground);
+            if !knows {
+                self.ground.extend(added.iter().map(|odds| probability(*odds)));
+                continue;
+            }
+            for (added, before) in added.iter_mut().zip(&mut self.ground[i * part..]) {
+                let now = probability(*added);
+                let share = ((now - *before).abs() / REAL_CHANGE).clamp(1.0 - smoothing, 1.0);
+                let steady = *before + share * (now - *before);
+                *added = if share < 1.0 { (steady / (1.0 - steady)).ln() - *added } else { 0.0 };
+                *before = steady;
+            }
+            add_to_ground(logits, &added, temperature, is_ground);
         }
-        add_to_ground(logits, &added, temperature, is_ground);
     }
 }
 
@@ -134,12 +164,13 @@ mod tests {
         [odds - 3.0_f32.ln(), odds + (2.0_f32 / 3.0).ln(), 0.0]
     }
 
+    const PLAIN: PixelShuffle = PixelShuffle { block: 1, mode: ShuffleMode::DepthFirst };
     const IS_GROUND: [bool; 3] = [true, true, false];
 
     fn answered(steady: &mut Steady, stamp_ns: i64, odds: f32, smoothing: f32) -> f32 {
         steady.start(stamp_ns);
         let mut logits = cell(odds);
-        steady.apply(&mut logits, 1.0, &IS_GROUND, smoothing);
+        steady.apply(&mut logits, PLAIN, 1.0, &IS_GROUND, smoothing);
         assert!((logits[1] - logits[0] - 2.0_f32.ln()).abs() < 1e-5, "{logits:?}");
         assert_eq!(logits[2], 0.0);
         log_odds(&logits, 1, 1.0, &IS_GROUND)[0]
@@ -177,7 +208,7 @@ mod tests {
         assert!(answered(&mut steady, 5 * MOST_GAP_NS + 1, -0.1, 0.9) > 0.1);
         // Another grid.
         let mut logits = [1.0, 1.0, 2.0, 2.0];
-        steady.apply(&mut logits, 1.0, &[true, false], 0.9);
+        steady.apply(&mut logits, PLAIN, 1.0, &[true, false], 0.9);
         for (logit, before) in logits.into_iter().zip([1.0_f32, 1.0, 2.0, 2.0]) {
             assert!((logit - before).abs() < 1e-5, "{logits:?}");
         }
@@ -189,10 +220,57 @@ mod tests {
         for frame in 0..3 {
             steady.start(frame);
             let mut logits = [f32::NAN, 1.0, f32::INFINITY, f32::NEG_INFINITY];
-            steady.apply(&mut logits, 1.0, &[true, false], 0.5);
+            steady.apply(&mut logits, PLAIN, 1.0, &[true, false], 0.5);
             assert!((logits[1] - 1.0).abs() < 1e-3, "{logits:?}");
             assert!(steady.ground.iter().all(|p| p.is_finite()), "{steady:?}");
         }
-        steady.apply(&mut [], 1.0, &[], 0.5);
+        steady.apply(&mut [], PLAIN, 1.0, &[], 0.5);
+    }
+
+    #[test]
+    fn squares_that_lie_in_channels_are_made_steady_too() {
+        // Two classes, ground and not, of two squares of 2 x 2 cells: odds by cell, square after square.
+        let frames = [
+            [0.2_f32, -0.3, 0.1, 0.0, -0.2, 0.3, 0.1, -0.1],
+            [-0.1, 0.1, 0.0, 0.3, 0.2, -0.2, 3.0, -0.3],
+        ];
+        let run = |shuffle, lie: &dyn Fn(usize, usize) -> usize| {
+            let mut steady = Steady::default();
+            let mut said = Vec::new();
+            for (frame, odds) in frames.iter().enumerate() {
+                steady.start(frame as i64);
+                let mut logits = [0.0; 16];
+                (0..8).for_each(|cell| logits[lie(0, cell)] = odds[cell]);
+                steady.apply(&mut logits, shuffle, 1.0, &[true, false], 0.8);
+                said.extend((0..8).map(|cell| logits[lie(0, cell)] - logits[lie(1, cell)]));
+            }
+            said
+        };
+        let shuffle = |mode| PixelShuffle { block: 2, mode };
+        // A cell is the `cell % 4`th of the square `cell / 4`.
+        let plain = run(PLAIN, &|class, cell| class * 8 + cell);
+        let depth = run(shuffle(ShuffleMode::DepthFirst), &|class, cell| {
+            (cell % 4 * 2 + class) * 2 + cell / 4
+        });
+        let columns = run(shuffle(ShuffleMode::ColumnsFirst), &|class, cell| {
+            (class * 4 + cell % 4) * 2 + cell / 4
+        });
+        assert_ne!(plain[8..], frames[1], "it was made steady");
+        for (i, plain) in plain.iter().enumerate() {
+            assert!((plain - depth[i]).abs() < 1e-6 && (plain - columns[i]).abs() < 1e-6, "{i}");
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_mixed_in() {
+        let mut steady = Steady::default();
+        answered(&mut steady, 0, 0.4, 0.9);
+        steady.forget();
+        assert!((answered(&mut steady, 1, -0.1, 0.9) + 0.1).abs() < 1e-5);
+        // Other classes are ground.
+        steady.start(2);
+        let mut logits = cell(0.2);
+        steady.apply(&mut logits, PLAIN, 1.0, &[true, false, false], 0.9);
+        assert_eq!(logits, cell(0.2));
     }
 }
