@@ -493,7 +493,7 @@ hand. The raw results are JSON lines in `.deps/bench/results`.
 | `make bench-stages` | each stage alone, against the obvious alternative (criterion) | 2 min |
 | `make bench-reload` | saved parameters and model swaps in a running stream | 1 min |
 | `make bench-replay` | `replay` against a loop of the bare session, and over 10,000 frames | 10 min |
-| `make bench-frontier` | accuracy against time over sizes of the input, for the model's card | 10 min |
+| `make bench-frontier` | accuracy against time over sizes of the input, for the model's card | 2 min |
 | `make bench-report` | this page anew from the newest results | |
 
 `make bench BENCH='--quick'` runs a part of each once, to see that it works, and leaves this page alone;
