@@ -4,12 +4,11 @@ Both heads and the classifier alone, fp32 and int8, one and more threads; whethe
 the answers of ONNX Runtime is told beside its time.
 """
 
-import json
 import subprocess
 from itertools import product
 
 import numpy as np
-from harness import BENCH, THREADS, Log, arguments, node_binary, session_ms
+from harness import BENCH, THREADS, Log, arguments, node_json, session_ms
 from model import Model
 from session import ENGINES
 
@@ -34,12 +33,9 @@ def agreement(mine: str, reference: str) -> dict[str, float]:
 
 def node_ms(model: Model, precision: str, threads: int, frames: int) -> list[dict]:
     """The node's own session, by `squeezenet_node bench`."""
-    command = [
-        node_binary(), "bench", "--json", "--model", model.name, "--precision", precision, "--threads", str(threads),
-        "--frames", str(frames),
-    ]
-    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    records = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    records = node_json(
+        "bench", "--json", "--model", model.name, "--precision", precision, "--threads", str(threads), "--frames", str(frames),
+    )
     names = {"labels and masks": "labels and mask", "labels": "labels"}
     return [
         {

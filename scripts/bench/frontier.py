@@ -10,13 +10,13 @@ import argparse
 import json
 import math
 import statistics
-import subprocess
 import tempfile
 from pathlib import Path
 
 import yaml
-from harness import node_binary
-from model import ROOT
+from harness import node_json
+from model import ROOT, Model
+from plot import pyplot
 
 SIZES = [(640, 480), (480, 360), (384, 288), (320, 240), (256, 192)]
 PRECISIONS = ("fp32", "int8")
@@ -27,23 +27,17 @@ SETS = {
 }
 
 
-def node(*arguments: str) -> list[dict]:
-    out = subprocess.run([node_binary(), *arguments], check=True, capture_output=True, text=True).stdout
-    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-
-
 def manifests(model: str, folder: Path) -> dict[tuple[int, int], Path]:
     """The model with other nominal sizes, its files linked."""
-    source = ROOT / "models" / f"{model}.yaml"
-    for file in source.parent.iterdir():
+    source = Model(model)
+    for file in source.folder.iterdir():
         if file.is_file() and file.suffix != ".yaml":
             (folder / file.name).symlink_to(file)
-    manifest = yaml.safe_load(source.read_text())
-    manifest.pop("self_test", None)
+    manifest = {key: value for key, value in source.manifest.items() if key != "self_test"}
     found = {}
     for width, height in SIZES:
         found[width, height] = folder / f"{width}x{height}.yaml"
-        sized = {**manifest, "name": f"{model}_{width}", "input": {**manifest["input"], "width": width, "height": height}}
+        sized = {**manifest, "name": f"{model}_{width}", "input": {**source.input, "width": width, "height": height}}
         found[width, height].write_text(yaml.safe_dump(sized))
     return found
 
@@ -76,7 +70,7 @@ def pictures(data: Path, folder: Path, count: int) -> dict[str, Path]:
 def accuracy(manifest: Path, precision: str, sets: dict[str, Path]) -> dict[str, dict]:
     figures = {}
     for name, folder in sets.items():
-        (found,) = node(
+        (found,) = node_json(
             "masks", "evaluate", "--json", "--model", str(manifest), "--precision", precision, "--classes", str(folder / "classes.json"),
             str(folder / "images"), str(folder / "labels"),
         )
@@ -90,7 +84,7 @@ def milliseconds(files: dict[tuple[int, int], Path], rounds: int, frames: int) -
     for _ in range(rounds):
         for size, file in files.items():
             arguments = ["--precision", ",".join(PRECISIONS), "--threads", "1,2", "--frames", str(frames)]
-            for run in node("bench", "--json", "--model", str(file), *arguments):
+            for run in node_json("bench", "--json", "--model", str(file), *arguments):
                 if run["outputs"] == "labels and masks":
                     key = (size, run["precision"], run["threads"])
                     measured.setdefault(key, []).append(run["stages_ms"]["total"]["p50"])
@@ -98,12 +92,7 @@ def milliseconds(files: dict[tuple[int, int], Path], rounds: int, frames: int) -
 
 
 def draw(path: Path, points: dict[str, list[tuple[float, float, float, str]]], title: str) -> None:
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.hashsalt": "squeezenet_node", "font.size": 9, "svg.fonttype": "none"})
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
     for axis, column, what in ((axes[0], 1, "ground IoU"), (axes[1], 2, "foot within 5 % of the height")):
         for label, line in points.items():

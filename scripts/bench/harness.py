@@ -49,13 +49,17 @@ def node_binary() -> str:
     return str(found)
 
 
+def node_json(*arguments: str | Path) -> list[dict]:
+    """The objects that a command of the node prints, one a line."""
+    out = subprocess.run([node_binary(), *arguments], check=True, capture_output=True, text=True).stdout
+    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+
+
 def automatic_precision(model: Model) -> str:
     """What `precision: auto` takes on this machine."""
     if model.precisions() == ["fp32"]:
         return "fp32"
-    command = [node_binary(), "bench", "--json", "--model", model.name, "--precision", "auto", "--frames", "1"]
-    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return json.loads(out.splitlines()[0])["precision"]
+    return node_json("bench", "--json", "--model", model.name, "--precision", "auto", "--frames", "1")[0]["precision"]
 
 
 def machine() -> dict:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from model import ROOT
+from plot import pyplot
 from session import ENGINES
 
 RESULTS = ROOT / ".deps" / "bench" / "results"
@@ -434,12 +435,7 @@ def criterion_section(folder: Path) -> str:
 
 def plot(node: Results, path: Path) -> None:
     """Age and processor time over picture size, cameras and rate."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.hashsalt": "squeezenet_node", "font.size": 9, "svg.fonttype": "none"})
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     runs = grid_runs(node)
     vga = [row for row in runs if (row["width"], row["height"]) == (640, 480)]
     panels = [

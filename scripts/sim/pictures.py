@@ -35,8 +35,8 @@ def main() -> int:
     for seed in options.rooms:
         chance = np.random.default_rng([seed, 99])
         world = rooms.plan_world(seed)
-        is_dark = chance.random() < options.dark if options.dark else False
-        world.floor_tone = float(chance.uniform(0.25, 0.65)) if is_dark else 1.0
+        if options.dark and chance.random() < options.dark:
+            world.floor_tone = float(chance.uniform(0.25, 0.65))
         camera = Camera(
             width=480, height=360, height_m=float(chance.uniform(0.15, 0.7)), pitch_deg=float(chance.uniform(0, 20)),
             hfov_deg=float(chance.uniform(60, 100)))

@@ -570,15 +570,21 @@ fn pipelines(
         None | Some(0) => default_threads(),
         Some(threads) => threads,
     };
-    let is_one =
-        !args.budgets.is_empty() || args.learn || model.settings().provider != Provider::Cpu;
-    let jobs = args.jobs.map_or(if is_one { 1 } else { threads }, usize::from);
-    if is_smoothed && args.jobs.is_some_and(|jobs| jobs > 1) {
-        tell_line(
-            "--jobs: one frame at a time, as with mask.smoothing a frame's answer hangs on the one before",
-        );
-    }
-    let jobs = if is_smoothed { 1 } else { jobs };
+    let is_one = is_smoothed
+        || !args.budgets.is_empty()
+        || args.learn
+        || model.settings().provider != Provider::Cpu;
+    let jobs = match args.jobs.map(usize::from) {
+        Some(jobs) if is_smoothed && jobs > 1 => {
+            tell_line(
+                "--jobs: one frame at a time, as with mask.smoothing a frame's answer hangs on the one before",
+            );
+            1
+        }
+        Some(jobs) => jobs,
+        None if is_one => 1,
+        None => threads,
+    };
     let options = ModelOptions { threads: Some((threads / jobs).max(1)), ..model.clone() };
     let first = options.pipeline()?;
     let (model, execution) = (first.network().model().clone(), first.network().execution());

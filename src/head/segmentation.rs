@@ -159,6 +159,11 @@ impl ClassMapping {
         Self { traversability: traversability.collect(), cost: cost.collect() }
     }
 
+    /// Whether each class is ground: traversable or caution.
+    pub fn is_ground(&self) -> Vec<bool> {
+        self.traversability.iter().map(|id| Traversability::is_ground(*id)).collect()
+    }
+
     /// Whether a class is an obstacle.
     pub fn is_obstacle(&self, class: u8) -> bool {
         self.traversability.get(class as usize) == Some(&Traversability::Obstacle.id())

@@ -2,18 +2,13 @@
 
 use crate::descriptor::FeatureMap;
 use crate::geometry::InputTransform;
-use crate::head::segmentation::{ClassMapping, Grid, log_odds};
+use crate::head::segmentation::{Grid, log_odds};
 use crate::result::{self, Cells, Experience};
-use crate::traversability::Traversability;
 
 /// Cells of the network's grid that make one here, each way.
 const BLOCK: usize = 2;
 /// Cells of the network's grid, each way, that are told of together where what was learnt changes the answer.
 const TOLD: usize = 4;
-/// Whether each class is ground: traversable or caution.
-pub fn is_ground(mapping: &ClassMapping) -> Vec<bool> {
-    mapping.traversability.iter().map(|id| Traversability::is_ground(*id)).collect()
-}
 
 /// The shipped model's margins of a frame, with the features that its logits were made from.
 #[derive(Debug)]

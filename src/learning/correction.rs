@@ -107,7 +107,7 @@ mod tests {
             correction.apply(&Margins::new(features, grid, 2.0, &is_ground).unwrap(), &mut logits);
         let after = margins(&logits);
         for (i, (before, after)) in before.into_iter().zip(after).enumerate() {
-            assert!((after - before - added[i]).abs() < 1e-5);
+            assert!((after - before - added[i]).abs() < 1e-6);
             assert!((added[i] - correction.of(&values[i..=i], before)).abs() < 1e-6);
         }
         // Two kinds of ground, each as probable as the rest: odds of 2.

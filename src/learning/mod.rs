@@ -24,7 +24,7 @@ mod state;
 mod statistics;
 
 pub use bumper::{BLOCKED_TYPES, Bumper};
-pub use cells::{Margins, is_ground};
+pub use cells::Margins;
 pub use correction::{Correction, CorrectionSlot};
 pub use footprint::{Footprint, FootprintError};
 pub use guard::{GuardError, GuardSet};

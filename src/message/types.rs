@@ -20,7 +20,7 @@ impl Stamp {
         i64::from(self.sec) * 1_000_000_000 + i64::from(self.nanosec)
     }
 
-    /// Nanoseconds later, as late as a stamp can be at most.
+    /// Nanoseconds later; the same one where no stamp is so late.
     pub fn later(self, nanoseconds: u32) -> Self {
         let nanosec = u64::from(self.nanosec) + u64::from(nanoseconds);
         let Ok(sec) = i32::try_from(i64::from(self.sec) + (nanosec / 1_000_000_000) as i64) else {

@@ -7,7 +7,7 @@ use crate::geometry::InputTransform;
 use crate::head::classification::ClassificationHead;
 use crate::head::obstacle;
 use crate::head::segmentation::{ClassMapping, SegmentationHead, Steady};
-use crate::learning::{self, Correction, Margins};
+use crate::learning::{Correction, Margins};
 use crate::manifest::Model;
 use crate::result::{FrameResult, Ground, Wanted};
 use crate::session::{NetworkError, NetworkOutputs, Tensors};
@@ -167,7 +167,7 @@ impl Head for MaskHead {
         let Some(spec) = spec else { return Ok(()) };
         let mut grid = tensors.grid(spec)?;
         let mapping = ClassMapping::new(spec, &camera.mask);
-        let is_ground = learning::is_ground(&mapping);
+        let is_ground = mapping.is_ground();
         let features = manifest.mask_features().filter(|_| self.needs(wanted).mask_features);
         self.changed.clear();
         if let Some(map) = features {

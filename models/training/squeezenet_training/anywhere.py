@@ -336,7 +336,7 @@ def run(args: argparse.Namespace) -> None:
         domains.append(ObjectPictures(args.objects, tuple(args.view), row, backbone.eval(), classifier.eval()))
     stream = Stream(
         domains, (nothing.share, int(anywhere.table(nothing)[0])) if nothing else None, tuple(args.size),
-        tuple(args.view), args.seed + 1000 * step, is_late, (anywhere.meanings & anywhere.ground).any(1), args.repaint,
+        tuple(args.view), args.seed + 1000 * step, is_late, anywhere.ground_rows, args.repaint,
     )
     loader = iter(DataLoader(stream, args.batch, num_workers=args.workers))
     mean = torch.tensor(MEAN_BGR, device=args.device)[:, None, None]

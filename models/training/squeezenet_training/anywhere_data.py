@@ -76,6 +76,11 @@ class Anywhere:
         return np.array([entry["traversability"] in GROUND for entry in self.classes])
 
     @property
+    def ground_rows(self) -> np.ndarray:
+        """Whether each row of `meanings` has a class that is ground."""
+        return (self.meanings & self.ground).any(1)
+
+    @property
     def kinds(self) -> np.ndarray:
         """`[4, classes]`: whether a class is of that traversability, ground first."""
         kinds = [*GROUND, "obstacle", "background"]
@@ -96,13 +101,18 @@ class Anywhere:
         return table
 
 
+def is_ground(target: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """Where a target is ground; `ground` is by row of the meanings."""
+    return (target != UNLABELLED) & ground[np.minimum(target, len(ground) - 1)]
+
+
 def without_edges(target: np.ndarray, ground: np.ndarray, edge: int) -> np.ndarray:
     """Leaves out what lies within `edge` pixels of a place where something stands on ground: labels
     of some sets do not tell where exactly that is. `ground` is by row of the meanings."""
-    is_ground = np.where(target == UNLABELLED, False, ground[np.minimum(target, len(ground) - 1)])
+    on_ground = is_ground(target, ground)
     known = target != UNLABELLED
     stands = np.zeros(target.shape, bool)
-    stands[:-1] = (~is_ground[:-1] & known[:-1]) & is_ground[1:]
+    stands[:-1] = (~on_ground[:-1] & known[:-1]) & on_ground[1:]
     ys, xs = np.nonzero(stands)
     out = target.copy()
     for shift in range(-edge, edge + 1):
@@ -124,7 +134,6 @@ class DomainPictures:
     def __init__(self, anywhere: Anywhere, one: LabelledSet, folder: Path, view: tuple[int, int], limit: int | None) -> None:
         self.set = one
         table = anywhere.table(one)
-        ground = (anywhere.meanings & anywhere.ground).any(1)
         self.pictures: list[tuple[Image.Image, np.ndarray]] = []
         self.late: list[tuple[Image.Image, np.ndarray]] = []
         for image, label in pairs(folder)[:limit]:
@@ -134,7 +143,7 @@ class DomainPictures:
                 mask = np.asarray(Image.fromarray(mask).resize(picture.size, Image.Resampling.NEAREST))
             target = table[mask]
             if one.edge:
-                target = without_edges(target, ground, one.edge)
+                target = without_edges(target, anywhere.ground_rows, one.edge)
             is_late = one.late and image.name.startswith(one.late)
             (self.late if is_late else self.pictures).append((picture, target))
 
@@ -260,10 +269,6 @@ def pixel_of_a_class(target: np.ndarray) -> tuple[int, int] | None:
     ys, xs = np.nonzero(coarse == random.choice(present.tolist()))
     at = random.randrange(len(ys))
     return int(xs[at]) * 4, int(ys[at]) * 4
-
-
-def is_ground(target: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    return (target != UNLABELLED) & ground[np.minimum(target, len(ground) - 1)]
 
 
 def repainted(picture: Image.Image, target: np.ndarray, ground: np.ndarray) -> Image.Image:

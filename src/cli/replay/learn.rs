@@ -13,7 +13,7 @@ use crate::file_lock::Lock;
 use crate::ground_messages::Taken;
 use crate::head::segmentation::ClassMapping;
 use crate::learning::{
-    self, BLOCKED_TYPES, Bumper, Correction, CorrectionSlot, Footprint, Learner, Mark, Report, Seen,
+    BLOCKED_TYPES, Bumper, Correction, CorrectionSlot, Footprint, Learner, Mark, Report, Seen,
 };
 use crate::manifest::{Manifest, Model};
 use crate::result::Cells;
@@ -233,7 +233,7 @@ impl Learning {
         let seconds = log_time.saturating_sub(first) as f64 / 1e9;
         let is_within = |stretch: &&mut Stretch| stretch.until_s.is_none_or(|end| seconds < end);
         let Some(stretch) = self.stretches.iter_mut().find(is_within) else { return };
-        let is_ground = learning::is_ground(&ClassMapping::new(spec, &camera.mask));
+        let is_ground = ClassMapping::new(spec, &camera.mask).is_ground();
         let correction = self.slot.get();
         stretch.frames += 1;
         let mut marks = vec![Mark::None; cells.count()];
