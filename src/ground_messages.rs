@@ -276,6 +276,7 @@ fn walk_rules(settings: &GroundSettings) -> WalkRules {
         threshold: settings.threshold as f32,
         min_width: settings.min_width,
         min_length: settings.min_length,
+        min_height_m: settings.min_height_m,
     }
 }
 

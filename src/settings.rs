@@ -201,6 +201,8 @@ pub struct GroundSettings {
     pub min_width: f64,
     /// Length along the beam that must not be ground, in cells of the network's output.
     pub min_length: f64,
+    /// Height in metres under which something is no obstacle, where ground is seen behind it.
+    pub min_height_m: f64,
     /// Height at which obstacles' feet are marked in the cloud, in metres.
     pub obstacle_z_m: f64,
 }
@@ -239,6 +241,7 @@ impl Default for GroundSettings {
             threshold: 0.5,
             min_width: 0.3,
             min_length: 1.5,
+            min_height_m: 0.03,
             obstacle_z_m: 0.2,
         }
     }

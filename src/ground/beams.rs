@@ -8,6 +8,10 @@
 //! `threshold`. That is an obstacle's foot if it stays so for `min_length` cells of the network's
 //! output along the beam, and for a share of at least `min_width` of the beam's width: a beam that is
 //! wider than a cell is walked along several rays.
+//!
+//! **What is low.** Something of height h that stands at distance d hides the ground from a camera at height H
+//! as far as d · H / (H - h) (similar triangles). Where ground is seen behind it sooner than for `min_height_m`, it is lower
+//! than that, or a stain on the floor, and no obstacle; the map has it as rough ground.
 
 use nalgebra::{Point2, Vector3};
 
@@ -34,6 +38,8 @@ const LEAST_DEPRESSION: f64 = 1e-3;
 const ROUND_TO: f64 = 5.0 * std::f64::consts::PI / 180.0;
 /// Without an error the ground would be known up to the horizon.
 const FARTHEST_M: f64 = 100.0;
+/// Cost, 0 to 1, of what has turned out to be low or noise at most: that of rough ground.
+const MOST_COST_OF_LOW: f32 = 0.5;
 
 /// How the ground is walked.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,6 +58,8 @@ pub struct WalkRules {
     pub min_width: f64,
     /// Length along the beam that must not be ground, in cells.
     pub min_length: f64,
+    /// Height in metres under which something is no obstacle, where ground is seen behind it.
+    pub min_height_m: f64,
 }
 
 impl Default for WalkRules {
@@ -64,6 +72,7 @@ impl Default for WalkRules {
             threshold: 0.5,
             min_width: 0.3,
             min_length: 1.5,
+            min_height_m: 0.03,
         }
     }
 }
@@ -442,15 +451,12 @@ pub struct Walk {
 impl Walk {
     /// Walks all rays of a table over the grid that it was made for.
     pub fn run(&mut self, table: &BeamTable, grid: &GroundGrid) {
-        let rules = &table.key.rules;
-        let (threshold, min_length) = (rules.threshold, rules.min_length as f32);
         self.costs.resize(table.places.len(), 0.0);
         self.rays.clear();
         let places = table.places.chunks_exact(table.steps.max(1));
         let costs = self.costs.chunks_exact_mut(table.steps.max(1));
         for ((places, costs), view) in places.zip(costs).zip(&table.in_view) {
-            let mut walk =
-                |stretch| walk_stretch(table, grid, threshold, min_length, places, costs, stretch);
+            let mut walk = |stretch| walk_stretch(table, grid, places, costs, stretch);
             // What is free in the first of two stretches says nothing of the gap behind it; what stands there is in
             // the way of all the rest.
             let grazed = walk(view.grazed);
@@ -479,10 +485,12 @@ impl Walk {
     }
 }
 
-/// A stretch that is not ground and may be noise.
+/// A stretch that is not ground and may be noise, or low.
 struct Stretch {
     /// Where it began, in steps.
     start: f32,
+    /// The same in metres.
+    from: f32,
     /// In cells.
     length: f32,
     /// Sums of the probabilities over its steps.
@@ -493,13 +501,15 @@ struct Stretch {
 fn walk_stretch(
     table: &BeamTable,
     grid: &GroundGrid,
-    threshold: f32,
-    min_length: f32,
     places: &[[f32; 2]],
     costs: &mut [f32],
     (first, end): (u32, u32),
 ) -> Ray {
     let (first, end) = (first as usize, end as usize);
+    let Key { stance, rules, .. } = &table.key;
+    let (threshold, min_length) = (rules.threshold, rules.min_length as f32);
+    // What is as high as it takes hides all that is nearer than its distance by this.
+    let hidden = (1.0 - rules.min_height_m / stance.height) as f32;
     let max = table.reach.max_m as f32;
     // A ray that comes into view out of range says nothing of what is in range.
     if first == end || table.distances[first] >= max {
@@ -514,7 +524,7 @@ fn walk_stretch(
         Ray { free, end }
     };
     let judge = |stretch: &Stretch| {
-        let at = table.distance_at(stretch.start);
+        let at = stretch.from;
         let free_to = (stretch.start > first as f32).then(|| at.min(max));
         let end = if at >= max {
             End::Free
@@ -534,7 +544,11 @@ fn walk_stretch(
             (x * x + y * y).sqrt()
         });
         if cell.ground >= threshold {
-            stretch = None;
+            if let Some(low) = stretch.take() {
+                for cost in &mut costs[low.start as usize + 1..step] {
+                    *cost = cost.min(MOST_COST_OF_LOW);
+                }
+            }
             last_ground = Some(step as f32);
             if table.distances[step] >= max {
                 // Whatever begins from here on is out of range.
@@ -550,12 +564,15 @@ fn walk_stretch(
                     }
                     None => step as f32,
                 };
-                Stretch { start, length: -moved, obstacle: 0.0, other: 0.0 }
+                let from = table.distance_at(start);
+                Stretch { start, from, length: -moved, obstacle: 0.0, other: 0.0 }
             });
             stretch.length += moved;
             stretch.obstacle += cell.obstacle;
             stretch.other += 1.0 - cell.ground - cell.obstacle;
-            if stretch.length >= min_length {
+            let is_low =
+                stretch.obstacle >= stretch.other && stretch.from > table.distances[step] * hidden;
+            if stretch.length >= min_length && !is_low {
                 return judge(stretch);
             }
         }
@@ -564,10 +581,10 @@ fn walk_stretch(
     // The steps end at the horizon, or the picture does.
     let is_whole = end == table.steps;
     match (stretch, last_ground) {
-        (Some(stretch), _) if is_whole => judge(&stretch),
+        (Some(stretch), _) if is_whole || stretch.length >= min_length => judge(&stretch),
         (None, Some(last)) if is_whole => finish(Some(distance(last)), End::Free),
         (Some(stretch), _) => {
-            let at = table.distance_at(stretch.start);
+            let at = stretch.from;
             let free_to = (stretch.start > first as f32).then(|| at.min(max));
             let end = if at >= max { End::Free } else { End::Unknown(at) };
             finish(free_to, end)

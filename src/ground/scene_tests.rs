@@ -290,6 +290,33 @@ fn a_camera_that_looks_straight_down_sees_all_around() {
 }
 
 #[test]
+fn what_is_low_is_no_obstacle_where_ground_is_seen_behind_it() {
+    let (_, camera) = cameras().remove(0);
+    let stance = Stance::from_angles(0.3, 0.3, 0.0);
+    let ahead = |height: f64, depth: f64, min_height_m: f64| {
+        let rules = WalkRules { max_range_m: 3.0, min_height_m, ..WalkRules::default() };
+        let block = Block { from: [0.8, -2.0], to: [0.8 + depth, 2.0], height };
+        let walked = walked(&camera, &stance, &[block], &rules);
+        let middle = (-walked.table.angle_min / rules.beam_step).round() as usize;
+        let ray = middle * walked.table.rays_a_beam;
+        let on_it = walked.walk.cost(&walked.table, ray, 0.83);
+        (scan_of(&walked).ranges[middle], on_it)
+    };
+    let is_foot = |(range, _): (f32, f32)| (range - 0.8).abs() < 0.05;
+    // A strip of tape, a door sill, a board; then what is too high.
+    for (height, depth) in [(0.001, 0.05), (0.01, 0.03), (0.015, 0.02)] {
+        let (range, cost) = ahead(height, depth, 0.03);
+        assert_eq!((range, cost <= 0.5), (f32::INFINITY, true), "{height} m, {depth} m deep");
+        assert!(is_foot(ahead(height, depth, 0.0)), "{height} m, {depth} m deep, by any height");
+    }
+    for (height, depth) in [(0.05, 0.02), (0.1, 0.5), (0.02, 0.5), (2.5, 0.3)] {
+        assert!(is_foot(ahead(height, depth, 0.03)), "{height} m, {depth} m deep");
+    }
+    // Higher than the camera, and nothing behind it in view: not shown to be low.
+    assert!(is_foot(ahead(2.5, 0.3, 1.0)));
+}
+
+#[test]
 fn the_cloud_lies_on_the_ground_and_ends_at_the_feet() {
     let rules = WalkRules { max_range_m: 5.0, ..WalkRules::default() };
     for (name, camera) in cameras() {
@@ -366,7 +393,7 @@ fn feet_and_free_ground_are_clouds_to_mark_and_to_clear() {
 
 #[test]
 fn one_noisy_pixel_is_no_obstacle() {
-    let rules = WalkRules { max_range_m: 3.0, ..WalkRules::default() };
+    let rules = WalkRules { max_range_m: 3.0, min_height_m: 0.0, ..WalkRules::default() };
     let (_, camera) = cameras().remove(0);
     let stance = Stance::from_angles(0.4, 0.3, 0.0);
     let mut walked = walked(&camera, &stance, &[], &rules);

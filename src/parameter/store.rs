@@ -670,6 +670,7 @@ fn ground_settings(reader: &Reader<'_>) -> Result<GroundSettings, Refusal> {
         threshold: reader.double("ground.threshold"),
         min_width: reader.double("ground.min_width"),
         min_length: reader.double("ground.min_length"),
+        min_height_m: reader.double("ground.min_height_m"),
         obstacle_z_m: reader.double("ground.obstacle_z_m"),
     })
 }

@@ -369,6 +369,13 @@ pub const TABLE: &[Parameter] = &[
         "Length along a beam that must not be ground, in cells of the network's output, against noise.",
     )),
     per_camera(parameter(
+        "ground.min_height_m",
+        Double(0.03),
+        Doubles(0.0, 1.0),
+        "m",
+        "What is lower is no obstacle of the scan where ground is seen behind it: what the robot rolls over, stains of the floor. 0: whatever is not ground is one.",
+    )),
+    per_camera(parameter(
         "ground.obstacle_z_m",
         Double(0.2),
         Doubles(-10.0, 10.0),

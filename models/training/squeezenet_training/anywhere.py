@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repaint", type=float, default=0.0, metavar="SHARE", help="how often the ground, or something else, gets another colour, and how often patches of sun or shadow")
     parser.add_argument("--init", type=Path, help="what to go on from: stable.pt of another run, final.pt (weights alone), or an exported .onnx")
     parser.add_argument("--minutes", type=float, default=60.0, help="time of training, earlier parts of the same run included")
-    parser.add_argument("--cool", type=float, default=0.3, metavar="SHARE", help="the last part of the time, in which the rate falls to zero")
+    parser.add_argument("--steps", type=int, help="train for as many steps instead of a time: the same on any machine, to compare runs")
+    parser.add_argument("--cool", type=float, default=0.3, metavar="SHARE", help="the last part of the training, in which the rate falls to zero")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, nargs=2, default=(416, 320), metavar=("WIDTH", "HEIGHT"), help="of the training crops")
     parser.add_argument("--view", type=int, nargs=2, default=(480, 360), metavar=("WIDTH", "HEIGHT"), help="of the network")
@@ -213,9 +214,14 @@ def ground_scores(
     }
 
 
+def done(seconds: float, step: int, args: argparse.Namespace) -> float:
+    """The share of the training that is behind."""
+    return step / args.steps if args.steps else seconds / (60 * args.minutes)
+
+
 def rate(seconds: float, step: int, args: argparse.Namespace) -> float:
-    """A short warm-up in steps, then flat, then falling straight to zero over the last part of the time."""
-    left = 1.0 - seconds / (60 * args.minutes)
+    """A short warm-up in steps, then flat, then falling straight to zero over the last part of the training."""
+    left = 1.0 - done(seconds, step, args)
     return args.lr * min(1.0, (step + 1) / 150) * max(0.0, min(1.0, left / args.cool))
 
 
@@ -388,8 +394,8 @@ def run(args: argparse.Namespace) -> None:
     next_save = seconds + 120
     branch.train()
     started = time.monotonic()
-    while seconds < 60 * args.minutes:
-        if not is_cooling and seconds > 60 * args.minutes * (1 - args.cool):
+    while done(seconds, step, args) < 1:
+        if not is_cooling and done(seconds, step, args) > 1 - args.cool:
             keep(args.out / "stable.pt")
             score_all()
             is_cooling, is_late.value = True, 1
