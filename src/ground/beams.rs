@@ -508,8 +508,8 @@ fn walk_stretch(
     let (first, end) = (first as usize, end as usize);
     let Key { stance, rules, .. } = &table.key;
     let (threshold, min_length) = (rules.threshold, rules.min_length as f32);
-    // What is as high as it takes hides all that is nearer than its distance by this.
-    let hidden = (1.0 - rules.min_height_m / stance.height) as f32;
+    // What is that high stands at this share at most of the distance where ground is seen behind it.
+    let low_share = (1.0 - rules.min_height_m / stance.height) as f32;
     let max = table.reach.max_m as f32;
     // A ray that comes into view out of range says nothing of what is in range.
     if first == end || table.distances[first] >= max {
@@ -545,7 +545,7 @@ fn walk_stretch(
         });
         if cell.ground >= threshold {
             if let Some(low) = stretch.take() {
-                for cost in &mut costs[low.start as usize + 1..step] {
+                for cost in &mut costs[low.start.ceil() as usize..step] {
                     *cost = cost.min(MOST_COST_OF_LOW);
                 }
             }
@@ -570,8 +570,8 @@ fn walk_stretch(
             stretch.length += moved;
             stretch.obstacle += cell.obstacle;
             stretch.other += 1.0 - cell.ground - cell.obstacle;
-            let is_low =
-                stretch.obstacle >= stretch.other && stretch.from > table.distances[step] * hidden;
+            let is_low = stretch.obstacle >= stretch.other
+                && stretch.from > table.distances[step] * low_share;
             if stretch.length >= min_length && !is_low {
                 return judge(stretch);
             }
