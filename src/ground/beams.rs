@@ -498,6 +498,13 @@ struct Stretch {
     other: f32,
 }
 
+impl Stretch {
+    /// Whether it is an obstacle rather than what is not known.
+    fn is_obstacle(&self) -> bool {
+        self.obstacle >= self.other
+    }
+}
+
 fn walk_stretch(
     table: &BeamTable,
     grid: &GroundGrid,
@@ -523,12 +530,12 @@ fn walk_stretch(
         let free = free_to.map_or([f32::NAN; 2], |to| [table.distances[first].min(max), to]);
         Ray { free, end }
     };
-    let judge = |stretch: &Stretch| {
+    let judge = |stretch: &Stretch, is_proven: bool| {
         let at = stretch.from;
         let free_to = (stretch.start > first as f32).then(|| at.min(max));
         let end = if at >= max {
             End::Free
-        } else if stretch.obstacle >= stretch.other {
+        } else if is_proven && stretch.is_obstacle() {
             End::Foot(at)
         } else {
             End::Unknown(at)
@@ -570,10 +577,9 @@ fn walk_stretch(
             stretch.length += moved;
             stretch.obstacle += cell.obstacle;
             stretch.other += 1.0 - cell.ground - cell.obstacle;
-            let is_low = stretch.obstacle >= stretch.other
-                && stretch.from > table.distances[step] * low_share;
+            let is_low = stretch.is_obstacle() && stretch.from > table.distances[step] * low_share;
             if stretch.length >= min_length && !is_low {
-                return judge(stretch);
+                return judge(stretch, true);
             }
         }
         previous = Some((place, cell.ground));
@@ -581,14 +587,8 @@ fn walk_stretch(
     // The steps end at the horizon, or the picture does.
     let is_whole = end == table.steps;
     match (stretch, last_ground) {
-        (Some(stretch), _) if is_whole || stretch.length >= min_length => judge(&stretch),
+        (Some(stretch), _) => judge(&stretch, is_whole || stretch.length >= min_length),
         (None, Some(last)) if is_whole => finish(Some(distance(last)), End::Free),
-        (Some(stretch), _) => {
-            let at = stretch.from;
-            let free_to = (stretch.start > first as f32).then(|| at.min(max));
-            let end = if at >= max { End::Free } else { End::Unknown(at) };
-            finish(free_to, end)
-        }
         (None, Some(last)) => {
             let at = table.distance_at(last);
             let end = if at >= max { End::Free } else { End::Unknown(at) };

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repaint", type=float, default=0.0, metavar="SHARE", help="how often the ground, or something else, gets another colour, and how often patches of sun or shadow")
     parser.add_argument("--init", type=Path, help="what to go on from: stable.pt of another run, final.pt (weights alone), or an exported .onnx")
     parser.add_argument("--minutes", type=float, default=60.0, help="time of training, earlier parts of the same run included")
-    parser.add_argument("--steps", type=int, help="train for as many steps instead of a time: the same on any machine, to compare runs")
+    parser.add_argument("--steps", type=int, help="train for so many steps in all, those of --init and of earlier parts included, instead of a time: the same on any machine")
     parser.add_argument("--cool", type=float, default=0.3, metavar="SHARE", help="the last part of the training, in which the rate falls to zero")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, nargs=2, default=(416, 320), metavar=("WIDTH", "HEIGHT"), help="of the training crops")
