@@ -50,7 +50,11 @@ class Fault:
             time.sleep(0.05)
             return any(mask.header.stamp == message.header.stamp for mask in self.masks)
 
-        wait(is_answered, 20, self.process.log)
+        def told() -> str:
+            ends = ", ".join(f"{self.count(f'frames {end}')} {end}" for end in ("received", "processed", "rejected", "unheard"))
+            return f"{publisher.get_subscription_count()} subscriptions, {ends}\n{self.process.log()}"
+
+        wait(is_answered, 20, told)
         return next(mask for mask in self.masks if mask.header.stamp == message.header.stamp)
 
     def count(self, key: str) -> int:
@@ -93,6 +97,20 @@ def test_a_camera_that_returns_with_another_type_is_said_once_and_may_come_back(
         other.close()
     wait(lambda: peer.node.count_publishers(TOPIC) == 0, 20)
     fault.answered(peer.publisher(Image, TOPIC), image_message(draw()))
+
+
+def test_large_frames_arrive_whole_though_best_effort(start, peer: Peer, tmp_path: Path) -> None:
+    """With the package's own profile of Fast DDS on either side; without it most of them are lost."""
+    fault = Fault(start, peer, tmp_path)
+    camera = peer.publisher(Image, TOPIC, BEST_EFFORT)
+    message = image_message(draw(2))
+    fault.answered(camera, message)
+    before = fault.count("frames received")
+    for _ in range(100):
+        camera.publish(message)
+        time.sleep(0.04)
+    wait(lambda: fault.count("frames received") - before >= 90, 10,
+         lambda: f"{fault.count('frames received') - before} of 100 received\n{fault.process.log()}")
 
 
 def test_two_cameras_on_one_topic_are_each_answered_with_their_own(start, peer: Peer, tmp_path: Path) -> None:
@@ -257,12 +275,14 @@ def test_a_full_disk_costs_nothing_that_was_taught(start, peer: Peer, tmp_path: 
 @pytest.mark.parametrize("size", ["64m", "64k"], ids=["as in a container", "full"])
 def test_little_shared_memory_is_enough(size: str) -> None:
     """The middleware sends through /dev/shm what it can: node and peers on a machine that has next to none."""
-    tests = [f"{__file__}::{test.__name__}" for test in (
-        test_a_camera_that_dies_returns_as_another, test_stamps_that_jump_are_answered_as_they_are)]
+    tests = [test_a_camera_that_dies_returns_as_another, test_stamps_that_jump_are_answered_as_they_are]
+    if size == "64m":  # by sockets alone it depends on net.core.rmem_max how many arrive
+        tests.append(test_large_frames_arrive_whole_though_best_effort)
     done = subprocess.run(
-        [*on_a_disk("/dev/shm", size), sys.executable, "-m", "pytest", "-q", *tests], capture_output=True, text=True)
+        [*on_a_disk("/dev/shm", size), sys.executable, "-m", "pytest", "-q", *(f"{__file__}::{test.__name__}" for test in tests)],
+        capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert f"{len(tests)} passed" in done.stdout
 
 
 def test_frames_are_answered_while_the_simulated_clock_stands(start, peer: Peer, tmp_path: Path) -> None:
