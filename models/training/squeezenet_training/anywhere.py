@@ -23,7 +23,7 @@ from .preprocess import MEAN_BGR, to_tensor, whole_picture
 from .segment import Averaged, has_fast_bf16, make_optimizers, seed_all
 from .segmentation_data import pairs
 from .segmentation_metrics import upsampled_probabilities
-from .segmenter import GroundBranch
+from .segmenter import GroundBranch, is_wide
 from .unfold import load_model
 
 HERE = Path(__file__).parents[1]
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--objects", type=Path, help="folder of pictures of things, looked at beside the sets: animals are no ground; with --backbone-rate their labels must not be unlearnt")
     parser.add_argument("--keep", type=float, default=1.0, help="with --backbone-rate: weight of what holds labels and maps to those of --backbone")
     parser.add_argument("--repaint", type=float, default=0.0, metavar="SHARE", help="how often the ground, or something else, gets another colour, and how often patches of sun or shadow")
+    parser.add_argument("--wide", action="store_true", help="a wider branch: more accurate, and a third more time for both heads")
     parser.add_argument("--init", type=Path, help="what to go on from: stable.pt of another run, final.pt (weights alone), or an exported .onnx")
     parser.add_argument("--minutes", type=float, default=60.0, help="time of training, earlier parts of the same run included")
     parser.add_argument("--steps", type=int, help="train for so many steps in all, those of --init and of earlier parts included, instead of a time: the same on any machine")
@@ -299,7 +300,7 @@ def run(args: argparse.Namespace) -> None:
     backbone, classifier = load_pretrained(args.backbone)
     backbone = backbone.requires_grad_(args.backbone_rate > 0).eval().to(args.device, **channels_last)
     kept = Kept(backbone, classifier).to(args.device, **channels_last) if args.backbone_rate else None
-    branch = GroundBranch(len(anywhere.classes)).to(args.device, **channels_last)
+    branch = GroundBranch(len(anywhere.classes), args.wide).to(args.device, **channels_last)
     optimizers = make_optimizers(branch, args)
     averaged = Averaged(branch)
     averaged_backbone = Averaged(backbone)
@@ -318,6 +319,13 @@ def run(args: argparse.Namespace) -> None:
     step, seconds = 0, 0.0
     is_cooling = False
 
+    def read(path: Path) -> dict:
+        """A checkpoint, or weights alone, of a branch as wide as ours."""
+        state = torch.load(path, weights_only=True, map_location=args.device)
+        if is_wide(state.get("branch", state)) != args.wide:
+            raise SystemExit(f"{path}: is of a branch of another width: {'leave out' if args.wide else 'give'} --wide")
+        return state
+
     def load(state: dict) -> None:
         branch.load_state_dict(state["branch"])
         averaged.module.load_state_dict(state["averaged"])
@@ -329,7 +337,7 @@ def run(args: argparse.Namespace) -> None:
         averaged_backbone.updates = state["updates"]
 
     if last.exists():
-        state = torch.load(last, weights_only=True, map_location=args.device)
+        state = read(last)
         load(state)
         step, seconds, is_cooling = state["step"], state["seconds"], state["is_cooling"]
         print(f"resumed after step {step}, {seconds / 60:.1f} minutes", flush=True)
@@ -355,7 +363,7 @@ def run(args: argparse.Namespace) -> None:
             load_model(branch, args.init, backbone, (network_input(next(loader)[0]) for _ in range(24)))
             averaged = Averaged(branch)
         else:
-            state = torch.load(args.init, weights_only=True, map_location=args.device)
+            state = read(args.init)
             if "optimizers" in state:
                 load(state)
                 step = state["step"]

@@ -30,7 +30,7 @@ def load_model(branch: GroundBranch, path: Path, backbone: SqueezeNet, batches: 
             raise SystemExit(f"{path}: no `branch.{name}`: not a model that `export` made of an `anywhere` run")
         value = torch.from_numpy(numpy_helper.to_array(found[f"branch.{name}"]).copy())
         if value.shape != like.shape:
-            raise SystemExit(f"{path}: `branch.{name}` is {list(value.shape)}, {list(like.shape)} is wanted: other classes?")
+            raise SystemExit(f"{path}: `branch.{name}` is {list(value.shape)}, {list(like.shape)} is wanted: other classes, or another --wide?")
         return value.to(like.device)
 
     blocks = {name: one for name, one in branch.named_modules() if isinstance(one, ConvBn)}

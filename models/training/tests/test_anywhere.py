@@ -71,6 +71,25 @@ def test_the_backbone_learns_and_keeps_its_labels(command, backbone: Path, data:
     assert logits.shape == (1, 1000)
 
 
+def test_a_wide_branch_is_trained_and_exported_and_goes_on_as_one(command, backbone: Path, data: Path, tmp_path: Path):
+    run, model = tmp_path / "run", tmp_path / "model"
+    options = [
+        "--data", data, "--sets", data / "sets.yaml", "--backbone", backbone, "--size", 96, 64, "--view", 128, 96,
+        "--batch", 4, "--workers", 0, "--device", "cpu",
+    ]
+    command(anywhere, *options, "--out", run, "--steps", 4, "--wide")
+    command(
+        export, "--name", "wide", "--out", model, "--backbone", backbone, "--segmenter", run / "final.pt",
+        "--classes", data / "sets.yaml", "--size", 128, 96, "--pictures", data / "fine" / "val" / "images" / "0.png",
+    )
+    image = np.zeros((1, 3, 96, 128), np.float32)
+    (features,) = onnxruntime.InferenceSession(model / "wide.onnx").run(["mask_features"], {"image": image})
+    assert features.shape == (1, 64, 24, 32)
+    for way in ([], ["--init", run / "stable.pt"], ["--init", run / "final.pt"], ["--init", model / "wide.onnx"]):
+        with pytest.raises(SystemExit, match="--wide"):
+            command(anywhere, *options, "--out", tmp_path / "other" if way else run, "--steps", 8, *way)
+
+
 def test_animals_are_no_ground_and_of_the_rest_nothing_is_told(backbone: Path, data: Path, tmp_path: Path):
     network, classifier = load_pretrained(backbone)
     network.eval(), classifier.eval()
