@@ -215,18 +215,24 @@ impl GroundMessages {
             let name = settings.map.frame.as_str();
             let odometry = tf.lookup(name, header.frame_id, at, Duration::ZERO).ok();
             let is_fused = odometry.is_some();
-            let (pose, map_frame) = match odometry {
-                Some(map_from_camera) => {
-                    (PlanarPose::of(&(map_from_camera * camera_from_ground)), name)
-                }
-                None => (PlanarPose::default(), ground_frame.as_str()),
+            let (map_from_ground, map_frame) = match odometry {
+                Some(map_from_camera) => (map_from_camera * camera_from_ground, name),
+                None => (Transform::identity(), ground_frame.as_str()),
             };
+            let pose = PlanarPose::of(&map_from_ground);
+            // The window goes with the robot; with the cameras it would go to and fro between them.
+            let frame = &own.ground.frame;
+            let base = base_from_camera(tf, header.frame_id, at, frame, Duration::ZERO).ok();
+            let middle = base.map_or(pose, |(_, base_from_camera)| {
+                let base_from_ground = base_from_camera * camera_from_ground;
+                PlanarPose::of(&(map_from_ground * base_from_ground.inverse()))
+            });
             if !is_fused || self.map_frame != map_frame {
                 map.clear();
                 map_frame.clone_into(&mut self.map_frame);
             }
             let stamp_ns = stamp.nanoseconds();
-            map.centre(pose.x, pose.y);
+            map.centre(middle.x, middle.y);
             map.add(stamp_ns, pose, table, walk);
             let least = (0.98e9 / settings.map.max_hz.max(0.01)) as i64;
             let is_due = self.last_map_ns.is_none_or(|last| {

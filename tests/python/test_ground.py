@@ -366,3 +366,42 @@ def test_the_map_remembers_with_odometry_and_stands_in_odom(start, peer, tmp_pat
     assert cost(face + 0.02, 1.0) > 90
     assert cost(face - 0.3, 1.0) < 10
     assert cost(face + 0.25, 1.0) == -1 and cost(2.0, 1.0) == -1
+
+
+def test_one_map_of_two_cameras_goes_with_the_robot(start, peer, tmp_path) -> None:
+    cameras = ("front", "rear")
+    parameters = {"cameras": list(cameras), **{name: {"image_topic": f"/{name}/image_raw"} for name in cameras}}
+    robot = Robot(start, peer, tmp_path, parameters, camera="/front")
+    rear, rear_info = peer.publisher(Image, "/rear/image_raw"), peer.publisher(CameraInfo, "/rear/camera_info")
+    maps = peer.collect(OccupancyGrid, "/squeezenet/local_map", RELIABLE)
+    backwards = np.diag([-1.0, -1.0, 1.0]) @ turn(PITCH)
+    robot.fixed.publish(TFMessage(transforms=[transform("base_footprint", OPTICAL, **MOUNT),
+                                              transform("base_footprint", "rear_optical", xyz=(-0.5, 0.0, CAMERA_Z), rotation=backwards)]))
+    peer.wait_subscribed(rear)
+    ahead, behind = draw(), draw(box=(0.8, 1.0, -0.3, 0.2, 0.5))
+
+    def cost(x: float, y: float) -> int:
+        grid = maps[-1]
+        origin, resolution = grid.info.origin.position, grid.info.resolution
+        return np.array(grid.data).reshape(grid.info.height, grid.info.width)[int((y - origin.y) / resolution), int((x - origin.x) / resolution)]
+
+    # The robot stands at (3, 1); the faces of the boxes are 1.2 m before one camera and 0.8 m behind the other.
+    faces = 3.0 + CAMERA_X + 1.2, 3.0 - 0.5 - 0.8
+
+    def show() -> bool:
+        now = peer.node.get_clock().now().nanoseconds
+        ends = [Time(nanoseconds=now - 10_000_000).to_msg(), Time(nanoseconds=now + 300_000_000).to_msg()]
+        robot.moving.publish(TFMessage(transforms=[transform("odom", "base_footprint", end, xyz=(3.0, 1.0, 0.0)) for end in ends]))
+        robot.show(ahead)
+        message = image_message(behind)
+        message.header.frame_id, message.header.stamp = "rear_optical", peer.stamp()
+        rear_info.publish(camera_info())
+        rear.publish(message)
+        wait_a_moment(0.1)
+        return bool(maps) and maps[-1].header.frame_id == "odom" and cost(faces[0] + 0.02, 1.0) > 90 and cost(faces[1] - 0.02, 1.0) > 90
+
+    wait(show, 20, robot.process.log)
+    assert cost(faces[0] - 0.3, 1.0) < 10 and cost(faces[1] + 0.3, 1.0) < 10, "both sides are free before the boxes"
+    assert cost(3.0, 1.0) == -1, "under the robot nothing is seen"
+    origins = {(round(m.info.origin.position.x, 3), round(m.info.origin.position.y, 3)) for m in maps if m.header.frame_id == "odom"}
+    assert len(origins) == 1, "the window stays with the robot, whichever camera saw last"
