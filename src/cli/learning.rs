@@ -1,4 +1,6 @@
-//! `squeezenet_node learning`: what was learnt by driving.
+//! `squeezenet_node learning`: what was learnt by driving, and the same from pictures labelled by hand.
+
+mod teach;
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +31,8 @@ enum LearningCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Learn from pictures labelled by hand, as driving would teach it
+    Teach(teach::TeachArgs),
 }
 
 /// What was learnt by driving, for commands that answer pictures.
@@ -87,15 +91,21 @@ pub(super) fn restore(learner: &mut Learner, model: &Model, path: &Path) -> anyh
 }
 
 pub(super) fn run(args: &LearningArgs) -> anyhow::Result<Outcome> {
-    let LearningCommand::Show { file, json } = &args.command;
-    let path = file.clone().unwrap_or_else(install::learning_file);
+    match &args.command {
+        LearningCommand::Show { file, json } => show(file.as_deref(), *json),
+        LearningCommand::Teach(args) => teach::run(args),
+    }
+}
+
+fn show(file: Option<&Path>, json: bool) -> anyhow::Result<Outcome> {
+    let path = file.map_or_else(install::learning_file, Path::to_owned);
     let Some((state, model)) = State::read(&path, None)? else {
         bail!("there is no {}: nothing was learnt by driving, or elsewhere", path.display());
     };
     let size = std::fs::metadata(&path).with_context(|| path.display().to_string())?.len();
     // The last two are the shipped margin and 1.
     let features = state.statistics.size().saturating_sub(2);
-    if *json {
+    if json {
         let record = serde_json::json!({
             "file": path, "bytes": size, "model": model, "features": features, "counts": state.counts,
         });

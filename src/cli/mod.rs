@@ -3,6 +3,7 @@
 mod bench;
 pub mod doctor;
 mod image;
+mod labelled;
 mod learning;
 mod masks;
 mod model;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::geometry::Size;
+use crate::cli::labelled::{LabelMeaning, Truth};
 use crate::head::segmentation::UNKNOWN;
 use crate::manifest::{SegmentationSpec, Traversability};
 use crate::result::Maps;
@@ -13,24 +13,6 @@ use crate::result::Maps;
 const LEVELS: usize = 256;
 /// Errors of the foot are kept as thousandths of the height, up to all of it.
 const FOOT_STEPS: usize = 1000;
-
-/// What a label's id means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabelMeaning {
-    /// Its name; one that is a class of the model too is compared by name.
-    pub name: String,
-    /// What it means for a robot.
-    pub traversability: Traversability,
-}
-
-/// A picture's label: an id a pixel, row-major.
-#[derive(Debug, Clone)]
-pub struct Truth {
-    /// Width and height.
-    pub size: Size,
-    /// One byte a pixel.
-    pub ids: Vec<u8>,
-}
 
 /// Counts over pictures.
 #[derive(Debug, Clone)]
@@ -325,6 +307,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may")]
 
     use super::*;
+    use crate::geometry::Size;
     use crate::manifest::SegmentationClass;
 
     /// Label and model: 0 road, 1 wall; the model's mask is given by class, of one confidence.
