@@ -437,9 +437,10 @@ fn learning(criterion: &mut Criterion) {
     let marks: Vec<Mark> = (0..cells.count())
         .map(|cell| if cell % 3 == 0 { Mark::Ground } else { Mark::Obstacle })
         .collect();
+    let is_above = vec![false; marks.len()];
     let model = Model::load("squeezenet1_1_anywhere", &install::models_dir()).unwrap();
     let (mut learner, _) = Learner::of(&model, Footprint::default()).unwrap();
-    (0..4).for_each(|_| learner.teach(&cells, &marks));
+    (0..4).for_each(|_| learner.teach(&cells, &marks, &is_above));
     let correction = learner.correction().cloned();
     let mut group = criterion.benchmark_group("learning, 480x360");
     group.bench_function("cells of a frame", |bencher| bencher.iter(|| black_box(make())));
@@ -453,7 +454,7 @@ fn learning(criterion: &mut Criterion) {
         });
     });
     group.bench_function("a frame that teaches", |bencher| {
-        bencher.iter(|| learner.teach(black_box(&cells), &marks));
+        bencher.iter(|| learner.teach(black_box(&cells), &marks, &is_above));
     });
 }
 

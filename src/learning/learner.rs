@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::correction::Correction;
 use super::footprint::Footprint;
 use super::guard::{GuardError, GuardSet};
+use super::horizon::Horizon;
 use super::memory::{BlockError, LeftOut, Mark, Memory, Seen, Taught};
 use super::state::{Counts, State};
 use super::statistics::Statistics;
@@ -20,9 +21,11 @@ const WANTED: f32 = 2.5;
 /// A margin of which the shipped model is sure.
 const SURE: f32 = 4.0;
 /// Weights of a frame's cells together: those stood on and bumped into count 1; those above the horizon, which
-/// are no ground; those that the shipped model is sure of.
+/// are no ground; those that the shipped model is sure of; those that it takes for no ground without being sure,
+/// and that nobody has stood on.
 const ABOVE: f64 = 0.5;
 const STEADY: f64 = 0.2;
+const DOUBTED: f64 = 0.1;
 /// Cells stood on from which on a frame counts in full.
 const FULL_CELLS: f64 = 40.0;
 /// What is said of a place where the robot was later than this after the last frame is of another place.
@@ -33,14 +36,18 @@ const PRIOR_FRAMES: f64 = 6.0;
 const LEAST_FRAMES: u64 = 3;
 /// By how many points what the shipped model knew may fall.
 const MOST_FALL: f64 = 0.5;
-/// Shares of the correction that are tried, the first that the guard lets pass holds.
-const SHARES: [f64; 4] = [1.0, 0.5, 0.25, 0.125];
+/// By how much the mean probability of ground above the horizon may rise.
+const MOST_RISE: f64 = 0.0075;
+/// Shares of the correction that are tried, the first that the guard and the horizon let pass holds.
+const SHARES: [f64; 10] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1];
 
 /// What the guard set says of the correction in force.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// By how many points the shipped model's own validation falls; below 0 where it rises.
     pub fall: f64,
+    /// By how many points the mean probability of ground rises above the horizon of the last frames.
+    pub rise: f64,
     /// Share of what was learnt that is in force: 1 all of it, 0 nothing.
     pub share: f64,
 }
@@ -52,7 +59,7 @@ pub struct Report {
     pub counts: Counts,
     /// What nothing was learnt from.
     pub left_out: LeftOut,
-    /// `None` for a model without a guard set, and before anything is learnt.
+    /// `None` before anything is learnt.
     pub verdict: Option<Verdict>,
     /// Mean of what is added to the margin of ground, over the frames last learnt from.
     pub change: f64,
@@ -63,10 +70,11 @@ pub struct Report {
 impl Verdict {
     /// For people.
     pub fn summary(&self) -> String {
-        let share = 100.0 * self.share;
+        let Self { fall, rise, share } = self;
         format!(
-            "what the model knew falls by {:.2} points; {share:.0} % of what was learnt holds",
-            self.fall
+            "what the model knew falls by {fall:.2} points, ground above the horizon rises by {rise:.2}; \
+             {:.0} % of what was learnt holds",
+            100.0 * share
         )
     }
 }
@@ -91,6 +99,9 @@ pub struct Learner {
     prior: Option<Statistics>,
     memories: BTreeMap<usize, Memory>,
     statistics: Statistics,
+    horizon: Horizon,
+    /// Largest share of the correction that the horizon let pass.
+    horizon_share: f64,
     counts: Counts,
     /// Of cameras that have gone.
     left_out: LeftOut,
@@ -110,6 +121,8 @@ impl Learner {
             guard,
             memories: BTreeMap::new(),
             statistics: Statistics::new(channels + 2),
+            horizon: Horizon::default(),
+            horizon_share: 1.0,
             counts: Counts::default(),
             left_out: LeftOut::default(),
             correction: None,
@@ -232,7 +245,11 @@ impl Learner {
 
     /// What is to be saved.
     pub fn state(&self) -> State {
-        State { counts: self.counts, statistics: self.statistics.clone() }
+        State {
+            counts: self.counts,
+            statistics: self.statistics.clone(),
+            horizon_share: self.horizon_share,
+        }
     }
 
     /// Goes on from what was saved; false, and nothing changes, if it is of another mask.
@@ -241,14 +258,16 @@ impl Learner {
             return false;
         }
         (self.counts, self.statistics) = (state.counts, state.statistics);
+        (self.horizon, self.horizon_share) = (Horizon::default(), state.horizon_share);
         self.fit();
         true
     }
 
-    /// Learns from a frame of which is known what each cell is, as no robot knows it: what could be learnt at best.
-    pub fn teach(&mut self, cells: &Cells, marks: &[Mark]) {
-        if cells.channels == self.channels && marks.len() == cells.count() {
-            self.add(cells, marks, &vec![false; marks.len()]);
+    /// Learns from a frame of which is known what cells are, and which of them are above the horizon.
+    pub fn teach(&mut self, cells: &Cells, marks: &[Mark], is_above: &[bool]) {
+        let count = cells.count();
+        if cells.channels == self.channels && [marks.len(), is_above.len()] == [count; 2] {
+            self.add(cells, marks, is_above);
             self.fit();
         }
     }
@@ -284,11 +303,15 @@ impl Learner {
                 Mark::Obstacle => Some(Kind::Obstacle),
                 // A ramp or a hill that the model is sure of may rise above the horizon.
                 Mark::None if margin.abs() >= SURE => Some(Kind::Steady),
-                Mark::None => is_above[cell].then_some(Kind::Above),
+                Mark::None if is_above[cell] => Some(Kind::Above),
+                Mark::None => (margin < 0.0).then_some(Kind::Doubted),
             }
         };
         let kinds: Vec<_> = (0..cells.count()).map(kind).collect();
-        let mut of_kind = [0_u32; 4];
+        let above = kinds.iter().enumerate().filter(|(_, kind)| matches!(kind, Some(Kind::Above)));
+        let above: Vec<_> = above.map(|(cell, _)| (cells.of(cell), cells.margins[cell])).collect();
+        self.horizon.take(&above);
+        let mut of_kind = [0_u32; 5];
         kinds.iter().flatten().for_each(|kind| of_kind[*kind as usize] += 1);
         let mut input = Vec::with_capacity(cells.channels + 2);
         for (cell, kind) in kinds.into_iter().enumerate() {
@@ -300,6 +323,7 @@ impl Learner {
                 Kind::Obstacle => (1.0, (-WANTED - margin).min(0.0)),
                 Kind::Above => (ABOVE, (-WANTED - margin).min(0.0)),
                 Kind::Steady => (STEADY, 0.0),
+                Kind::Doubted => (DOUBTED, 0.0),
             };
             input.clear();
             input.extend_from_slice(cells.of(cell));
@@ -318,20 +342,25 @@ impl Learner {
             return;
         }
         let Some(found) = self.statistics.solve(self.prior.as_ref(), PRIOR_FRAMES) else { return };
-        for share in SHARES {
-            let Some(correction) = Correction::new(&found, share) else { return };
-            let Some(guard) = &self.guard else {
+        let of = |share| Some((share, Correction::new(&found, share)?));
+        let corrections: Vec<_> = SHARES.into_iter().filter_map(of).collect();
+        // After a restart the horizon is not known yet; what it let pass before holds on.
+        if self.horizon.is_known() {
+            let is_level = |one: &&(f64, Correction)| self.horizon.rise(&one.1) <= MOST_RISE;
+            self.horizon_share = corrections.iter().find(is_level).map_or(0.0, |one| one.0);
+        }
+        let mut verdict = Verdict { fall: 0.0, rise: 0.0, share: 0.0 };
+        for (share, correction) in corrections {
+            let fall = self.guard.as_ref().map_or(0.0, |guard| guard.fall(&correction));
+            let rise = 100.0 * self.horizon.rise(&correction);
+            let holds = fall <= MOST_FALL && share <= self.horizon_share;
+            verdict = Verdict { fall, rise, share: if holds { share } else { 0.0 } };
+            if holds {
                 self.correction = Some(Arc::new(correction));
-                return;
-            };
-            let fall = guard.fall(&correction);
-            self.verdict = Some(Verdict { fall, share });
-            if fall <= MOST_FALL {
-                self.correction = Some(Arc::new(correction));
-                return;
+                break;
             }
         }
-        self.verdict = self.verdict.map(|verdict| Verdict { share: 0.0, ..verdict });
+        self.verdict = Some(verdict);
     }
 }
 
@@ -341,6 +370,7 @@ enum Kind {
     Obstacle,
     Above,
     Steady,
+    Doubted,
 }
 
 #[cfg(test)]
@@ -504,11 +534,30 @@ mod tests {
     }
 
     #[test]
+    fn a_floor_that_looks_like_what_is_above_the_horizon_is_not_learnt() {
+        let mut learner = Learner::new(2, Footprint::default(), None);
+        for step in 0..200 {
+            let at = f64::from(step) * 0.06;
+            let same = |_, row| ([1.0, 0.0], if row < 12 { -1.6 } else { -1.5 });
+            learner.take(0, seen(f64::from(step) * 0.2, at, same));
+        }
+        let report = learner.report();
+        assert!(report.counts.ground_cells > 500, "{report:?}");
+        assert!(report.verdict.unwrap().share < 0.2, "{report:?}");
+        // Nor after a restart, before the horizon is seen again.
+        let mut next = Learner::new(2, Footprint::default(), None);
+        assert!(next.restore(learner.state()));
+        assert_eq!(next.report().verdict.unwrap().share, report.verdict.unwrap().share);
+        assert_eq!(next.correction(), learner.correction());
+    }
+
+    #[test]
     fn what_is_no_number_is_passed_over() {
         let mut learner = Learner::new(2, Footprint::default(), None);
         for step in 0..200 {
             let at = f64::from(step) * 0.06;
-            let broken = |column, _| match column {
+            let broken = |column, row| match column {
+                _ if row < 12 => ([0.0, 0.0], -3.0),
                 20 => ([f32::NAN, 1.0], 1.0),
                 21 => ([0.0, 1.0], f32::INFINITY),
                 _ => ([0.0, 1.0], -1.0),

@@ -10,7 +10,8 @@
 //! - [`Statistics`] are the sums over the marked cells.
 //! - [`GuardSet`] are cells of the shipped model's own validation pictures. They are the prior: where they
 //!   say what a feature means, little is changed. And they are asked again after each fit: a correction by
-//!   which they fall is taken back, by halves.
+//!   which they fall is taken back, by tenths. So is one that makes ground of what is above the horizon of the
+//!   last frames ([`Horizon`](horizon::Horizon)).
 //! - [`Learner`] puts these together.
 
 mod bumper;
@@ -18,6 +19,7 @@ mod cells;
 mod correction;
 mod footprint;
 mod guard;
+mod horizon;
 mod learner;
 mod memory;
 mod state;

@@ -41,6 +41,13 @@ pub struct State {
     pub counts: Counts,
     /// The sums of it.
     pub statistics: Statistics,
+    /// Largest share of the correction that made no ground of what is above the horizon.
+    #[serde(default = "whole")]
+    pub horizon_share: f64,
+}
+
+fn whole() -> f64 {
+    1.0
 }
 
 #[derive(Serialize, Deserialize)]
@@ -175,7 +182,7 @@ mod tests {
         let mut statistics = Statistics::new(3);
         statistics.add(&[0.1, 0.7, 1.0], 0.3, 1.7);
         let counts = Counts { metres: 1.5, frames: 4, ground_cells: 90, obstacle_cells: 1 };
-        let state = State { counts, statistics };
+        let state = State { counts, statistics, horizon_share: 0.7 };
         state.clone().write(&path, "street", "aa").unwrap();
         let (read, model) = State::read(&path, Some("aa")).unwrap().unwrap();
         assert_eq!((read, model.as_str()), (state, "street"));

@@ -18,9 +18,11 @@ use crate::settings::CameraSettings;
 use crate::traversability::Traversability;
 
 /// `--driven`: the strip begins at the picture's lower edge with this share of its width, and ends in a point at
-/// this share of its height from above, where a level camera has the horizon.
+/// this share of its height from above.
 const STRIP_WIDTH: f64 = 0.5;
 const STRIP_END: f64 = 0.45;
+/// What is above this share of the height, from above, is above the horizon of a camera that is nearly level.
+const HORIZON: f64 = 0.35;
 
 /// Arguments of `learning teach`.
 #[derive(Debug, Args)]
@@ -35,7 +37,8 @@ pub(super) struct TeachArgs {
     /// The file to learn into; one that is there goes on
     #[arg(long, value_name = "FILE")]
     learning_file: PathBuf,
-    /// Only what a robot that drives straight on stands on: what driving could teach here
+    /// Only what a robot that drives straight on would know, with a nearly level camera: that what it stands on is
+    /// ground, and what is above the horizon is not
     #[arg(long)]
     driven: bool,
     #[command(flatten)]
@@ -94,7 +97,9 @@ fn teach(
         result.image_size.width,
         result.image_size.height
     );
-    learner.teach(&cells, &marks(&cells, &truth, meanings, driven));
+    let is_above = |cell| driven && cells.pixel(cell)[1] < HORIZON * f64::from(truth.size.height);
+    let is_above: Vec<_> = (0..cells.count()).map(is_above).collect();
+    learner.teach(&cells, &marks(&cells, &truth, meanings, driven), &is_above);
     Ok(())
 }
 

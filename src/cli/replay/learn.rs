@@ -254,7 +254,7 @@ impl Learning {
             stretch.learnt.add(is_true, with(correction.as_ref()));
             stretch.oracle.add(is_true, with(self.oracle.correction()));
         }
-        self.oracle.teach(cells, &marks);
+        self.oracle.teach(cells, &marks, &vec![false; marks.len()]);
     }
 
     /// Learns from a frame.
