@@ -3,7 +3,8 @@
     bash scripts/sim/run.sh pictures.py --rooms 1001-1139 --views 5 OUT
     python -m squeezenet_training anywhere --rooms OUT ...          # in models/training
 
-The camera of each room has a height, pitch and lens of its own, its views are from random places. Labels: 0 floor,
+The camera of each room has a height, pitch and lens of its own, its views are from random places, `--close` of them from right before
+what stands there, where there is little to tell it by. Labels: 0 floor,
 2 what stands on it, 3 ceiling and outside, as in /squeezenet/mask. `make sim` and `make sim-evaluate` use the rooms
 from 1 on: train with others.
 """
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("--rooms", type=seeds, default=seeds("1001-1139"), help="seeds; kinds in turn: " + ", ".join(rooms.KINDS))
     parser.add_argument("--views", type=int, default=5, help="of each room")
     parser.add_argument("--dark", type=float, default=0.0, metavar="SHARE", help="of rooms whose floor is a quarter to two thirds as light")
+    parser.add_argument("--close", type=float, default=0.0, metavar="SHARE", help="of views from at most 0.8 m before what stands there, looking at it")
     options = parser.parse_args()
     for kind in ("images", "labels"):
         (options.out / kind).mkdir(parents=True, exist_ok=True)
@@ -45,11 +47,19 @@ def main() -> int:
         except NoRenderer as error:
             print(error, file=sys.stderr)
             return 2
-        spots = rooms.parts_of(~world.occupied(grow=0.3))[0]
+        spots = np.asarray(rooms.parts_of(~world.occupied(grow=0.3))[0])
+        standing = np.argwhere(world.occupied(grow=0.0))
+        near = spots[world.occupied(grow=0.8)[tuple(spots.T)]]
         for view in range(options.views):
-            row, column = spots[chance.integers(len(spots))]
+            is_close = options.close > 0 and chance.random() < options.close
+            row, column = (near if is_close else spots)[chance.integers(len(near if is_close else spots))]
             x, y = (column + chance.random()) * rooms.GRID, (row + chance.random()) * rooms.GRID
-            simulation.place(x, y, chance.uniform(-math.pi, math.pi))
+            yaw = chance.uniform(-math.pi, math.pi)
+            if is_close:
+                to = standing - (row, column)
+                nearest = to[np.argmin((to**2).sum(1))]
+                yaw = math.atan2(nearest[0], nearest[1]) + chance.normal(0, 0.5)
+            simulation.place(x, y, yaw)
             name = f"sim_{seed}_{view}"
             picture = Image.fromarray(simulation.picture())
             picture.save(options.out / "images" / f"{name}.jpg", quality=int(chance.integers(70, 95)))
