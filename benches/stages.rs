@@ -424,7 +424,9 @@ fn ground(criterion: &mut Criterion) {
 /// What learning by driving adds to a frame, and what it takes beside it.
 fn learning(criterion: &mut Criterion) {
     let grid = Size::new(120, 90);
-    let (channels, classes, plane) = (48, 22, grid.area());
+    let model = Model::load("squeezenet1_1_anywhere", &install::models_dir()).unwrap();
+    let channels = model.manifest.mask_features().unwrap().channels;
+    let (classes, plane) = (22, grid.area());
     let number = |i: usize| (i * 2_654_435_761 % 1000) as f32 / 100.0;
     let values: Vec<f32> = (0..channels * plane).map(|i| (number(i) - 5.0).max(0.0)).collect();
     let logits: Vec<f32> = (0..classes * plane).map(|i| number(i + 7)).collect();
@@ -438,7 +440,6 @@ fn learning(criterion: &mut Criterion) {
         .map(|cell| if cell % 3 == 0 { Mark::Ground } else { Mark::Obstacle })
         .collect();
     let is_above = vec![false; marks.len()];
-    let model = Model::load("squeezenet1_1_anywhere", &install::models_dir()).unwrap();
     let (mut learner, _) = Learner::of(&model, Footprint::default()).unwrap();
     (0..4).for_each(|_| learner.teach(&cells, &marks, &is_above));
     let correction = learner.correction().cloned();

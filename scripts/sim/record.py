@@ -145,11 +145,12 @@ def main() -> int:
     parser.add_argument("bag", type=Path, help="folder to write, must not exist")
     parser.add_argument("--seed", type=int, default=1, help="room; kinds in turn: " + ", ".join(rooms.KINDS))
     parser.add_argument("--metres", type=float, default=20.0)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="of simulated time, at most")
+    parser.add_argument("--seconds", type=float, help="of simulated time, at most; ten for each metre where it is not said")
     parser.add_argument("--hz", type=float, default=5.0)
     parser.add_argument("--floor", choices=textures.UNUSUAL, default="", help="instead of the room's own")
     Faults.add_options(parser)
     options = parser.parse_args()
+    longest = 10.0 * options.metres if options.seconds is None else options.seconds
     camera = Camera()
     world = rooms.plan_world(options.seed)
     world.floor = options.floor
@@ -163,7 +164,7 @@ def main() -> int:
     faults = Faults(options)
     driven = 0.0
     bag.mounting()
-    while simulation.metres < options.metres and frames * period < options.seconds:
+    while simulation.metres < options.metres and frames * period < longest:
         ns = START_NS + round(frames * period * 1e9)
         frames += 1
         at = simulation.odometry
