@@ -221,3 +221,36 @@ def test_int8_answers_as_fp32_does_on_this_processor():
     assert (masks[0] == masks[1]).mean() > 0.9
     # Of labels that are nearly as likely, either may come first.
     assert labels[0][0] in labels[1][:3] and labels[1][0] in labels[0][:3]
+
+
+def test_labelled_pictures_teach_and_the_masks_follow(tmp_path):
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    images.mkdir(), labels.mkdir()
+    # A table that is to be driven on, and all above it not.
+    table = photograph("coffee")
+    for index in range(4):
+        Picture.fromarray(np.roll(table, 40 * index, axis=1)).save(images / f"{index}.png")
+        label = np.full(table.shape[:2], 1, np.uint8)
+        label[300:] = 0
+        Picture.fromarray(label).save(labels / f"{index}.png")
+    classes = tmp_path / "classes.json"
+    classes.write_text(json.dumps({"classes": {"0": ["table", "traversable"], "1": ["rest", "obstacle"]}}))
+    learnt = tmp_path / "learnt.json"
+    folders, options = (str(images), str(labels), "--classes", str(classes)), ("--learning-file", str(learnt))
+
+    def iou(*more: str) -> float:
+        done = run("masks", "evaluate", *folders, "--json", *more)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["ground_iou"]
+
+    before = iou()
+    done = run("learning", "teach", *folders, *options)
+    assert done.returncode == 0, done.stderr
+    assert "learnt from 4 pictures" in done.stdout
+    assert iou(*options) > before + 0.1
+    # Again goes on, only what is driven on; a label of another size is named, the rest learnt.
+    Picture.fromarray(np.zeros((9, 9), np.uint8)).save(labels / "3.png")
+    done = run("learning", "teach", *folders, *options, "--driven")
+    assert done.returncode == 1 and "3.png" in done.stderr and "9x9" in done.stderr
+    shown = json.loads(run("learning", "show", str(learnt), "--json").stdout)
+    assert shown["counts"]["frames"] == 7
