@@ -15,6 +15,8 @@ release=$(cargo --version 2>/dev/null | cut -d' ' -f2 | cut -d. -f2)
 # Of all the messages that are installed, r2r is to generate those that are used.
 eval "$(grep '^export IDL_PACKAGE_FILTER=' "$root/env.sh")"
 bash "$root/scripts/fetch_onnxruntime.sh" "$2"
+# r2r does not know Kilted by name; what it asks of a distribution is the same as in Jazzy.
+[ "${ROS_DISTRO:-}" != kilted ] || export ROS_DISTRO=jazzy
 # install.sh has built it already. Under colcon other paths are set, by which r2r's messages would be generated anew.
 [ -n "${SQUEEZENET_IS_BUILT:-}" ] && exit 0
 python3 "$root/scripts/progress.py" cargo build --release --locked --manifest-path "$root/Cargo.toml" --target-dir "$1"

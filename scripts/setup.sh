@@ -60,9 +60,13 @@ for tool in cargo cc make; do
 done
 
 if [ -n "${AMENT_PREFIX_PATH:-}" ] && [ "${SQUEEZENET_ENV:-}" != "$root" ]; then
-    [ "${ROS_DISTRO:-}" = jazzy ] || fail "looking at the sourced ROS" \
-        "ROS_DISTRO is '${ROS_DISTRO:-}', this package is for jazzy" \
-        "source /opt/ros/jazzy/setup.bash, or start from a shell without any ROS"
+    case "${ROS_DISTRO:-}" in
+    jazzy) ;;
+    kilted) say "ROS 2 Kilted: this package was built and run against it, its tests were not" ;;
+    lyrical | rolling) say "ROS 2 ${ROS_DISTRO^}: r2r knows it, this package was not tried with it" ;;
+    *) fail "looking at the sourced ROS" "ROS_DISTRO is '${ROS_DISTRO:-}', this package is for jazzy and newer" \
+        "source /opt/ros/jazzy/setup.bash, or start from a shell without any ROS" ;;
+    esac
     ros=system
 elif [ "${SQUEEZENET_ENV:-}" = "$root" ]; then
     ros=$(cat "$deps/ros" 2>/dev/null || echo wheels)
@@ -96,7 +100,7 @@ done
 if [ "$ros" = system ]; then
     "$python" -c 'import rclpy' 2>/dev/null || fail "looking at the sourced ROS" \
         "$(command -v "$python") cannot import rclpy" \
-        "sudo apt install ros-jazzy-rclpy, or name the Python that ROS uses: PYTHON=/usr/bin/python3 make setup"
+        "sudo apt install ros-$ROS_DISTRO-rclpy, or name the Python that ROS uses: PYTHON=/usr/bin/python3 make setup"
 fi
 
 # --- Python, ROS, tools -----------------------------------------------------------------------
@@ -163,7 +167,7 @@ build_underlay() {
     "$venv/bin/python" "$root/scripts/check_underlay.py" "$deps/underlay"
 }
 if [ ${#missing[@]} -gt 0 ]; then
-    hint="or install the real ones: sudo apt install ${missing[*]/#/ros-jazzy-}"
+    hint="or install the real ones: sudo apt install ${missing[*]/#/ros-${ROS_DISTRO:-jazzy}-}"
     hint=${hint//_/-}
     step messages-underlay "${missing[*]} $(find "$root/scripts/underlay" -type f -print0 | sort -z | xargs -0 cat | cat - "$deps/stamp/python-packages" | sha256sum | cut -c1-16)" build_underlay "${missing[@]}"
     unset hint
