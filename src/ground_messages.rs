@@ -16,7 +16,7 @@ use crate::ground::{CameraInfo, CameraModel, Reason, Stance, Transform};
 use crate::message::{Header, LaserScan, OccupancyGrid, PointCloud, TransformStamped};
 use crate::output::{Output, Sink};
 use crate::result::FrameResult;
-use crate::settings::{CameraSettings, GroundSettings, MapSettings, Settings};
+use crate::settings::{CameraSettings, GroundSettings, Settings};
 
 /// Where transforms are looked up.
 pub trait TfSource {
@@ -158,7 +158,9 @@ impl GroundMessages {
         let (model, lens_by) = lens(&mut kept.lens, frame.info, own, frame.image_size)?;
         let stamp = header.stamp;
         let at = time_of(header);
-        let (stance, stance_by) = stance(tf, header.frame_id, at, &own.ground, &settings.map)?;
+        let wait = wait_of(settings.map.tf_wait_ms);
+        let base = base_from_camera(tf, header.frame_id, at, &own.ground.frame, wait);
+        let (stance, stance_by) = stance(&base, &own.ground)?;
         let rules = walk_rules(&own.ground);
         let (table, walk) =
             kept.projector.run(&model, &stance, &ground.transform, &ground.grid, &rules)?;
@@ -221,12 +223,13 @@ impl GroundMessages {
             };
             let pose = PlanarPose::of(&map_from_ground);
             // The window goes with the robot; with the cameras it would go to and fro between them.
-            let frame = &own.ground.frame;
-            let base = base_from_camera(tf, header.frame_id, at, frame, Duration::ZERO).ok();
-            let middle = base.map_or(pose, |(_, base_from_camera)| {
-                let base_from_ground = base_from_camera * camera_from_ground;
-                PlanarPose::of(&(map_from_ground * base_from_ground.inverse()))
-            });
+            let middle = match &base {
+                Ok((_, base_from_camera)) => {
+                    let base_from_ground = *base_from_camera * camera_from_ground;
+                    PlanarPose::of(&(map_from_ground * base_from_ground.inverse()))
+                }
+                Err(_) => pose,
+            };
             if !is_fused || self.map_frame != map_frame {
                 map.clear();
                 map_frame.clone_into(&mut self.map_frame);
@@ -328,15 +331,15 @@ fn lens(
     model.unwrap_or(Err(Reason::NotCalibrated)).map(|model| (model, by))
 }
 
-/// How the camera stood when the picture was taken, and where that is known from.
+/// How the camera stood when the picture was taken, and where that is known from: `base` is the frame whose z = 0 is the
+/// ground, and where the camera is in it.
 fn stance(
-    tf: &impl TfSource,
-    camera: &str,
-    at: At,
+    base: &Result<(&str, Transform), Reason>,
     settings: &GroundSettings,
-    map: &MapSettings,
 ) -> Result<(Stance, String), Reason> {
-    let by_tf = stance_by_tf(tf, camera, at, &settings.frame, map.tf_wait_ms);
+    let by_tf = base.clone().and_then(|(frame, base_from_camera)| {
+        Ok((Stance::from_transform(&base_from_camera, frame)?, format!("tf from {frame}")))
+    });
     match by_tf {
         Err(_) if settings.height_m > 0.0 => {
             let (pitch, roll) = (settings.pitch_deg.to_radians(), settings.roll_deg.to_radians());
@@ -345,17 +348,6 @@ fn stance(
         }
         other => other,
     }
-}
-
-fn stance_by_tf(
-    tf: &impl TfSource,
-    camera: &str,
-    at: At,
-    frame: &str,
-    wait_ms: f64,
-) -> Result<(Stance, String), Reason> {
-    let (frame, base_from_camera) = base_from_camera(tf, camera, at, frame, wait_of(wait_ms))?;
-    Ok((Stance::from_transform(&base_from_camera, frame)?, format!("tf from {frame}")))
 }
 
 /// The frame whose z = 0 is the ground, and where the camera is in it.
