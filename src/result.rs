@@ -196,6 +196,13 @@ impl Cells {
     pub fn pixel(&self, cell: usize) -> [f64; 2] {
         middle(&self.transform, self.size, cell)
     }
+
+    /// What a map of the picture, row-major and so wide, says at a cell's middle; `None` beside the picture.
+    pub fn at(&self, cell: usize, map: &[u8], width: u32) -> Option<u8> {
+        let [x, y] = self.pixel(cell).map(|at| at.round().max(0.0) as usize);
+        let width = width as usize;
+        (x < width).then(|| map.get(y * width + x).copied()).flatten()
+    }
 }
 
 /// The picture's pixel in the middle of the `cell`-th of the cells that cover the network's input.

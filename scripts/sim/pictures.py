@@ -3,10 +3,10 @@
     bash scripts/sim/run.sh pictures.py --rooms 1001-1139 --views 5 OUT
     python -m squeezenet_training anywhere --rooms OUT ...          # in models/training
 
-The camera of each room has a height, pitch and lens of its own, its views are from random places, `--close` of them from right before
-what stands there, where there is little to tell it by. Labels: 0 floor,
-2 what stands on it, 3 ceiling and outside, as in /squeezenet/mask. `make sim` and `make sim-evaluate` use the rooms
-from 1 on: train with others.
+The camera of each room has a height, pitch and lens of its own, its views are from random places, `--close` of them
+from right before what stands there, where there is little to tell it by. Labels: 0 floor, 2 what stands on it, 3
+ceiling and outside, as in /squeezenet/mask. `make sim` and `make sim-evaluate` use the rooms from 1 on: train with
+others.
 """
 
 import argparse
@@ -52,7 +52,8 @@ def main() -> int:
         near = spots[world.occupied(grow=0.8)[tuple(spots.T)]]
         for view in range(options.views):
             is_close = options.close > 0 and chance.random() < options.close
-            row, column = (near if is_close else spots)[chance.integers(len(near if is_close else spots))]
+            places = near if is_close else spots
+            row, column = places[chance.integers(len(places))]
             x, y = (column + chance.random()) * rooms.GRID, (row + chance.random()) * rooms.GRID
             yaw = chance.uniform(-math.pi, math.pi)
             if is_close:

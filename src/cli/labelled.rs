@@ -61,7 +61,7 @@ fn parse_classes(content: &ClassesFile) -> anyhow::Result<Vec<Option<LabelMeanin
     }
     ensure!(
         meanings.iter().any(Option::is_some),
-        "all classes are ignored, so there is nothing to compare"
+        "all classes are ignored, so nothing is labelled"
     );
     Ok(meanings)
 }
@@ -87,8 +87,9 @@ pub(super) fn pairs(images: &Path, labels: &Path) -> anyhow::Result<Vec<(PathBuf
     Ok(found)
 }
 
-/// A label's ids as they stand in the file: the indices of one with a palette, not its colours.
-pub(super) fn read_label(path: &Path) -> anyhow::Result<Truth> {
+/// A label's ids as they stand in the file, for a picture of that size: the indices of one with a palette, not its
+/// colours.
+pub(super) fn read_label(path: &Path, picture: Size) -> anyhow::Result<Truth> {
     let context = || path.display().to_string();
     let file = BufReader::new(File::open(path).with_context(context)?);
     let mut reader = png::Decoder::new(file).read_info().with_context(context)?;
@@ -101,6 +102,15 @@ pub(super) fn read_label(path: &Path) -> anyhow::Result<Truth> {
         "{}: {color:?} of {} bits a channel, where a label has one channel of 8 bits",
         path.display(),
         depth as u8
+    );
+    ensure!(
+        size == picture,
+        "the label {} is {}x{}, the picture {}x{}",
+        path.display(),
+        size.width,
+        size.height,
+        picture.width,
+        picture.height
     );
     let pixels = u64::from(size.width) * u64::from(size.height);
     ensure!(pixels <= MAX_PIXELS, "{}: {pixels} pixels are too many", path.display());
@@ -138,7 +148,7 @@ mod tests {
     #[test]
     fn a_label_gives_its_indices_and_one_of_three_channels_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.png");
+        let (path, size) = (folder.path().join("a.png"), Size::new(2, 1));
         let write = |color: png::ColorType, data: &[u8]| {
             let mut encoder = png::Encoder::new(File::create(&path).unwrap(), 2, 1);
             encoder.set_color(color);
@@ -148,10 +158,10 @@ mod tests {
             encoder.write_header().unwrap().write_image_data(data).unwrap();
         };
         write(png::ColorType::Indexed, &[7, 2]);
-        assert_eq!(read_label(&path).unwrap().ids, [7, 2]);
+        assert_eq!(read_label(&path, size).unwrap().ids, [7, 2]);
         write(png::ColorType::Grayscale, &[255, 0]);
-        assert_eq!(read_label(&path).unwrap().ids, [255, 0]);
+        assert_eq!(read_label(&path, size).unwrap().ids, [255, 0]);
         write(png::ColorType::Rgb, &[0; 6]);
-        assert!(read_label(&path).unwrap_err().to_string().contains("one channel of 8 bits"));
+        assert!(read_label(&path, size).unwrap_err().to_string().contains("one channel of 8 bits"));
     }
 }

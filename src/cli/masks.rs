@@ -173,17 +173,7 @@ fn compare(
     measures: &mut [&mut Measures],
 ) -> anyhow::Result<()> {
     let result = run_on(file, pipeline, camera, false).and_then(|(maps, _)| {
-        let truth = read_label(label)?;
-        let sizes = (truth.size, maps.size);
-        ensure!(
-            sizes.0 == sizes.1,
-            "the label {} is {}x{}, the picture {}x{}",
-            label.display(),
-            sizes.0.width,
-            sizes.0.height,
-            sizes.1.width,
-            sizes.1.height
-        );
+        let truth = read_label(label, maps.size)?;
         Ok((truth, maps))
     });
     for one in measures {
@@ -224,7 +214,7 @@ fn write_sheet(
     for (index, one) in worst.iter().enumerate() {
         let (maps, picture) = run_on(&one.file, pipeline, camera, true)?;
         let Some(picture) = picture else { continue };
-        let truth = read_label(&one.label)?;
+        let truth = read_label(&one.label, maps.size)?;
         let meant = |&id: &u8| meanings[usize::from(id)].as_ref().map(|m| m.traversability.id());
         let traversability = truth.ids.iter().map(|id| meant(id).unwrap_or(UNKNOWN)).collect();
         let labelled = Maps {

@@ -342,19 +342,22 @@ impl Learner {
             return;
         }
         let Some(found) = self.statistics.solve(self.prior.as_ref(), PRIOR_FRAMES) else { return };
-        let of = |share| Some((share, Correction::new(&found, share)?));
+        let of = |share| {
+            let correction = Correction::new(&found, share)?;
+            Some((share, self.horizon.rise(&correction), correction))
+        };
         let corrections: Vec<_> = SHARES.into_iter().filter_map(of).collect();
         // After a restart the horizon is not known yet; what it let pass before holds on.
         if self.horizon.is_known() {
-            let is_level = |one: &&(f64, Correction)| self.horizon.rise(&one.1) <= MOST_RISE;
-            self.horizon_share = corrections.iter().find(is_level).map_or(0.0, |one| one.0);
+            let level = corrections.iter().find(|(_, rise, _)| *rise <= MOST_RISE);
+            self.horizon_share = level.map_or(0.0, |(share, ..)| *share);
         }
         let mut verdict = Verdict { fall: 0.0, rise: 0.0, share: 0.0 };
-        for (share, correction) in corrections {
+        for (share, rise, correction) in corrections {
             let fall = self.guard.as_ref().map_or(0.0, |guard| guard.fall(&correction));
-            let rise = 100.0 * self.horizon.rise(&correction);
             let holds = fall <= MOST_FALL && share <= self.horizon_share;
-            verdict = Verdict { fall, rise, share: if holds { share } else { 0.0 } };
+            let in_force = if holds { share } else { 0.0 };
+            verdict = Verdict { fall, rise: 100.0 * rise, share: in_force };
             if holds {
                 self.correction = Some(Arc::new(correction));
                 break;

@@ -11,7 +11,7 @@
 //! - [`GuardSet`] are cells of the shipped model's own validation pictures. They are the prior: where they
 //!   say what a feature means, little is changed. And they are asked again after each fit: a correction by
 //!   which they fall is taken back, by tenths. So is one that makes ground of what is above the horizon of the
-//!   last frames ([`Horizon`](horizon::Horizon)).
+//!   last frames (`Horizon`).
 //! - [`Learner`] puts these together.
 
 mod bumper;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import colour_model
@@ -308,24 +309,39 @@ def test_time_that_goes_back_is_a_new_beginning(start, peer, tmp_path) -> None:
     drive(10.0)
 
 
+class TwoCameras(Robot):
+    """The same with a second camera."""
+
+    CAMERAS = ("front", "rear")
+
+    def __init__(self, start, peer, folder: Path, rear_mount: dict) -> None:
+        topics = {name: {"image_topic": f"/{name}/image_raw"} for name in self.CAMERAS}
+        super().__init__(start, peer, folder, {"cameras": list(self.CAMERAS), **topics}, camera="/front")
+        self.rear, self.rear_info = peer.publisher(Image, "/rear/image_raw"), peer.publisher(CameraInfo, "/rear/camera_info")
+        self.fixed.publish(TFMessage(transforms=[transform("base_footprint", OPTICAL, **MOUNT),
+                                                 transform("base_footprint", "rear_optical", **rear_mount)]))
+        peer.wait_subscribed(self.rear)
+
+    def show_both(self, front: np.ndarray, rear: np.ndarray) -> None:
+        self.show(front)
+        message = image_message(rear)
+        message.header.frame_id, message.header.stamp = "rear_optical", self.peer.stamp()
+        self.rear_info.publish(camera_info())
+        self.rear.publish(message)
+
+
+def cost_at(grid: OccupancyGrid, x: float, y: float) -> int:
+    origin, resolution = grid.info.origin.position, grid.info.resolution
+    cells = np.array(grid.data).reshape(grid.info.height, grid.info.width)
+    return cells[int((y - origin.y) / resolution), int((x - origin.x) / resolution)]
+
+
 def test_two_cameras_have_a_ground_each(start, peer, tmp_path) -> None:
-    cameras = ("front", "rear")
-    parameters = {"cameras": list(cameras), **{name: {"image_topic": f"/{name}/image_raw"} for name in cameras}}
-    robot = Robot(start, peer, tmp_path, parameters, camera="/front")
-    rear = peer.publisher(Image, "/rear/image_raw")
-    rear_info = peer.publisher(CameraInfo, "/rear/camera_info")
-    scans = {name: peer.collect(LaserScan, f"/squeezenet/{name}/scan") for name in cameras}
-    robot.mount()
-    robot.fixed.publish(TFMessage(transforms=[transform("base_footprint", OPTICAL, **MOUNT),
-                                              transform("base_footprint", "rear_optical", **MOUNT)]))
-    peer.wait_subscribed(rear)
+    robot = TwoCameras(start, peer, tmp_path, MOUNT)
+    scans = {name: peer.collect(LaserScan, f"/squeezenet/{name}/scan") for name in robot.CAMERAS}
     picture, near = draw(), draw(box=(0.8, 1.0, -0.3, 0.2, 0.5))
     for _ in range(100):
-        robot.show(picture)
-        message = image_message(near)
-        message.header.frame_id, message.header.stamp = "rear_optical", peer.stamp()
-        rear_info.publish(camera_info())
-        rear.publish(message)
+        robot.show_both(picture, near)
         wait_a_moment(0.1)
         if all(scans.values()):
             break
@@ -354,12 +370,7 @@ def test_the_map_remembers_with_odometry_and_stands_in_odom(start, peer, tmp_pat
         return any(m.header.frame_id == "odom" for m in maps)
 
     wait(show, 20, robot.process.log)
-    grid = [m for m in maps if m.header.frame_id == "odom"][-1]
-    cells = np.array(grid.data).reshape(grid.info.height, grid.info.width)
-
-    def cost(x: float, y: float) -> int:
-        origin, resolution = grid.info.origin.position, grid.info.resolution
-        return cells[int((y - origin.y) / resolution), int((x - origin.x) / resolution)]
+    cost = partial(cost_at, [m for m in maps if m.header.frame_id == "odom"][-1])
 
     # The box's face stands 1.2 m before the camera, which stands 0.2 m before the robot's middle.
     face = 3.0 + CAMERA_X + 1.2
@@ -369,21 +380,13 @@ def test_the_map_remembers_with_odometry_and_stands_in_odom(start, peer, tmp_pat
 
 
 def test_one_map_of_two_cameras_goes_with_the_robot(start, peer, tmp_path) -> None:
-    cameras = ("front", "rear")
-    parameters = {"cameras": list(cameras), **{name: {"image_topic": f"/{name}/image_raw"} for name in cameras}}
-    robot = Robot(start, peer, tmp_path, parameters, camera="/front")
-    rear, rear_info = peer.publisher(Image, "/rear/image_raw"), peer.publisher(CameraInfo, "/rear/camera_info")
-    maps = peer.collect(OccupancyGrid, "/squeezenet/local_map", RELIABLE)
     backwards = np.diag([-1.0, -1.0, 1.0]) @ turn(PITCH)
-    robot.fixed.publish(TFMessage(transforms=[transform("base_footprint", OPTICAL, **MOUNT),
-                                              transform("base_footprint", "rear_optical", xyz=(-0.5, 0.0, CAMERA_Z), rotation=backwards)]))
-    peer.wait_subscribed(rear)
+    robot = TwoCameras(start, peer, tmp_path, {"xyz": (-0.5, 0.0, CAMERA_Z), "rotation": backwards})
+    maps = peer.collect(OccupancyGrid, "/squeezenet/local_map", RELIABLE)
     ahead, behind = draw(), draw(box=(0.8, 1.0, -0.3, 0.2, 0.5))
 
     def cost(x: float, y: float) -> int:
-        grid = maps[-1]
-        origin, resolution = grid.info.origin.position, grid.info.resolution
-        return np.array(grid.data).reshape(grid.info.height, grid.info.width)[int((y - origin.y) / resolution), int((x - origin.x) / resolution)]
+        return cost_at(maps[-1], x, y)
 
     # The robot stands at (3, 1); the faces of the boxes are 1.2 m before one camera and 0.8 m behind the other.
     faces = 3.0 + CAMERA_X + 1.2, 3.0 - 0.5 - 0.8
@@ -392,11 +395,7 @@ def test_one_map_of_two_cameras_goes_with_the_robot(start, peer, tmp_path) -> No
         now = peer.node.get_clock().now().nanoseconds
         ends = [Time(nanoseconds=now - 10_000_000).to_msg(), Time(nanoseconds=now + 300_000_000).to_msg()]
         robot.moving.publish(TFMessage(transforms=[transform("odom", "base_footprint", end, xyz=(3.0, 1.0, 0.0)) for end in ends]))
-        robot.show(ahead)
-        message = image_message(behind)
-        message.header.frame_id, message.header.stamp = "rear_optical", peer.stamp()
-        rear_info.publish(camera_info())
-        rear.publish(message)
+        robot.show_both(ahead, behind)
         wait_a_moment(0.1)
         return bool(maps) and maps[-1].header.frame_id == "odom" and cost(faces[0] + 0.02, 1.0) > 90 and cost(faces[1] - 0.02, 1.0) > 90
 

@@ -11,6 +11,7 @@ use crate::cli::print::{print_line, tell};
 use crate::cli::{ModelOptions, Outcome};
 use crate::file_lock::Lock;
 use crate::frame::Frame;
+use crate::geometry::Size;
 use crate::learning::{Footprint, Learner, Mark};
 use crate::pipeline::Pipeline;
 use crate::result::{Cells, Wanted};
@@ -87,16 +88,7 @@ fn teach(
     let wanted = Wanted { cells: true, ..Wanted::default() };
     let result = pipeline.process(Frame::Compressed(&bytes), wanted, &CameraSettings::default())?;
     let cells = result.cells.context("the picture is too small to learn from")?;
-    let truth = read_label(label)?;
-    ensure!(
-        truth.size == result.image_size,
-        "the label {} is {}x{}, the picture {}x{}",
-        label.display(),
-        truth.size.width,
-        truth.size.height,
-        result.image_size.width,
-        result.image_size.height
-    );
+    let truth = read_label(label, result.image_size)?;
     let is_above = |cell| driven && cells.pixel(cell)[1] < HORIZON * f64::from(truth.size.height);
     let is_above: Vec<_> = (0..cells.count()).map(is_above).collect();
     learner.teach(&cells, &marks(&cells, &truth, meanings, driven), &is_above);
@@ -110,15 +102,13 @@ fn marks(
     meanings: &[Option<LabelMeaning>],
     driven: bool,
 ) -> Vec<Mark> {
-    let (width, height) = (truth.size.width as usize, truth.size.height as usize);
     let mark = |cell| {
-        let at = cells.pixel(cell);
-        let [x, y] = at.map(|at| at.round().max(0.0) as usize);
-        let id = if x < width { truth.ids.get(y * width + x) } else { None };
-        let meaning = id.and_then(|id| meanings[usize::from(*id)].as_ref());
-        let Some(meaning) = meaning else { return Mark::None };
+        let id = cells.at(cell, &truth.ids, truth.size.width);
+        let Some(meaning) = id.and_then(|id| meanings[usize::from(id)].as_ref()) else {
+            return Mark::None;
+        };
         match Traversability::is_ground(meaning.traversability.id()) {
-            true if !driven || is_in_strip(at, width as f64, height as f64) => Mark::Ground,
+            true if !driven || is_in_strip(cells.pixel(cell), truth.size) => Mark::Ground,
             false if !driven => Mark::Obstacle,
             _ => Mark::None,
         }
@@ -127,7 +117,8 @@ fn marks(
 }
 
 /// Whether a pixel lies in the strip that a robot sees before it and then drives along.
-fn is_in_strip([x, y]: [f64; 2], width: f64, height: f64) -> bool {
+fn is_in_strip([x, y]: [f64; 2], size: Size) -> bool {
+    let (width, height) = (f64::from(size.width), f64::from(size.height));
     let near = (y / height - STRIP_END) / (1.0 - STRIP_END);
     (x / width - 0.5).abs() <= STRIP_WIDTH / 2.0 * near
 }
@@ -135,7 +126,7 @@ fn is_in_strip([x, y]: [f64; 2], width: f64, height: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::{Fit, Size, input_transform};
+    use crate::geometry::{Fit, input_transform};
 
     #[test]
     fn the_strip_is_ground_in_the_lower_middle() {

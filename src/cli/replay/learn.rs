@@ -238,8 +238,7 @@ impl Learning {
         stretch.frames += 1;
         let mut marks = vec![Mark::None; cells.count()];
         for (cell, mark) in marks.iter_mut().enumerate() {
-            let [x, y] = cells.pixel(cell).map(|at| at.round().max(0.0) as usize);
-            let true_id = truth.get(y * image_width as usize + x).copied().unwrap_or(255);
+            let true_id = cells.at(cell, truth, image_width).unwrap_or(255);
             let is_true = match self.kind {
                 _ if true_id == 255 => continue,
                 MaskKind::Semantic => is_ground.get(usize::from(true_id)) == Some(&true),
