@@ -116,6 +116,17 @@ impl GroundMessages {
         self.cameras.get(&camera).and_then(|kept| kept.projector.last())
     }
 
+    /// What to say of the last frame of a camera if half of its directions or more show ground above the horizon.
+    pub fn doubt(&self, camera: usize) -> Option<String> {
+        let (table, walk) = self.last(camera)?;
+        (2 * walk.risen >= table.beams.max(1)).then(|| {
+            format!(
+                "the mask has ground above the horizon: nothing is known of {} of {} directions; either the camera looks down more than tf or ground.pitch_deg says, or what fills the picture is taken for ground, or the ground rises (ground.max_rise_deg)",
+                walk.risen, table.beams,
+            )
+        })
+    }
+
     /// Where a picture was taken, in the frame `odom` of tf.
     ///
     /// # Errors
@@ -283,9 +294,11 @@ fn walk_rules(settings: &GroundSettings) -> WalkRules {
         pitch_sigma: settings.pitch_sigma_deg.to_radians(),
         range_error: settings.range_error,
         threshold: settings.threshold as f32,
+        near_threshold: settings.near_threshold as f32,
         min_width: settings.min_width,
         min_length: settings.min_length,
         min_height_m: settings.min_height_m,
+        max_rise: settings.max_rise_deg.to_radians(),
     }
 }
 

@@ -195,14 +195,18 @@ pub struct GroundSettings {
     pub range_error: f64,
     /// Angle between beams in degrees.
     pub scan_step_deg: f64,
-    /// Probability of ground under which a place is not ground.
+    /// Probability of ground under which a place at the range's end is not ground.
     pub threshold: f64,
+    /// The same right before the camera.
+    pub near_threshold: f64,
     /// Share of a beam's width that must meet an obstacle.
     pub min_width: f64,
     /// Length along the beam that must not be ground, in cells of the network's output.
     pub min_length: f64,
     /// Height in metres under which something is no obstacle, where ground is seen behind it.
     pub min_height_m: f64,
+    /// Angle above the horizon, in degrees, from which on ground is none of the level plane; 90 to not look.
+    pub max_rise_deg: f64,
     /// Height at which obstacles' feet are marked in the cloud, in metres.
     pub obstacle_z_m: f64,
 }
@@ -239,9 +243,11 @@ impl Default for GroundSettings {
             range_error: 0.1,
             scan_step_deg: 0.5,
             threshold: 0.5,
+            near_threshold: 0.65,
             min_width: 0.3,
             min_length: 1.5,
             min_height_m: 0.03,
+            max_rise_deg: 5.0,
             obstacle_z_m: 0.2,
         }
     }

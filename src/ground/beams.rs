@@ -4,14 +4,18 @@
 //! Walking the ground and not the picture's columns makes any lens and any roll the same. Where the
 //! steps lie in the picture depends on lens and stance alone: that table is kept while they stay.
 //!
-//! **The rule for noise.** A place is not ground where its probability of ground is under
-//! `threshold`. That is an obstacle's foot if it stays so for `min_length` cells of the network's
+//! **The rule for noise.** A place is not ground where its probability of ground is under `near_threshold` right before
+//! the camera, `threshold` at the range's end, and in proportion between: what is far is seen again from nearer, what is near
+//! is not. That is an obstacle's foot if it stays so for `min_length` cells of the network's
 //! output along the beam, and for a share of at least `min_width` of the beam's width: a beam that is
 //! wider than a cell is walked along several rays.
 //!
 //! **What is low.** Something of height h that stands at distance d hides the ground from a camera at height H
 //! as far as d · H / (H - h) (similar triangles). Where ground is seen behind it sooner than for `min_height_m`, it is lower
 //! than that, or a stain on the floor, and no obstacle; the map has it as rough ground.
+//!
+//! **What rises.** Level ground ends at the horizon. A direction in which the mask has ground even `max_rise` above it shows
+//! a wall or a sofa taken for ground, or a slope: how far it is free cannot be told, and the beam is not known.
 
 use nalgebra::{Point2, Vector3};
 
@@ -38,6 +42,9 @@ const LEAST_DEPRESSION: f64 = 1e-3;
 const ROUND_TO: f64 = 5.0 * std::f64::consts::PI / 180.0;
 /// Without an error the ground would be known up to the horizon.
 const FARTHEST_M: f64 = 100.0;
+/// Places above the horizon that each beam looks at, and the angle from the lowest to the highest, in radians.
+const RISEN_PLACES: usize = 6;
+const RISEN_SPAN: f64 = 8.0 * std::f64::consts::PI / 180.0;
 /// Cost, 0 to 1, of what has turned out to be low or noise at most: that of rough ground.
 const MOST_COST_OF_LOW: f32 = 0.5;
 
@@ -52,14 +59,18 @@ pub struct WalkRules {
     pub pitch_sigma: f64,
     /// Largest error of a distance as a share of it, where `max_range_m` is 0.
     pub range_error: f64,
-    /// Probability of ground under which a place is not ground.
+    /// Probability of ground under which a place at the range's end is not ground.
     pub threshold: f32,
+    /// The same right before the camera; `threshold` if that is more.
+    pub near_threshold: f32,
     /// Share of a beam's width that must meet an obstacle.
     pub min_width: f64,
     /// Length along the beam that must not be ground, in cells.
     pub min_length: f64,
     /// Height in metres under which something is no obstacle, where ground is seen behind it.
     pub min_height_m: f64,
+    /// Angle above the horizon, in radians, from which on ground is none of the level plane; a right angle to not look.
+    pub max_rise: f64,
 }
 
 impl Default for WalkRules {
@@ -70,9 +81,11 @@ impl Default for WalkRules {
             pitch_sigma: 0.5_f64.to_radians(),
             range_error: 0.1,
             threshold: 0.5,
+            near_threshold: 0.65,
             min_width: 0.3,
             min_length: 1.5,
             min_height_m: 0.03,
+            max_rise: 5.0_f64.to_radians(),
         }
     }
 }
@@ -108,10 +121,14 @@ pub struct BeamTable {
     depression: (f64, f64),
     /// By step: metres on the ground from under the camera.
     distances: Vec<f32>,
+    /// By step: probability of ground under which it is none.
+    thresholds: Vec<f32>,
     /// By ray and step: place on the grid, NaN where the picture does not show it.
     places: Vec<[f32; 2]>,
     /// By ray.
     in_view: Vec<View>,
+    /// By beam: places above the horizon, NaN where the picture does not show them.
+    above: Vec<[[f32; 2]; RISEN_PLACES]>,
 }
 
 /// The steps of a ray that are in the picture.
@@ -279,6 +296,9 @@ impl BeamTable {
         distances.clear();
         distances.extend(depressions.map(|depression| (height / depression.tan()) as f32));
         let steps = distances.len();
+        let farther = (rules.threshold - rules.near_threshold).min(0.0);
+        let threshold = |at: &f32| rules.threshold - farther * (1.0 - at / max_m as f32).max(0.0);
+        let thresholds = distances.iter().map(threshold).collect();
 
         let beams = ((angle_max - angle_min) / rules.beam_step).round() as usize + 1;
         // A whole circle's last beam would be its first one.
@@ -322,6 +342,16 @@ impl BeamTable {
             }
             in_view.push(view);
         }
+        let looks_above = rules.max_rise < std::f64::consts::FRAC_PI_2;
+        let above = (0..if looks_above { beams } else { 0 }).map(|beam| {
+            let azimuth = angle_min + beam as f64 * rules.beam_step;
+            std::array::from_fn(|i| {
+                let part = i as f64 / (RISEN_PLACES - 1) as f64;
+                let rise = rules.max_rise + part * RISEN_SPAN;
+                place(azimuth, -rise).unwrap_or([f32::NAN; 2])
+            })
+        });
+        let above = above.collect();
         Ok(Self {
             key,
             reach,
@@ -332,8 +362,10 @@ impl BeamTable {
             steps,
             depression: (first, step),
             distances,
+            thresholds,
             places,
             in_view,
+            above,
         })
     }
 
@@ -444,6 +476,8 @@ pub enum End {
 pub struct Walk {
     /// By ray.
     pub rays: Vec<Ray>,
+    /// Beams with ground above the horizon that met no foot: nothing is known there.
+    pub risen: usize,
     /// By ray and step: the expected cost, 0 to 1, of the free ground.
     costs: Vec<f32>,
 }
@@ -465,6 +499,16 @@ impl Walk {
         }
         let rays_a_beam = table.rays_a_beam.max(1);
         let needed = table.needed_rays();
+        self.risen = 0;
+        for (beam, places) in self.rays.chunks_mut(rays_a_beam).zip(&table.above) {
+            let is_free = |ray: &Ray| ray.end == End::Free;
+            if beam.iter().any(is_free) && is_risen(grid, places, table.key.rules.threshold) {
+                self.risen += 1;
+                for ray in beam.iter_mut().filter(|ray| is_free(ray)) {
+                    *ray = Ray { free: [f32::NAN; 2], end: End::Unknown(table.distances[0]) };
+                }
+            }
+        }
         for beam in self.rays.chunks_mut(rays_a_beam) {
             let is_foot = |ray: &&mut Ray| matches!(ray.end, End::Foot(_));
             if beam.iter_mut().filter(is_foot).count() < needed {
@@ -483,6 +527,14 @@ impl Walk {
         let index = ray * table.steps + table.step_before(distance);
         self.costs.get(index).copied().unwrap_or_default()
     }
+}
+
+/// Whether most of the places that the picture shows, if it shows half of them, are ground.
+fn is_risen(grid: &GroundGrid, places: &[[f32; 2]; RISEN_PLACES], threshold: f32) -> bool {
+    let seen = places.iter().filter(|place| !place[0].is_nan());
+    let ground = seen.clone().filter(|place| grid.sample(**place).ground >= threshold).count();
+    let seen = seen.count();
+    2 * seen >= RISEN_PLACES && 2 * ground > seen
 }
 
 /// A stretch that is not ground and may be noise, or low.
@@ -514,7 +566,7 @@ fn walk_stretch(
 ) -> Ray {
     let (first, end) = (first as usize, end as usize);
     let Key { stance, rules, .. } = &table.key;
-    let (threshold, min_length) = (rules.threshold, rules.min_length as f32);
+    let min_length = rules.min_length as f32;
     // What is that high stands at this share at most of the distance where ground is seen behind it.
     let low_share = (1.0 - rules.min_height_m / stance.height) as f32;
     let max = table.reach.max_m as f32;
@@ -550,7 +602,9 @@ fn walk_stretch(
             let (x, y) = (place[0] - from[0], place[1] - from[1]);
             (x * x + y * y).sqrt()
         });
-        if cell.ground >= threshold {
+        // How far it is above the threshold.
+        let margin = cell.ground - table.thresholds[step];
+        if margin >= 0.0 {
             if let Some(low) = stretch.take() {
                 for cost in &mut costs[low.start.ceil() as usize..step] {
                     *cost = cost.min(MOST_COST_OF_LOW);
@@ -566,7 +620,7 @@ fn walk_stretch(
                 // The edge lies where the probability passes the threshold.
                 let start = match previous {
                     Some((_, before)) => {
-                        let share = (before - threshold) / (before - cell.ground).max(1e-6);
+                        let share = before / (before - margin).max(1e-6);
                         step as f32 - 1.0 + share.clamp(0.0, 1.0)
                     }
                     None => step as f32,
@@ -582,7 +636,7 @@ fn walk_stretch(
                 return judge(stretch, true);
             }
         }
-        previous = Some((place, cell.ground));
+        previous = Some((place, margin));
     }
     // The steps end at the horizon, or the picture does.
     let is_whole = end == table.steps;

@@ -317,8 +317,80 @@ fn what_is_low_is_no_obstacle_where_ground_is_seen_behind_it() {
 }
 
 #[test]
+fn a_wall_taken_for_ground_is_not_known() {
+    let stance = Stance::from_angles(0.3, 0.1, 0.05);
+    let map = GridFromPicture::new(&whole(), [SIZE.width, SIZE.height]);
+    // To the left of straight ahead; what is lower than the camera does not reach the horizon.
+    let ranges = |camera: &CameraModel, height: f64, max_rise: f64| {
+        let block = Block { from: [0.8, 0.0], to: [1.2, 9.0], height };
+        let mut ids = draw(camera, &stance, &[block]);
+        ids.iter_mut().filter(|id| **id == 2).for_each(|id| *id = 0);
+        let rules = WalkRules { max_range_m: 3.0, max_rise, ..WalkRules::default() };
+        let (mut kept, mut outline, mut walk) = (None, None, Walk::default());
+        let table =
+            BeamTable::keep(&mut kept, &mut outline, camera, &stance, &map, &rules).unwrap();
+        walk.run(table, &from_ids(SIZE, &ids));
+        let mut scan = Scan::default();
+        scan.fill(table, &walk);
+        let unknown = scan.ranges.iter().filter(|range| range.is_nan()).count();
+        assert!(walk.risen <= unknown);
+        let at = |degrees: f64| {
+            let beam = (degrees.to_radians() - table.angle_min) / rules.beam_step;
+            scan.ranges[beam.round() as usize]
+        };
+        let ray = table.ray_at(15_f32.to_radians()).unwrap();
+        (at(15.0), at(-15.0), walk.rays[ray], walk.risen)
+    };
+    let default = WalkRules::default().max_rise;
+    for (name, camera) in cameras() {
+        let (wall, free, ray, risen) = ranges(&camera, 1.5, default);
+        assert!(wall.is_nan() && free == f32::INFINITY, "{name}: {wall}, {free}");
+        assert!(risen > 20, "{name}: {risen}");
+        assert!(ray.free[0].is_nan() && matches!(ray.end, End::Unknown(_)), "{name}: {ray:?}");
+        for (height, max_rise) in [(0.3, default), (1.5, std::f64::consts::FRAC_PI_2)] {
+            let (wall, free, _, risen) = ranges(&camera, height, max_rise);
+            assert!(
+                wall == f32::INFINITY && free == f32::INFINITY,
+                "{name} at {height} m: {wall}, {free}"
+            );
+        }
+    }
+}
+
+#[test]
+fn near_ground_has_to_be_surer() {
+    let (_, camera) = cameras().remove(0);
+    let stance = Stance::from_angles(0.3, 0.3, 0.0);
+    let map = GridFromPicture::new(&whole(), [SIZE.width, SIZE.height]);
+    let mut grid = from_ids(SIZE, &vec![0; SIZE.area()]);
+    grid.cells.iter_mut().for_each(|cell| (cell.ground, cell.obstacle) = (0.58, 0.42));
+    let range = |threshold: f32, near_threshold: f32| {
+        let rules = WalkRules {
+            max_range_m: 3.0,
+            threshold,
+            near_threshold,
+            max_rise: 2.0,
+            ..WalkRules::default()
+        };
+        let (mut kept, mut outline, mut walk) = (None, None, Walk::default());
+        let table =
+            BeamTable::keep(&mut kept, &mut outline, &camera, &stance, &map, &rules).unwrap();
+        walk.run(table, &grid);
+        let ray = walk.rays[table.ray_at(0.0).unwrap()];
+        let nearest = ray.free[0];
+        (ray.end, nearest)
+    };
+    assert_eq!(range(0.5, 0.5).0, End::Free);
+    assert_eq!(range(0.5, 0.4).0, End::Free);
+    // 0.62 is asked for where it begins.
+    assert!(matches!(range(0.5, 0.65), (End::Foot(_), nearest) if nearest.is_nan()));
+    assert!(matches!(range(0.6, 0.5).0, End::Foot(_)));
+}
+
+#[test]
 fn the_cloud_lies_on_the_ground_and_ends_at_the_feet() {
-    let rules = WalkRules { max_range_m: 5.0, ..WalkRules::default() };
+    // A foot at the mask's own edge.
+    let rules = WalkRules { max_range_m: 5.0, near_threshold: 0.5, ..WalkRules::default() };
     for (name, camera) in cameras() {
         let stance = Stance::from_angles(0.4, 0.3, 0.1);
         let walked = walked(&camera, &stance, &ROOM, &rules);

@@ -668,9 +668,11 @@ fn ground_settings(reader: &Reader<'_>) -> Result<GroundSettings, Refusal> {
         range_error: reader.double("ground.range_error"),
         scan_step_deg: reader.double("ground.scan_step_deg"),
         threshold: reader.double("ground.threshold"),
+        near_threshold: reader.double("ground.near_threshold"),
         min_width: reader.double("ground.min_width"),
         min_length: reader.double("ground.min_length"),
         min_height_m: reader.double("ground.min_height_m"),
+        max_rise_deg: reader.double("ground.max_rise_deg"),
         obstacle_z_m: reader.double("ground.obstacle_z_m"),
     })
 }

@@ -352,7 +352,14 @@ pub const TABLE: &[Parameter] = &[
         Double(0.5),
         Doubles(0.05, 0.95),
         "",
-        "Probability of ground under which a place is not ground.",
+        "Probability of ground under which a place at the range's end is not ground.",
+    )),
+    per_camera(parameter(
+        "ground.near_threshold",
+        Double(0.65),
+        Doubles(0.05, 0.95),
+        "",
+        "The same right before the camera, and in proportion between; ground.threshold if that is more.",
     )),
     per_camera(parameter(
         "ground.min_width",
@@ -374,6 +381,13 @@ pub const TABLE: &[Parameter] = &[
         Doubles(0.0, 1.0),
         "m",
         "What is lower is no obstacle of the scan where ground is seen behind it: what the robot rolls over, stains of the floor. 0: whatever is not ground is one.",
+    )),
+    per_camera(parameter(
+        "ground.max_rise_deg",
+        Double(5.0),
+        Doubles(0.0, 90.0),
+        "deg",
+        "A direction with ground so far above the horizon is not known: a wall taken for ground, or a slope. 90 does not look.",
     )),
     per_camera(parameter(
         "ground.obstacle_z_m",

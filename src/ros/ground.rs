@@ -39,6 +39,8 @@ struct Said {
     /// Since when that reason holds.
     since: Option<Instant>,
     logged: String,
+    /// Since when the ground is doubted, and whether that was logged.
+    doubted: Option<(Instant, bool)>,
 }
 
 impl GroundState {
@@ -66,7 +68,7 @@ impl GroundState {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn say(&self, prefix: &str, now: Result<String, String>) {
+    fn say(&self, prefix: &str, now: Result<String, String>, doubt: Option<String>) {
         let mut said = self.said();
         match &now {
             Ok(facts) => {
@@ -87,7 +89,16 @@ impl GroundState {
                 }
             }
         }
-        said.last = Some(now);
+        let Some(doubt) = doubt else {
+            (said.last, said.doubted) = (Some(now), None);
+            return;
+        };
+        let (since, is_logged) = said.doubted.get_or_insert_with(|| (Instant::now(), false));
+        if !*is_logged && since.elapsed() >= PATIENCE {
+            tracing::warn!("{prefix}ground: {doubt}");
+            *is_logged = true;
+        }
+        said.last = Some(now.map(|facts| format!("{facts}; {doubt}")));
     }
 }
 
@@ -154,7 +165,8 @@ impl Consumer for Grounds {
         let said = self.messages.make(&frame, result, &*self.tf, &mut sink);
         // The overlay alone does without, and says nothing of it.
         if outputs.wanted().has_any(OutputSet::GROUND) {
-            camera.ground.say(&camera.prefix(), said.map_err(|reason| reason.to_string()));
+            let doubt = self.messages.doubt(id);
+            camera.ground.say(&camera.prefix(), said.map_err(|reason| reason.to_string()), doubt);
         }
     }
 }

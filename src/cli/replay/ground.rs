@@ -155,10 +155,11 @@ impl Ground {
         let said = self.messages.make(&frame, result, &self.tf, made);
         made.layer = self.messages.last(camera).map(|(table, walk)| GroundLayer::new(table, walk));
         // The overlay alone does without.
-        if let Err(reason) = said
+        let words =
+            said.map_or_else(|reason| Some(reason.to_string()), |_| self.messages.doubt(camera));
+        if let Some(words) = words
             && made.wanted().has_any(OutputSet::GROUND)
         {
-            let words = reason.to_string();
             // Numbers in it change from frame to frame; its first words do not.
             let first = words.split([':', ';']).next().unwrap_or_default();
             *self.missing.entry(first.to_owned()).or_default() += 1;
