@@ -31,8 +31,10 @@ from tf2_msgs.msg import TFMessage
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE_TOPIC = "/camera/image_raw"
-FOOTPRINT, BASE, ODOM = "base_footprint", "base_link", "odom"
+FOOTPRINT, BASE, ODOM, MAP = "base_footprint", "base_link", "odom", "map"
 LINK, OPTICAL = "camera_link", "camera_optical_frame"
+# How long a command of /cmd_vel holds.
+COMMAND_LASTS_S = 0.5
 
 
 class NoAnswer(Exception):
@@ -102,7 +104,8 @@ class Robot:
         self.commands = publisher(Twist, "/cmd_vel", 5)
         self.scan: LaserScan | None = None
         self.overlay: Image | None = None
-        self.wanted = Twist()
+        self.wanted, self.wanted_at = Twist(), 0.0
+        self.now = 0.0
         self.status = "no diagnostics came"
         subscription = self.node.create_subscription
         subscription(LaserScan, "/squeezenet/scan", self.on_scan, 10)
@@ -127,7 +130,13 @@ class Robot:
         self.node.create_subscription(Twist, "/cmd_vel", self.on_command, 5)
 
     def on_command(self, message: Twist) -> None:
-        self.wanted = message
+        self.wanted, self.wanted_at = message, self.now
+
+    def wanted_speeds(self) -> tuple[float, float]:
+        """Of the last command; a robot whose commands stop coming stands still."""
+        if self.now - self.wanted_at > COMMAND_LASTS_S:
+            return 0.0, 0.0
+        return self.wanted.linear.x, self.wanted.angular.z
 
     def on_scan(self, message: LaserScan) -> None:
         self.scan = message
@@ -148,19 +157,32 @@ class Robot:
             self.executor.spin_once(timeout_sec=min(left, 0.05))
         return True
 
-    def publish(self, simulation: Simulation, seconds: float) -> None:
-        """One moment of the robot, stamped `seconds`."""
-        self.stamp = stamp = stamp_of(seconds)
+    def publish_moment(self, simulation: Simulation, seconds: float) -> Time:
+        """Clock, transforms and odometry, stamped `seconds`."""
+        self.now, stamp = seconds, stamp_of(seconds)
         self.clock.publish(Clock(clock=stamp))
         pose: Pose = simulation.odometry
         moved = transform(stamp, ODOM, FOOTPRINT, (pose.x, pose.y, 0), (0, 0, pose.yaw))
-        self.tf.publish(TFMessage(transforms=[moved]))
+        transforms = [moved]
+        if self.commands is None:
+            # What a localisation says: here the truth.
+            true = simulation.pose()
+            turned = true.yaw - pose.yaw
+            x = true.x - math.cos(turned) * pose.x + math.sin(turned) * pose.y
+            y = true.y - math.sin(turned) * pose.x - math.cos(turned) * pose.y
+            transforms.append(transform(stamp, MAP, ODOM, (x, y, 0), (0, 0, turned)))
+        self.tf.publish(TFMessage(transforms=transforms))
         odometry = Odometry(child_frame_id=FOOTPRINT)
         odometry.header = moved.header
         odometry.pose.pose.position.x, odometry.pose.pose.position.y = pose.x, pose.y
         odometry.pose.pose.orientation = moved.transform.rotation
         odometry.twist.twist.linear.x, odometry.twist.twist.angular.z = map(float, simulation.commanded)
         self.odometry.publish(odometry)
+        return stamp
+
+    def publish(self, simulation: Simulation, seconds: float) -> None:
+        """One moment of the robot with its picture, stamped `seconds`."""
+        self.stamp = stamp = self.publish_moment(simulation, seconds)
         self.info.publish(camera_info(stamp, self.camera))
         self.pictures.publish(image(stamp, simulation.picture(), "rgb8"))
         if self.depth.get_subscription_count():
