@@ -249,6 +249,20 @@ def test_parameters_stand_in_for_calibration_and_tf(start, peer, tmp_path) -> No
     robot.until_said("ground.height_m", draw())
 
 
+def test_ground_above_the_horizon_is_not_known_and_said(start, peer, tmp_path) -> None:
+    robot = Robot(start, peer, tmp_path)
+    robot.mount(rotation=turn(0.0))
+    words = "ground above the horizon"
+    robot.until_said(words, draw())
+    assert all(math.isnan(at(robot.scans[-1], degrees)) for degrees in (25.0, -30.0))
+    robot.until(lambda: words in robot.process.log(), draw())
+    robot.mount()
+    robot.until(lambda: at(robot.scans[-1], 25.0) == math.inf, draw())
+    check_scan(robot.scans[-1])
+    assert robot.process.log().count(words) == 1
+    robot.until(lambda: not any(words in v.value for s in robot.diagnostics.statuses()[-3:] for v in s.values), draw())
+
+
 def test_a_broken_chain_names_the_missing_part(start, peer, tmp_path) -> None:
     robot = Robot(start, peer, tmp_path, {"ground": {"frame": "base_footprint"}})
     robot.fixed.publish(TFMessage(transforms=[
