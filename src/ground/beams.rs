@@ -296,8 +296,8 @@ impl BeamTable {
         distances.clear();
         distances.extend(depressions.map(|depression| (height / depression.tan()) as f32));
         let steps = distances.len();
-        let farther = (rules.threshold - rules.near_threshold).min(0.0);
-        let threshold = |at: &f32| rules.threshold - farther * (1.0 - at / max_m as f32).max(0.0);
+        let surer = (rules.near_threshold - rules.threshold).max(0.0);
+        let threshold = |at: &f32| rules.threshold + surer * (1.0 - at / max_m as f32).max(0.0);
         let thresholds = distances.iter().map(threshold).collect();
 
         let beams = ((angle_max - angle_min) / rules.beam_step).round() as usize + 1;
