@@ -390,7 +390,8 @@ fn near_ground_has_to_be_surer() {
 #[test]
 fn the_cloud_lies_on_the_ground_and_ends_at_the_feet() {
     // A foot at the mask's own edge.
-    let rules = WalkRules { max_range_m: 5.0, near_threshold: 0.5, ..WalkRules::default() };
+    let rules =
+        WalkRules { max_range_m: 5.0, threshold: 0.5, near_threshold: 0.5, ..WalkRules::default() };
     for (name, camera) in cameras() {
         let stance = Stance::from_angles(0.4, 0.3, 0.1);
         let walked = walked(&camera, &stance, &ROOM, &rules);

@@ -349,14 +349,14 @@ pub const TABLE: &[Parameter] = &[
     )),
     per_camera(parameter(
         "ground.threshold",
-        Double(0.5),
+        Double(0.4),
         Doubles(0.05, 0.95),
         "",
         "Probability of ground under which a place at the range's end is not ground.",
     )),
     per_camera(parameter(
         "ground.near_threshold",
-        Double(0.65),
+        Double(0.55),
         Doubles(0.05, 0.95),
         "",
         "The same right before the camera, and in proportion between; ground.threshold if that is more.",

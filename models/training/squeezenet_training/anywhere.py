@@ -324,6 +324,8 @@ def run(args: argparse.Namespace) -> None:
         state = torch.load(path, weights_only=True, map_location=args.device)
         if is_wide(state.get("branch", state)) != args.wide:
             raise SystemExit(f"{path}: is of a branch of another width: {'leave out' if args.wide else 'give'} --wide")
+        if state.get("branch", state)["head.weight"].shape[1] != GroundBranch.WIDTH:
+            raise SystemExit(f"{path}: is of the narrower branch of before; begin with --init and the model that was exported of it")
         return state
 
     def load(state: dict) -> None:

@@ -75,7 +75,7 @@ class Combined(nn.Module):
 
     def feature_shapes(self) -> dict[str, tuple[int, int]]:
         """Channels and stride of each map that is an output."""
-        return FEATURES | ({"mask_features": (self.branch.width, 4)} if self.has_features else {})
+        return FEATURES | ({"mask_features": (self.branch.WIDTH, 4)} if self.has_features else {})
 
 
 def fold_batch_norms(module: nn.Module) -> None:

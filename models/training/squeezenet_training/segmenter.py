@@ -146,17 +146,19 @@ class SegmentationBranch(nn.Module):
 class GroundBranch(nn.Module):
     """Logits `[N, classes, H/4, W/4]`, for sides divisible by 8: the branch of `anywhere`.
 
-    Three quarters of `SegmentationBranch`'s time by less width, no answer at stride 2, no look at
-    conv1, and a trunk that reads fire9 alone. `wide` gives the width back and has the trunk read
-    fire7, too, for nine tenths of the time. What the last 1x1 convolution, `head`, reads are the
-    features `[N, width, H/4, W/4]`; whatever adapts the model to a place needs to change it alone.
+    Three quarters of `SegmentationBranch`'s time by less width, no answer at stride 2 and no look at
+    conv1. `wide` gives most of the width back for nine tenths of the time. What the last 1x1
+    convolution, `head`, reads are the features `[N, WIDTH, H/4, W/4]`; whatever adapts the model to a
+    place needs to change it alone.
     """
+
+    WIDTH = 64
 
     def __init__(self, classes: int, wide: bool = False) -> None:
         super().__init__()
         self.wide = wide
-        at16, at8, self.width = (192, 96, 64) if wide else (128, 64, 48)
-        self.lateral16 = ConvBn(512 + 384 if wide else 512, at16)
+        at16, at8 = (192, 96) if wide else (128, 64)
+        self.lateral16 = ConvBn(384 + 512, at16)
         self.trunk16 = InvertedResidual(at16, 3)
         self.down32 = Separable(at16, at16, 3, 2)
         self.trunk32 = nn.Sequential(InvertedResidual(at16, 3), InvertedResidual(at16, 3))
@@ -164,17 +166,16 @@ class GroundBranch(nn.Module):
         self.merge16 = ConvBn(at16, at8, relu=False)
         self.lateral8 = ConvBn(256, at8, relu=False)
         self.fuse8 = nn.Sequential(FireBn(at8, at8 // 2), FireBn(at8, at8 // 2))
-        self.merge8 = ConvBn(at8, self.width, relu=False)
-        self.lateral4 = ConvBn(128, self.width, relu=False)
-        fuse4 = [Separable(self.width, self.width, 5) for _ in range(1 + wide)]
+        self.merge8 = ConvBn(at8, self.WIDTH, relu=False)
+        self.lateral4 = ConvBn(128, self.WIDTH, relu=False)
+        fuse4 = [Separable(self.WIDTH, self.WIDTH, 5) for _ in range(1 + wide)]
         self.fuse4 = nn.Sequential(*fuse4) if wide else fuse4[0]
-        self.head = nn.Conv2d(self.width, classes, 1)
+        self.head = nn.Conv2d(self.WIDTH, classes, 1)
         self.auxiliary = nn.Conv2d(at8, classes, 1)  # while training only
 
     def features(self, maps: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The maps at stride 4 that the head reads, and those at 8."""
-        deep = torch.cat([maps["fire7"], maps["fire9"]], 1) if self.wide else maps["fire9"]
-        at16 = self.trunk16(self.lateral16(deep))
+        at16 = self.trunk16(self.lateral16(torch.cat([maps["fire7"], maps["fire9"]], 1)))
         at32 = self.trunk32(self.down32(at16))
         at32 = at32 + self.context(F.adaptive_avg_pool2d(at32, 1))
         at16 = at16 + resize_like(at32, at16)

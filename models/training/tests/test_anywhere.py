@@ -13,6 +13,8 @@ from PIL import Image
 from squeezenet_training import anywhere, export
 from squeezenet_training.anywhere_data import UNLABELLED, Anywhere, ObjectPictures
 from squeezenet_training.backbone import load_pretrained
+from squeezenet_training.segmenter import GroundBranch
+from squeezenet_training.unfold import load_model
 
 CLASSES = [
     {"name": "sky", "color": [120, 170, 230], "traversability": "background", "cost": 255},
@@ -88,6 +90,26 @@ def test_a_wide_branch_is_trained_and_exported_and_goes_on_as_one(command, backb
     for way in ([], ["--init", run / "stable.pt"], ["--init", run / "final.pt"], ["--init", model / "wide.onnx"]):
         with pytest.raises(SystemExit, match="--wide"):
             command(anywhere, *options, "--out", tmp_path / "other" if way else run, "--steps", 8, *way)
+
+
+def test_a_model_of_the_narrower_branch_goes_on_as_the_same_function():
+    models = Path(__file__).resolve().parents[2]
+    backbone, _ = load_pretrained(models / "squeezenet1_1_imagenet.onnx")
+    backbone.eval()
+    torch.manual_seed(1)
+    branch = GroundBranch(22)
+    narrow = models / "squeezenet1_1_anywhere_free.onnx"
+    images = [60.0 * torch.randn(1, 3, 96, 128) for _ in range(3)]
+    load_model(branch, narrow, backbone, images)
+    branch.eval()
+    session = onnxruntime.InferenceSession(narrow)
+    names = [one.name for one in session.get_outputs()]
+    for image in images:
+        answers = dict(zip(names, session.run(names, {"image": image.numpy()}), strict=True))
+        assert answers["mask_features"].shape[1] < branch.WIDTH
+        with torch.no_grad():
+            logits, _ = branch(backbone(image))
+        assert np.abs(logits.numpy() - answers["segmentation"]).max() < 2e-3 * np.abs(answers["segmentation"]).max()
 
 
 def test_animals_are_no_ground_and_of_the_rest_nothing_is_told(backbone: Path, data: Path, tmp_path: Path):

@@ -30,7 +30,7 @@ def test_cells_of_both_kinds_are_kept_and_named_in_the_manifest(command, manifes
     assert path.stat().st_mode == manifest.stat().st_mode
     assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
     cells = load_file(path)
-    assert cells["features"].shape == (40, 48) and cells["features"].dtype == np.float16
+    assert cells["features"].shape == (40, 64) and cells["features"].dtype == np.float16
     assert cells["margins"].dtype == np.float32 and np.abs(cells["margins"]).max() <= guard.MOST_MARGIN
     assert cells["ground"].sum() == 20 and set(cells["domains"]) == {0}
     # The model tells them apart, drawn as they are.
