@@ -123,12 +123,11 @@ class Drive:
                 if not alive() or in_a_row >= SILENT_FRAMES:
                     end = f"no scan came any more: {self.robot.status}"
                     break
-            speed, turn = self.steer(scan, period)
             self.picture(scan)
             if self.options.drive_by == "cmd_vel":
-                self.follow_commands(period, due)
+                self.move_as_commanded(period, due)
             else:
-                self.simulation.step(speed, turn, period)
+                self.simulation.step(*self.steer(scan, period), period)
             if self.simulation.metres > reached + STUCK_M:
                 reached, reached_at = self.simulation.metres, self.now()
             elif self.now() - reached_at > STUCK_S and self.now() - self.started > STUCK_S and self.options.drive_by == "scan":
@@ -140,7 +139,7 @@ class Drive:
         print()
         return self.summary(end, time.monotonic() - wall)
 
-    def follow_commands(self, period: float, due: float) -> None:
+    def move_as_commanded(self, period: float, due: float) -> None:
         """Moves until the next picture, in real time where the machine keeps up; odometry comes more often than pictures."""
         parts = max(1, round(period / ODOMETRY_S))
         for part in range(1, parts + 1):
@@ -151,8 +150,6 @@ class Drive:
             self.robot.spin_until(lambda: False, max(left, 0.001))
 
     def steer(self, scan, period: float) -> tuple[float, float]:
-        if self.options.drive_by == "cmd_vel":
-            return self.robot.wanted_speeds()
         if scan is None:
             speed, turn, why = 0.0, 0.0, "no scan"
         else:

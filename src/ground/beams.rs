@@ -121,14 +121,12 @@ pub struct BeamTable {
     depression: (f64, f64),
     /// By step: metres on the ground from under the camera.
     distances: Vec<f32>,
-    /// By step: probability of ground under which it is none.
-    thresholds: Vec<f32>,
     /// By ray and step: place on the grid, NaN where the picture does not show it.
     places: Vec<[f32; 2]>,
     /// By ray.
     in_view: Vec<View>,
     /// By beam: places above the horizon, NaN where the picture does not show them.
-    above: Vec<[[f32; 2]; RISEN_PLACES]>,
+    above: Vec<Above>,
 }
 
 /// The steps of a ray that are in the picture.
@@ -186,8 +184,11 @@ impl Outline {
     }
 }
 
-/// Distances, places and views of a table, for the next one to be written into.
-type Buffers = (Vec<f32>, Vec<[f32; 2]>, Vec<View>);
+/// Places on the grid that a beam sees above the horizon.
+type Above = [[f32; 2]; RISEN_PLACES];
+
+/// Distances, places, views and what is above of a table, for the next one to be written into.
+type Buffers = (Vec<f32>, Vec<[f32; 2]>, Vec<View>, Vec<Above>);
 
 impl BeamTable {
     /// Keeps the table in `kept` if it is still right, and makes it anew otherwise.
@@ -210,7 +211,9 @@ impl BeamTable {
                 _ => Outline::new(camera, map),
             };
             // What the old one holds serves the new one, which is seldom larger.
-            let buffers = kept.take().map(|table| (table.distances, table.places, table.in_view));
+            let buffers = kept
+                .take()
+                .map(|table| (table.distances, table.places, table.in_view, table.above));
             let made = Self::new(key, &seen, buffers.unwrap_or_default());
             *outline = Some(seen);
             *kept = Some(made?);
@@ -222,7 +225,7 @@ impl BeamTable {
     fn new(
         key: Key,
         outline: &Outline,
-        (mut distances, mut places, mut in_view): Buffers,
+        (mut distances, mut places, mut in_view, mut above): Buffers,
     ) -> Result<Self, Reason> {
         let Key { camera, stance, map, rules } = &key;
         let ground_from_camera = stance.ground_from_camera();
@@ -251,9 +254,9 @@ impl BeamTable {
             }
         }
         let pitch_deg = stance.pitch().to_degrees();
-        let above = |max_range_m| Err(Reason::AboveHorizon { pitch_deg, max_range_m });
+        let too_high = |max_range_m| Err(Reason::AboveHorizon { pitch_deg, max_range_m });
         if nearest <= LEAST_DEPRESSION {
-            return above(if rules.max_range_m > 0.0 { rules.max_range_m } else { FARTHEST_M });
+            return too_high(if rules.max_range_m > 0.0 { rules.max_range_m } else { FARTHEST_M });
         }
         let sees_nadir = place(0.0, std::f64::consts::FRAC_PI_2).is_some();
         let (angle_min, angle_max) = if sees_nadir {
@@ -283,7 +286,7 @@ impl BeamTable {
         };
         let last = (height / max_m).atan().max(LEAST_DEPRESSION);
         if first <= last {
-            return above(max_m);
+            return too_high(max_m);
         }
         let reach = Reach { max_m, usable_m, seen_m };
 
@@ -296,9 +299,6 @@ impl BeamTable {
         distances.clear();
         distances.extend(depressions.map(|depression| (height / depression.tan()) as f32));
         let steps = distances.len();
-        let surer = (rules.near_threshold - rules.threshold).max(0.0);
-        let threshold = |at: &f32| rules.threshold + surer * (1.0 - at / max_m as f32).max(0.0);
-        let thresholds = distances.iter().map(threshold).collect();
 
         let beams = ((angle_max - angle_min) / rules.beam_step).round() as usize + 1;
         // A whole circle's last beam would be its first one.
@@ -343,15 +343,16 @@ impl BeamTable {
             in_view.push(view);
         }
         let looks_above = rules.max_rise < std::f64::consts::FRAC_PI_2;
-        let above = (0..if looks_above { beams } else { 0 }).map(|beam| {
+        above.clear();
+        above.extend((0..beams).map(|beam| {
             let azimuth = angle_min + beam as f64 * rules.beam_step;
             std::array::from_fn(|i| {
                 let part = i as f64 / (RISEN_PLACES - 1) as f64;
                 let rise = rules.max_rise + part * RISEN_SPAN;
-                place(azimuth, -rise).unwrap_or([f32::NAN; 2])
+                let seen = looks_above.then(|| place(azimuth, -rise)).flatten();
+                seen.unwrap_or([f32::NAN; 2])
             })
-        });
-        let above = above.collect();
+        }));
         Ok(Self {
             key,
             reach,
@@ -362,7 +363,6 @@ impl BeamTable {
             steps,
             depression: (first, step),
             distances,
-            thresholds,
             places,
             in_view,
             above,
@@ -500,16 +500,14 @@ impl Walk {
         let rays_a_beam = table.rays_a_beam.max(1);
         let needed = table.needed_rays();
         self.risen = 0;
-        for (beam, places) in self.rays.chunks_mut(rays_a_beam).zip(&table.above) {
+        for (beam, above) in self.rays.chunks_mut(rays_a_beam).zip(&table.above) {
             let is_free = |ray: &Ray| ray.end == End::Free;
-            if beam.iter().any(is_free) && is_risen(grid, places, table.key.rules.threshold) {
+            if beam.iter().any(is_free) && is_risen(grid, above, table.key.rules.threshold) {
                 self.risen += 1;
                 for ray in beam.iter_mut().filter(|ray| is_free(ray)) {
                     *ray = Ray { free: [f32::NAN; 2], end: End::Unknown(table.distances[0]) };
                 }
             }
-        }
-        for beam in self.rays.chunks_mut(rays_a_beam) {
             let is_foot = |ray: &&mut Ray| matches!(ray.end, End::Foot(_));
             if beam.iter_mut().filter(is_foot).count() < needed {
                 for ray in beam {
@@ -530,7 +528,7 @@ impl Walk {
 }
 
 /// Whether most of the places that the picture shows, if it shows half of them, are ground.
-fn is_risen(grid: &GroundGrid, places: &[[f32; 2]; RISEN_PLACES], threshold: f32) -> bool {
+fn is_risen(grid: &GroundGrid, places: &Above, threshold: f32) -> bool {
     let seen = places.iter().filter(|place| !place[0].is_nan());
     let ground = seen.clone().filter(|place| grid.sample(**place).ground >= threshold).count();
     let seen = seen.count();
@@ -567,6 +565,7 @@ fn walk_stretch(
     let (first, end) = (first as usize, end as usize);
     let Key { stance, rules, .. } = &table.key;
     let min_length = rules.min_length as f32;
+    let surer = (rules.near_threshold - rules.threshold).max(0.0);
     // What is that high stands at this share at most of the distance where ground is seen behind it.
     let low_share = (1.0 - rules.min_height_m / stance.height) as f32;
     let max = table.reach.max_m as f32;
@@ -603,7 +602,8 @@ fn walk_stretch(
             (x * x + y * y).sqrt()
         });
         // How far it is above the threshold.
-        let margin = cell.ground - table.thresholds[step];
+        let share = (1.0 - table.distances[step] / max).max(0.0);
+        let margin = cell.ground - (rules.threshold + surer * share);
         if margin >= 0.0 {
             if let Some(low) = stretch.take() {
                 for cost in &mut costs[low.start.ceil() as usize..step] {

@@ -32,7 +32,7 @@ pub struct Ground {
     cameras: Vec<GroundCamera>,
     /// Calibrations that were read ahead with tf, and hold from their own time on.
     waiting: VecDeque<Message>,
-    /// Why frames had no ground, without the numbers in it, and of how many.
+    /// Why frames had no ground, or less than half of it, without the numbers in it, and of how many.
     pub missing: BTreeMap<String, u64>,
 }
 

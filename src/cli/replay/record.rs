@@ -53,7 +53,7 @@ pub struct Report {
     /// Frames whose picture is no good, by what is wrong with it.
     #[serde(default)]
     pub image_faults: BTreeMap<String, u64>,
-    /// Frames without ground where it was wanted, by the reason.
+    /// Frames without ground where it was wanted, or with it known in less than half of the directions, by the reason.
     #[serde(default)]
     pub no_ground: BTreeMap<String, u64>,
     /// What was learnt by driving; not added up.

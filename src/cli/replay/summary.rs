@@ -61,7 +61,10 @@ pub fn tell(report: &Report, compared: u64, is_json: bool) -> anyhow::Result<()>
         lines.push(format!("  pictures     of {} frames no good: {faults}", report.frames));
     }
     for (reason, count) in &report.no_ground {
-        lines.push(format!("  no ground    of {count} of {} frames: {reason}", report.frames));
+        lines.push(format!(
+            "  ground       none or little in {count} of {} frames: {reason}",
+            report.frames
+        ));
     }
     lines.extend(report.learnt.iter().flat_map(Learnt::lines));
     if let Some((share, _)) = report.traversable {
