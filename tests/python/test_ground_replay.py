@@ -105,7 +105,7 @@ def replayed(bag: Path, out: Path, model: Path, folder: Path) -> dict[str, list[
         capture_output=True, text=True, timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert f"of {UNCALIBRATED} of {FRAMES} frames: no camera_info on /camera/camera_info" in done.stdout, done.stdout
+    assert f"in {UNCALIBRATED} of {FRAMES} frames: no camera_info on /camera/camera_info" in done.stdout, done.stdout
     found: dict[str, list[bytes]] = {}
     with Reader(out) as reader:
         for connection, _, payload in reader.messages():
