@@ -71,7 +71,10 @@ pub struct CameraFrame<'a> {
 const AHEAD_NS: u32 = 71_300_000;
 
 /// A camera's lens, remade when its calibration or the picture's size changes.
-type Lens = (Option<Arc<CameraInfo>>, Size, bool, f64, Result<CameraModel, Reason>);
+type Lens = (Option<Arc<CameraInfo>>, Size, bool, f64, KnownLens);
+
+/// A lens, and where it is known from.
+type KnownLens = Result<(CameraModel, &'static str), Reason>;
 
 /// Where a picture was taken.
 #[derive(Debug, Clone, Copy)]
@@ -322,26 +325,30 @@ fn lens(
     info: Option<&Arc<CameraInfo>>,
     settings: &CameraSettings,
     size: Size,
-) -> Result<(CameraModel, &'static str), Reason> {
+) -> KnownLens {
     let is_rectified = settings.ground.is_rectified.unwrap_or_else(|| {
         let parts = settings.image_topic.split('/');
         parts.into_iter().any(|part| part.starts_with("image_rect"))
     });
     let hfov_deg = settings.ground.hfov_deg;
-    let is_kept = kept.as_ref().is_some_and(|(of, has_size, rectified, hfov, _)| {
-        of.as_ref() == info && *has_size == size && *rectified == is_rectified && *hfov == hfov_deg
-    });
-    if !is_kept {
-        let model = match info {
-            Some(info) => CameraModel::new(info, size, is_rectified),
-            None if hfov_deg > 0.0 => CameraModel::from_hfov(hfov_deg, size),
-            None => Err(Reason::NoCameraInfo { topic: camera_info_topic(settings) }),
-        };
-        *kept = Some((info.cloned(), size, is_rectified, hfov_deg, model));
+    if let Some((of, has_size, rectified, hfov, lens)) = kept
+        && of.as_ref() == info
+        && *has_size == size
+        && *rectified == is_rectified
+        && *hfov == hfov_deg
+    {
+        return lens.clone();
     }
-    let by = if info.is_some() { "camera_info" } else { "ground.hfov_deg" };
-    let model = kept.as_ref().map(|(.., model)| model.clone());
-    model.unwrap_or(Err(Reason::NotCalibrated)).map(|model| (model, by))
+    let by_info = info.map(|info| CameraModel::new(info, size, is_rectified));
+    let lens = match by_info {
+        None | Some(Err(Reason::NotCalibrated)) if hfov_deg > 0.0 => {
+            CameraModel::from_hfov(hfov_deg, size).map(|model| (model, "ground.hfov_deg"))
+        }
+        None => Err(Reason::NoCameraInfo { topic: camera_info_topic(settings) }),
+        Some(model) => model.map(|model| (model, "camera_info")),
+    };
+    *kept = Some((info.cloned(), size, is_rectified, hfov_deg, lens.clone()));
+    lens
 }
 
 /// How the camera stood when the picture was taken, and where that is known from: `base` is the frame whose z = 0 is the

@@ -57,9 +57,8 @@ struct Record<'a> {
     height: u32,
     labels: Vec<NameRecord>,
     place: Vec<NameRecord>,
-    mask: Option<PathBuf>,
-    semantic: Option<PathBuf>,
-    confidence: Option<PathBuf>,
+    #[serde(flatten)]
+    written: Written,
     timing_ms: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -139,9 +138,7 @@ fn label(
         height: result.image_size.height,
         labels: names(result.labels.take()),
         place: names(result.places.take()),
-        mask: written.mask,
-        semantic: written.semantic,
-        confidence: written.confidence,
+        written,
         timing_ms: timing(&result),
     };
     if args.json {
@@ -154,15 +151,17 @@ fn label(
     for place in &record.place {
         print_line(&format!("  {:5.1} %  at {}", 100.0 * place.score, place.class_id))?;
     }
-    for path in [&record.mask, &record.semantic, &record.confidence].into_iter().flatten() {
+    let Written { overlay, mask, semantic, confidence } = &record.written;
+    for path in [overlay, mask, semantic, confidence].into_iter().flatten() {
         print_line(&format!("  {}", path.display()))?;
     }
     Ok(())
 }
 
 /// Files that were written of one picture.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 struct Written {
+    overlay: Option<PathBuf>,
     mask: Option<PathBuf>,
     semantic: Option<PathBuf>,
     confidence: Option<PathBuf>,
@@ -177,12 +176,15 @@ fn write_maps(
 ) -> anyhow::Result<Written> {
     let path = |kind: &str| map_path(folder, name, kind);
     let model = pipeline.network().model();
+    let mut written = Written::default();
     if let Some(mut picture) = result.picture.take() {
         let drawn = Overlay::of(result, &model.manifest, camera.mask.kind, 0.5);
         overlay::draw(&mut picture, &drawn);
-        write_png(&path("overlay"), &picture.rgb, picture.size, ExtendedColorType::Rgb8)?;
+        let path = path("overlay");
+        write_png(&path, &picture.rgb, picture.size, ExtendedColorType::Rgb8)?;
+        written.overlay = Some(path);
     }
-    let Some(maps) = &result.maps else { return Ok(Written::default()) };
+    let Some(maps) = &result.maps else { return Ok(written) };
     let write = |kind: &str, ids: &[u8]| -> anyhow::Result<Option<PathBuf>> {
         let path = path(kind);
         write_png(&path, ids, maps.size, ExtendedColorType::L8)?;
@@ -192,6 +194,7 @@ fn write_maps(
         mask: write("mask", &maps.traversability)?,
         semantic: write("semantic", &maps.semantic)?,
         confidence: write("confidence", &maps.confidence)?,
+        ..written
     })
 }
 

@@ -83,6 +83,9 @@ struct Distortion {
 /// A perspective picture ends short of 90 degrees from its axis.
 const WIDEST: f64 = 89.5;
 
+/// Focal length under which a matrix is no calibration, in pixels: some drivers send an identity.
+pub const SHORTEST_FOCAL: f64 = 2.0;
+
 impl CameraModel {
     /// The model of pictures of `size` from a camera that says `info`; `is_rectified` for pictures
     /// that were undistorted already, for which `P` holds and the distortion does not.
@@ -103,7 +106,7 @@ impl CameraModel {
         if size.area() == 0 {
             return Err(Reason::NoPicture { size });
         }
-        if fx == 0.0 || fy == 0.0 {
+        if [fx, fy].iter().any(|focal| (0.0..SHORTEST_FOCAL).contains(focal)) {
             return Err(Reason::NotCalibrated);
         }
         let bad = |what: String| Err(Reason::BadIntrinsics { what });
@@ -503,6 +506,9 @@ mod tests {
         check("equidistant", &[0.1; 5], "5 coefficients");
         check("plumb_bob", &[f64::NAN; 5], "D holds");
         check("plumb_bob", &[-1e9, 0.0, 0.0, 0.0, 0.0], "inside out");
+        let mut identity = info("plumb_bob", &[]);
+        identity.k = [1.0, 0.0, 320.0, 0.0, 1.0, 240.0, 0.0, 0.0, 1.0];
+        assert_eq!(CameraModel::new(&identity, SIZE, false), Err(Reason::NotCalibrated));
         let mut negative = info("plumb_bob", &[]);
         negative.k[0] = -1.0;
         assert!(CameraModel::new(&negative, SIZE, false).is_err());

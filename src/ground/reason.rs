@@ -17,9 +17,9 @@ pub enum Reason {
         /// Where it was expected.
         topic: String,
     },
-    /// A `K` (or `P`) of zeros.
+    /// A `K` (or `P`) of zeros, or with a focal length of 1 pixel, as what has none fills it in.
     #[error(
-        "the camera is not calibrated: its camera_info has a focal length of 0; calibrate it (ros2 run camera_calibration cameracalibrator), or stop its camera_info and set ground.hfov_deg"
+        "the camera is not calibrated: its camera_info has no focal length; calibrate it (ros2 run camera_calibration cameracalibrator), or set ground.hfov_deg"
     )]
     NotCalibrated,
     /// Numbers that are no calibration.

@@ -1,4 +1,4 @@
-//! What people read of the table: the commented parameter file and the README's table.
+//! What people read of the table: the commented parameter file and the table of `docs/parameters.md`.
 
 use std::fmt::Write;
 
@@ -95,7 +95,7 @@ fn value_schema(parameter: &Parameter) -> serde_json::Value {
     schema
 }
 
-/// The README's table.
+/// The table of `docs/parameters.md`.
 pub fn markdown() -> String {
     let mut text = String::from(
         "| parameter | type | default | allowed | meaning |\n| --- | --- | --- | --- | --- |\n",
@@ -142,7 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_the_table() {
-        assert!(committed("README.md").contains(&markdown()), "run squeezenet_node parameters");
+    fn the_docs_have_the_table() {
+        assert!(
+            committed("docs/parameters.md").contains(&markdown()),
+            "run squeezenet_node parameters"
+        );
     }
 }

@@ -1,5 +1,5 @@
 //! The one table of all parameters: descriptors, validation, the commented parameter file and the
-//! README's table are made from it.
+//! table of `docs/parameters.md` are made from it.
 
 use super::Value;
 

@@ -18,14 +18,15 @@ pub struct Codes(Vec<i8>);
 
 impl Codes {
     fn with_capacity(capacity: usize) -> Self {
-        let values = Vec::<i8>::with_capacity(capacity);
+        let mut values = Vec::<i8>::with_capacity(capacity);
         if values.capacity() >= MANY {
-            let start = values.as_ptr() as usize;
-            let first = start.next_multiple_of(PAGE);
-            let len = (start + values.capacity() - first) / PAGE * PAGE;
+            let start = values.as_mut_ptr();
+            let before = start.align_offset(PAGE);
+            let pages = start.wrapping_add(before).cast();
+            let len = values.capacity().saturating_sub(before) / PAGE * PAGE;
             // SAFETY: the pages lie within an allocation of ours, and the advice changes nothing of
             // what they hold. A system without huge pages refuses it, which is as well.
-            let _ = unsafe { rustix::mm::madvise(first as *mut _, len, Advice::LinuxHugepage) };
+            let _ = unsafe { rustix::mm::madvise(pages, len, Advice::LinuxHugepage) };
         }
         Self(values)
     }

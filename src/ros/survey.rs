@@ -15,6 +15,7 @@ use r2r::tf2_msgs::msg::TFMessage;
 use super::camera::Message;
 use crate::cli::doctor::Asked;
 use crate::finding::Finding;
+use crate::ground::SHORTEST_FOCAL;
 
 const IMAGE: &str = "sensor_msgs/msg/Image";
 const COMPRESSED: &str = "sensor_msgs/msg/CompressedImage";
@@ -382,11 +383,11 @@ impl Heard {
             };
             return Finding::note("camera_info", found, WHY);
         };
-        if info.k.first().is_none_or(|focal| *focal == 0.0) {
+        if info.k.first().is_none_or(|focal| (0.0..SHORTEST_FOCAL).contains(focal)) {
             return Finding::note(
                 "camera_info",
-                format!("{topic} says that the camera is not calibrated (K is zero)"),
-                "calibrate it: ros2 run camera_calibration cameracalibrator; until then the ground.* parameters stand in",
+                format!("{topic} says that the camera is not calibrated (K has no focal length)"),
+                "calibrate it: ros2 run camera_calibration cameracalibrator; until then ground.hfov_deg stands in",
             );
         }
         let text = format!(

@@ -57,9 +57,9 @@ def draw(scale: int = 1, pitch: float = PITCH, box: tuple = BOX) -> np.ndarray:
     return picture
 
 
-def camera_info(scale: int = 1) -> CameraInfo:
+def camera_info(scale: int = 1, focal: float = FOCAL) -> CameraInfo:
     info = CameraInfo(width=WIDTH * scale, height=HEIGHT * scale, distortion_model="plumb_bob", d=[0.0] * 5)
-    focal = FOCAL * scale
+    focal *= scale
     info.k = [focal, 0.0, (WIDTH * scale - 1) / 2, 0.0, focal, (HEIGHT * scale - 1) / 2, 0.0, 0.0, 1.0]
     info.header.frame_id = OPTICAL
     return info
@@ -239,14 +239,18 @@ def test_what_is_missing_is_said_and_taken_up_when_it_comes(start, peer, tmp_pat
     check_scan(robot.scans[-1])
 
 
-def test_parameters_stand_in_for_calibration_and_tf(start, peer, tmp_path) -> None:
+@pytest.mark.parametrize("focal", [None, 0.0, 1.0], ids=["no camera_info", "zeros", "an identity"])
+def test_parameters_stand_in_for_calibration_and_tf(start, peer, tmp_path, focal) -> None:
     hfov = 2 * math.degrees(math.atan(WIDTH / 2 / FOCAL))
     ground = {"height_m": CAMERA_Z, "pitch_deg": math.degrees(PITCH), "hfov_deg": hfov}
     robot = Robot(start, peer, tmp_path, {"ground": ground})
-    robot.info = None
-    robot.until(lambda: bool(robot.scans), draw())
+    robot.info = None if focal is None else camera_info(focal=focal)
+    robot.until(lambda: robot.infos.get_subscription_count() > 0, draw())
+    robot.scans.clear()
+    robot.until(lambda: len(robot.scans) > 5, draw())
     check_scan(robot.scans[-1])
     robot.until_said("ground.height_m", draw())
+    robot.until_said("ground.hfov_deg", draw())
 
 
 def test_ground_above_the_horizon_is_not_known_and_said(start, peer, tmp_path) -> None:
