@@ -239,21 +239,24 @@ fn a_bag_without_pictures_is_a_usage_error() {
 fn an_interrupt_leaves_a_valid_bag() {
     let folder = tempfile::tempdir().unwrap();
     let input = bag(folder.path(), 3000);
-    let out = folder.path().join("out.mcap");
-    let Some(mut command) = command(&["replay", text(&input), "--out", text(&out), "--json"])
-    else {
-        return;
-    };
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let first: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-    assert_eq!(first["topic"], "/front/image_raw");
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    lines.for_each(drop);
-    assert_eq!(child.wait().unwrap().code(), Some(1), "stopped early");
-    let written = messages(&out).len();
-    assert!((1..9000).contains(&written), "{written}");
+    for signal in ["-INT", "-TERM"] {
+        let out = folder.path().join(format!("out{signal}.mcap"));
+        let Some(mut command) = command(&["replay", text(&input), "--out", text(&out), "--json"])
+        else {
+            return;
+        };
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first: serde_json::Value =
+            serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!(first["topic"], "/front/image_raw");
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        lines.for_each(drop);
+        assert_eq!(child.wait().unwrap().code(), Some(1), "stopped early");
+        let written = messages(&out).len();
+        assert!((1..9000).contains(&written), "{written}");
+    }
 }
 
 #[test]

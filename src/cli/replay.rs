@@ -24,6 +24,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use self::budget::Budget;
 use self::golden::{Golden, GoldenFrame, GoldenWriter, Tolerance};
@@ -612,15 +614,14 @@ fn expected_frames(bag: &Bag, cameras: &[Camera], args: &ReplayArgs) -> u64 {
     ((all as f64 * share) as u64).min(args.limit)
 }
 
-/// Set by Ctrl-C; the replay then closes its files. A second one ends it at once.
+/// Set by Ctrl-C, or by the system's wish to end it; the replay then closes its files. A second one ends it at once.
 fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
-    .context("Ctrl-C")?;
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: what the first one sets, the second one finds.
+        flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())
+            .and_then(|_| flag::register(signal, stop.clone()))
+            .with_context(|| format!("signal {signal}"))?;
+    }
     Ok(stop)
 }
