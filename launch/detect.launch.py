@@ -38,7 +38,7 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument(
         "respawn", default_value="false", choices=["true", "false"],
-        description="Start the node anew, two seconds after it has ended by itself.",
+        description="Start the node anew, half a second after it has ended by itself.",
     ),
 ]
 

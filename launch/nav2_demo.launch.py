@@ -20,7 +20,10 @@ SHARE = Path(__file__).resolve().parent.parent
 # The layer that each variant takes from the costmap's file.
 LAYERS = {"scan": "scan_layer", "clouds": "cloud_layer", "voxel": "voxel_layer", "semantic": "semantic_layer"}
 ARGUMENTS = [
-    DeclareLaunchArgument("image_topic", default_value="/camera/image_raw", description="Topic of the pictures; camera_info beside it."),
+    DeclareLaunchArgument(
+        "image_topic", default_value="", description="Topic of the pictures, camera_info beside it; empty: as config says."
+    ),
+    DeclareLaunchArgument("config", default_value="", description="Parameter file of squeezenet_node; empty: the package's own."),
     DeclareLaunchArgument("model", default_value="", description="Model name or path of a manifest; empty: the default."),
     DeclareLaunchArgument(
         "variant", default_value="scan", choices=list(LAYERS), description="What the costmap is fed by: see docs/navigation.md."
@@ -52,7 +55,8 @@ def start(context):
     sim_time = value("use_sim_time") == "true"
     squeezenet = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(SHARE / "launch" / "detect.launch.py")),
-        launch_arguments={name: value(name) for name in ("image_topic", "model", "use_sim_time")}.items(),
+        launch_arguments={name: value(name) for name in ("image_topic", "config", "model") if value(name)}.items()
+        | ({"use_sim_time": "true"}.items() if sim_time else set()),
     )
     costmap = Node(
         package="nav2_costmap_2d", executable="nav2_costmap_2d", name="local_costmap", namespace="local_costmap", output="screen",

@@ -236,6 +236,24 @@ fn a_bag_without_pictures_is_a_usage_error() {
 }
 
 #[test]
+fn answers_in_a_bag_are_no_cameras() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = bag(folder.path(), 2);
+    let both = folder.path().join("both.mcap");
+    let overlay = ["--outputs", "labels,overlay", "--copy"];
+    let arguments = [&["replay", text(&input), "--out", text(&both)][..], &overlay].concat();
+    let Some((code, ..)) = run(&arguments) else { return };
+    assert_eq!(code, 0);
+    let (code, stdout, stderr) = run(&["replay", text(&both)]).unwrap();
+    assert!(code == 0 && stdout.starts_with("2 frames"), "{stdout}");
+    assert!(stderr.contains("/squeezenet/overlay is left out"), "{stderr}");
+    // Whoever wants one of them names it.
+    let (code, stdout, _) =
+        run(&["replay", text(&both), "--topic", "/squeezenet/overlay"]).unwrap();
+    assert!(code == 0 && stdout.starts_with("2 frames"), "{stdout}");
+}
+
+#[test]
 fn an_interrupt_leaves_a_valid_bag() {
     let folder = tempfile::tempdir().unwrap();
     let input = bag(folder.path(), 3000);

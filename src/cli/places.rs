@@ -283,6 +283,9 @@ impl From<crate::result::Label> for NameRecord {
 }
 
 fn list(is_json: bool, sheet: Option<&Path>, path: &Path) -> anyhow::Result<Outcome> {
+    if !path.exists() {
+        anyhow::bail!("there is no {}: nothing was taught, or elsewhere", path.display());
+    }
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
     let memory = Memory::from_bytes(&bytes)
         .map_err(|reason| anyhow::anyhow!("{}: {reason}", path.display()))?;

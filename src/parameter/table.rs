@@ -240,7 +240,7 @@ pub const TABLE: &[Parameter] = &[
         Double(0.0),
         Doubles(0.0, 0.95),
         "",
-        "How steady the mask is kept against noise: the share of the earlier answer in one that hardly changed. 0 takes each frame on its own, as are frames over a second apart.",
+        "How steady the mask is kept against noise: weight of the earlier answer where the picture hardly changed. 0 takes each frame on its own, as are frames over a second apart.",
     )),
     per_camera(parameter(
         "mask.traversability",
@@ -359,7 +359,7 @@ pub const TABLE: &[Parameter] = &[
         Double(0.55),
         Doubles(0.05, 0.95),
         "",
-        "The same right before the camera, and in proportion between; ground.threshold if that is more.",
+        "Like ground.threshold, but right before the camera, and in proportion between; never below ground.threshold.",
     )),
     per_camera(parameter(
         "ground.min_width",

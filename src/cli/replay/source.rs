@@ -7,6 +7,7 @@ use crate::bag::{Bag, BagError, FROM_ROS_1, Message, Selection};
 use crate::cli::print::tell;
 use crate::frame::{Frame, FrameError, check_format};
 use crate::message::{CompressedImage, Header, Image, RosMessage, Stamp};
+use crate::output::Output;
 use crate::pipeline::PipelineError;
 
 /// Frames that wait between the threads: one being filled, one being used, one between.
@@ -118,6 +119,11 @@ pub fn cameras(bag: &Bag, topics: &[String], others: &[&str]) -> anyhow::Result<
     if topics.is_empty() {
         let all = bag.topics().iter().filter(|topic| has_pictures(&topic.ros_type));
         for topic in all.filter(|topic| !others.contains(&topic.name.as_str())) {
+            if is_answer(&topic.name) {
+                reason = format!("{} is an answer of this node", topic.name);
+                tell(&format!("{} is left out: it is an answer of this node", topic.name));
+                continue;
+            }
             match measurements(bag, &topic.name, topic.ros_type == CompressedImage::TYPE) {
                 None => found.push(topic.name.clone()),
                 Some(encoding) => {
@@ -155,6 +161,14 @@ pub fn cameras(bag: &Bag, topics: &[String], others: &[&str]) -> anyhow::Result<
         cameras.push(Camera { topic, name, is_compressed });
     }
     Ok(cameras)
+}
+
+/// Whether a topic is one that the node by its usual name publishes, of one or of several cameras.
+fn is_answer(topic: &str) -> bool {
+    topic.rsplit_once("/squeezenet/").is_some_and(|(_, name)| {
+        let of_camera = name.split_once('/').map(|(_, name)| name);
+        Output::ALL.iter().any(|output| output.name() == name || Some(output.name()) == of_camera)
+    })
 }
 
 /// The encoding of a topic that carries depth or its like, by its first message.
