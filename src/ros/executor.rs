@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::subscription::Waiting;
 use super::supervision::Watch;
 
 type Task = Box<dyn FnOnce(&mut r2r::Node) + Send>;
@@ -24,6 +25,7 @@ const MOST_WAITING: usize = 256;
 #[derive(Debug, Clone)]
 pub struct NodeHandle {
     tasks: mpsc::Sender<Task>,
+    waiting: Arc<Waiting>,
 }
 
 impl NodeHandle {
@@ -39,6 +41,11 @@ impl NodeHandle {
         });
         self.tasks.send(task).await.ok()?;
         answered.await.ok()
+    }
+
+    /// The subscriptions that nobody takes the messages of.
+    pub fn waiting(&self) -> &Arc<Waiting> {
+        &self.waiting
     }
 
     /// Has a closure run on the spin thread, if that still runs. For plain threads alone: it blocks
@@ -75,5 +82,5 @@ pub fn spin(
         watch.keep(&mut node, spin, |_| Ok(()));
         node
     })?;
-    Ok((NodeHandle { tasks }, thread))
+    Ok((NodeHandle { tasks, waiting: Arc::default() }, thread))
 }

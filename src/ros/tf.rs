@@ -94,21 +94,33 @@ impl TfSource for TfSlot {
     }
 }
 
-/// Keeps `/tf` and `/tf_static` subscribed while the node is active and somebody wants the ground.
+/// Keeps `/tf` subscribed while the node is active and somebody wants the ground, and `/tf_static` from then on: what is
+/// latched comes once, and hardly ever costs anything.
 pub async fn follow(
     slot: Arc<TfSlot>,
     node: NodeHandle,
     mut is_active: watch::Receiver<bool>,
     shutdown: CancellationToken,
 ) {
+    let moving = QosProfile::default().keep_last(100).best_effort().volatile();
+    let fixed = QosProfile::default().keep_last(100).reliable().transient_local();
+    let subscribe = async |topic: &str, qos: &QosProfile, end: &CancellationToken, is_static| {
+        let slot = slot.clone();
+        let put = move |message: TFMessage| slot.put(message, is_static);
+        let done = subscription::subscribe(&node, topic, qos.clone(), end.clone(), put).await;
+        done.inspect_err(|reason| tracing::warn!("cannot subscribe to {topic}: {reason}")).is_ok()
+    };
+    let mut has_fixed = false;
     let mut current: Option<CancellationToken> = None;
     loop {
         let is_due = *is_active.borrow_and_update() && slot.is_wanted.load(Relaxed);
+        if is_due && !has_fixed {
+            has_fixed = subscribe("/tf_static", &fixed, &shutdown, true).await;
+        }
         if is_due && current.is_none() {
             let end = shutdown.child_token();
-            match subscribe(&node, &slot, &end).await {
-                Ok(()) => current = Some(end),
-                Err(reason) => tracing::warn!("cannot subscribe to /tf: {reason}"),
+            if subscribe("/tf", &moving, &end, false).await {
+                current = Some(end);
             }
         } else if !is_due && let Some(end) = current.take() {
             end.cancel();
@@ -119,21 +131,6 @@ pub async fn follow(
             _ = is_active.changed() => {}
         }
     }
-}
-
-async fn subscribe(
-    node: &NodeHandle,
-    slot: &Arc<TfSlot>,
-    end: &CancellationToken,
-) -> Result<(), String> {
-    let moving = QosProfile::default().keep_last(100).best_effort().volatile();
-    let fixed = QosProfile::default().keep_last(100).reliable().transient_local();
-    for (topic, qos, is_static) in [("/tf", moving, false), ("/tf_static", fixed, true)] {
-        let slot = slot.clone();
-        let put = move |message| slot.put(message, is_static);
-        subscription::subscribe::<TFMessage>(node, topic, qos, end.clone(), put).await?;
-    }
-    Ok(())
 }
 
 /// A transform as r2r has it.
