@@ -62,7 +62,7 @@ done
 if [ -n "${AMENT_PREFIX_PATH:-}" ] && [ "${SQUEEZENET_ENV:-}" != "$root" ]; then
     case "${ROS_DISTRO:-}" in
     jazzy) ;;
-    kilted) say "ROS 2 Kilted: this package was built and run against it, its tests were not" ;;
+    kilted) say "ROS 2 Kilted: this package is made for Jazzy, and was tested with Kilted too (docs/install.md)" ;;
     lyrical | rolling) say "ROS 2 ${ROS_DISTRO^}: r2r knows it, this package was not tried with it" ;;
     *) fail "looking at the sourced ROS" "ROS_DISTRO is '${ROS_DISTRO:-}', this package is for jazzy and newer" \
         "source /opt/ros/jazzy/setup.bash, or start from a shell without any ROS" ;;
