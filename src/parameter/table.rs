@@ -317,7 +317,7 @@ pub const TABLE: &[Parameter] = &[
         Double(0.0),
         Doubles(0.0, 179.0),
         "deg",
-        "Horizontal field of view where there is no camera_info; 0 is not given.",
+        "Horizontal field of view where there is no camera_info, or none that is calibrated; 0 is not given.",
     )),
     per_camera(parameter(
         "ground.max_range_m",

@@ -199,9 +199,12 @@ impl Worker {
             format!("{} ({})", network.model().manifest.name, network.execution())
         };
         tracing::info!("model {} gives way to {}", name(&old), name(&self.pipeline));
-        // Its memory is given back while the next frame is answered already.
+        // Its memory is given back while the next frame is answered already, and what the threads that have loaded
+        // the other one free when they are done, too.
         let drop_old = move || {
             drop(old);
+            give_back_memory();
+            std::thread::sleep(Duration::from_secs(2));
             give_back_memory();
         };
         let dropped = std::thread::Builder::new().name("drop".to_owned()).spawn(drop_old);
