@@ -120,6 +120,11 @@ def test_the_nav2_demo_is_composed(variant):
         argument.execute(context)
     context.launch_configurations["variant"] = variant
     assert len(module.start(context)) == 4
+    # What is not given is left to the parameter file.
+    assert not dict(module.start(context)[0].launch_arguments)
+    given = {"image_topic": "/eye", "config": "mine.yaml", "use_sim_time": "true"}
+    context.launch_configurations.update(given)
+    assert dict(module.start(context)[0].launch_arguments) == given
     context.launch_configurations["costmap"] = "/nowhere.yaml"
     with pytest.raises(RuntimeError, match="/nowhere.yaml: there is no such file"):
         module.start(context)
