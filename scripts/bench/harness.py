@@ -36,6 +36,8 @@ THREADS = min(4, len(os.sched_getaffinity(0)))
 TYPES = {"labels": Classification, "mask": Image, "confidence": Image}
 MS = 1e-6
 
+STAGES = ("receive", "decode", "preprocess", "inference", "postprocess", "publish", "total", "age")
+
 # Not that of a robot's nodes; the processes started here inherit it.
 os.environ["ROS_DOMAIN_ID"] = os.environ.get("BENCH_DOMAIN_ID", "78")
 
@@ -261,7 +263,9 @@ class Collector:
         """Median of each stage, and of the sums of all but inference, by the node's own clock."""
         times: dict[str, list[float]] = defaultdict(list)
         for message in self.timing:
-            values = {pair.key: float(pair.value) for pair in deserialize_message(message, DiagnosticStatus).values}
+            # Among them are words, such as the state of the answer, and its frame's stamp.
+            pairs = {pair.key: pair.value for pair in deserialize_message(message, DiagnosticStatus).values}
+            values = {stage: float(pairs[stage]) for stage in STAGES if stage in pairs}
             for stage, time_ms in values.items():
                 times[stage].append(time_ms)
             work = ("decode", "preprocess", "postprocess", "publish")
