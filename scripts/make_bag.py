@@ -16,7 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 
 SIZE = (640, 480)
 RATE_HZ = 30
-SECONDS_EACH = 3
+SECONDS_EACH = 1
 # Names of the robot's views: NAME_1.jpg, NAME_2.jpg, NAME_3.jpg, each as long as a third of a photograph.
 ROOMS = ["hall", "office", "corridor", "flat", "path"]
 VIEWS = 3
