@@ -53,10 +53,12 @@ def start(context):
     if layer not in parameters:
         raise RuntimeError(f"costmap:={file}: variant:={value('variant')} needs the layer {layer}, and the file has none")
     sim_time = value("use_sim_time") == "true"
+    given = {name: value(name) for name in ("image_topic", "config", "model") if value(name)}
+    if sim_time:
+        given["use_sim_time"] = "true"
     squeezenet = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(SHARE / "launch" / "detect.launch.py")),
-        launch_arguments={name: value(name) for name in ("image_topic", "config", "model") if value(name)}.items()
-        | ({"use_sim_time": "true"}.items() if sim_time else set()),
+        launch_arguments=given.items(),
     )
     costmap = Node(
         package="nav2_costmap_2d", executable="nav2_costmap_2d", name="local_costmap", namespace="local_costmap", output="screen",

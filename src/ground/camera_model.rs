@@ -83,8 +83,11 @@ struct Distortion {
 /// A perspective picture ends short of 90 degrees from its axis.
 const WIDEST: f64 = 89.5;
 
-/// Focal length under which a matrix is no calibration, in pixels: some drivers send an identity.
-pub const SHORTEST_FOCAL: f64 = 2.0;
+/// Whether both focal lengths of a matrix, in pixels, are some lens's: without a calibration drivers send zeros or an
+/// identity.
+pub fn has_focal_lengths(focal: [f64; 2]) -> bool {
+    !focal.iter().any(|focal| (0.0..2.0).contains(focal))
+}
 
 impl CameraModel {
     /// The model of pictures of `size` from a camera that says `info`; `is_rectified` for pictures
@@ -106,7 +109,7 @@ impl CameraModel {
         if size.area() == 0 {
             return Err(Reason::NoPicture { size });
         }
-        if [fx, fy].iter().any(|focal| (0.0..SHORTEST_FOCAL).contains(focal)) {
+        if !has_focal_lengths([fx, fy]) {
             return Err(Reason::NotCalibrated);
         }
         let bad = |what: String| Err(Reason::BadIntrinsics { what });

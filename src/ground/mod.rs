@@ -32,7 +32,7 @@ pub mod transform;
 #[cfg(test)]
 mod scene_tests;
 
-pub use camera_model::{CameraInfo, CameraModel, Roi, SHORTEST_FOCAL};
+pub use camera_model::{CameraInfo, CameraModel, Roi, has_focal_lengths};
 pub use reason::Reason;
 pub use stance::Stance;
 pub use transform::Transform;

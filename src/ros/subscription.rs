@@ -177,9 +177,8 @@ mod tests {
     async fn a_silent_one_is_taken_up_and_a_message_ends_it() {
         let waiting = Arc::new(Waiting::default());
         let profile = QosProfile::default();
-        let (messages, stream) = futures::channel::mpsc::channel::<u32>(10);
+        let (mut messages, stream) = futures::channel::mpsc::channel::<u32>(10);
         let (to, mut heard) = mpsc::unbounded_channel();
-        let mut messages = messages;
         let (end, first) = taker(&to);
         let topic = "/info".to_owned();
         let task = tokio::spawn(take(stream, first, waiting.clone(), topic, profile.clone()));

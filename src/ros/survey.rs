@@ -15,7 +15,7 @@ use r2r::tf2_msgs::msg::TFMessage;
 use super::camera::Message;
 use crate::cli::doctor::Asked;
 use crate::finding::Finding;
-use crate::ground::SHORTEST_FOCAL;
+use crate::ground::has_focal_lengths;
 
 const IMAGE: &str = "sensor_msgs/msg/Image";
 const COMPRESSED: &str = "sensor_msgs/msg/CompressedImage";
@@ -383,7 +383,7 @@ impl Heard {
             };
             return Finding::note("camera_info", found, WHY);
         };
-        if info.k.first().is_none_or(|focal| (0.0..SHORTEST_FOCAL).contains(focal)) {
+        if !matches!(info.k[..], [fx, _, _, _, fy, ..] if has_focal_lengths([fx, fy])) {
             return Finding::note(
                 "camera_info",
                 format!("{topic} says that the camera is not calibrated (K has no focal length)"),
