@@ -409,6 +409,8 @@ fn ground(criterion: &mut Criterion) {
                         header,
                         info: None,
                         image_size: result.image_size,
+                        now: stamp,
+                        image_topic: &own.image_topic,
                         settings: &settings,
                         own: &own,
                     };

@@ -13,7 +13,7 @@ use crate::ground::projector::Projector;
 use crate::ground::scan::Scan;
 use crate::ground::tf_buffer::{At, TfBuffer, TfError};
 use crate::ground::{CameraInfo, CameraModel, Reason, Stance, Transform};
-use crate::message::{Header, LaserScan, OccupancyGrid, PointCloud, TransformStamped};
+use crate::message::{Header, LaserScan, OccupancyGrid, PointCloud, Stamp, TransformStamped};
 use crate::output::{Output, Sink};
 use crate::result::FrameResult;
 use crate::settings::{CameraSettings, GroundSettings, Settings};
@@ -59,6 +59,10 @@ pub struct CameraFrame<'a> {
     pub info: Option<&'a Arc<CameraInfo>>,
     /// The picture's size.
     pub image_size: Size,
+    /// Now, which stands in for the stamp of a picture that has none.
+    pub now: Stamp,
+    /// The pictures' topic, remapped; what it is called tells whether they are rectified.
+    pub image_topic: &'a str,
     /// Parameters of the node.
     pub settings: &'a Settings,
     /// Parameters of the camera.
@@ -69,6 +73,12 @@ pub struct CameraFrame<'a> {
 /// twentieth of a second later, and drop it where that takes until the next picture. No usual time between
 /// pictures: tf2 complains of two transforms of one stamp.
 const AHEAD_NS: u32 = 71_300_000;
+
+/// A frame's stamp this much before the last one of its camera: time has been set back.
+const JUMP_NS: i64 = 1_000_000_000;
+
+/// A map is given out again though its stamp is this much before the last one's: that camera's clock was another.
+const ASTRAY_NS: i64 = 10_000_000_000;
 
 /// A camera's lens, remade when its calibration or the picture's size changes.
 type Lens = (Option<Arc<CameraInfo>>, Size, bool, f64, KnownLens);
@@ -101,17 +111,14 @@ struct Kept {
 #[derive(Debug, Default)]
 pub struct GroundMessages {
     cameras: BTreeMap<usize, Kept>,
-    map: Option<LocalMap>,
-    /// What the map lies in; that of another frame says nothing there.
-    map_frame: String,
-    /// When the map was last given out.
-    last_map_ns: Option<i64>,
+    map: FusedMap,
 }
 
 impl GroundMessages {
     /// Forgets a camera.
     pub fn remove_camera(&mut self, id: usize) {
         self.cameras.remove(&id);
+        self.map.times.remove(&id);
     }
 
     /// What the last frame of a camera shows of the ground; `None` where there was none.
@@ -142,7 +149,7 @@ impl GroundMessages {
     ) -> Result<Taken, Reason> {
         let CameraFrame { header, settings, own, .. } = *frame;
         let kept = self.cameras.entry(frame.camera).or_default();
-        let (camera, _) = lens(&mut kept.lens, frame.info, own, frame.image_size)?;
+        let (camera, _) = lens(&mut kept.lens, frame)?;
         let (at, wait) = (time_of(header), wait_of(settings.map.tf_wait_ms));
         let (base, base_from_camera) =
             base_from_camera(tf, header.frame_id, at, &own.ground.frame, wait)?;
@@ -169,9 +176,10 @@ impl GroundMessages {
         let no_mask = || Reason::NoMask { model: settings.model.model.clone() };
         let ground = result.ground.as_ref().ok_or_else(no_mask)?;
         let kept = self.cameras.entry(frame.camera).or_default();
-        let (model, lens_by) = lens(&mut kept.lens, frame.info, own, frame.image_size)?;
+        let (model, lens_by) = lens(&mut kept.lens, frame)?;
         let stamp = header.stamp;
         let at = time_of(header);
+        let moment = if at == At::Newest { frame.now } else { stamp };
         let wait = wait_of(settings.map.tf_wait_ms);
         let base = base_from_camera(tf, header.frame_id, at, &own.ground.frame, wait);
         let (stance, stance_by) = stance(&base, &own.ground)?;
@@ -188,7 +196,10 @@ impl GroundMessages {
             child_frame_id: &ground_frame,
             transform: Some(camera_from_ground),
         };
-        sink.transforms([transform(stamp), transform(stamp.later(AHEAD_NS))]);
+        // tf takes no transform from a frame without a name.
+        if !header.frame_id.is_empty() {
+            sink.transforms([transform(moment), transform(moment.later(AHEAD_NS))]);
+        }
         if wanted.has(Output::Scan) {
             kept.scan.fill(table, walk);
             sink.put(Output::Scan, &LaserScan { header: on_ground, scan: &kept.scan });
@@ -216,65 +227,141 @@ impl GroundMessages {
             let cloud = PointCloud { header: on_ground, cloud: &kept.cloud, is_dense: true };
             sink.put(Output::GroundPoints, &cloud);
         }
-        if wanted.has(Output::LocalMap) {
-            let rules = MapRules {
-                size_m: settings.map.size_m,
-                resolution_m: settings.map.resolution_m,
-                memory_s: settings.map.memory_s,
-            };
-            let map = match &mut self.map {
-                Some(map) if *map.rules() == rules => map,
-                map => map.insert(LocalMap::new(rules)),
-            };
-            // A camera that moves between two samples of tf waits for the second one; the stance
-            // was looked up by the same stamp, so this is there, or never will be.
-            let name = settings.map.frame.as_str();
-            let odometry = tf.lookup(name, header.frame_id, at, Duration::ZERO).ok();
-            let is_fused = odometry.is_some();
-            let (map_from_ground, map_frame) = match odometry {
-                Some(map_from_camera) => (map_from_camera * camera_from_ground, name),
-                None => (Transform::identity(), ground_frame.as_str()),
-            };
-            let pose = PlanarPose::of(&map_from_ground);
-            // The window goes with the robot; with the cameras it would go to and fro between them.
-            let middle = match &base {
-                Ok((_, base_from_camera)) => {
-                    let base_from_ground = *base_from_camera * camera_from_ground;
-                    PlanarPose::of(&(map_from_ground * base_from_ground.inverse()))
-                }
-                Err(_) => pose,
-            };
-            if !is_fused || self.map_frame != map_frame {
-                map.clear();
-                map_frame.clone_into(&mut self.map_frame);
-            }
-            let stamp_ns = stamp.nanoseconds();
-            map.centre(middle.x, middle.y);
-            map.add(stamp_ns, pose, table, walk);
-            let least = (0.98e9 / settings.map.max_hz.max(0.01)) as i64;
-            let is_due = self.last_map_ns.is_none_or(|last| {
-                let gap = stamp_ns.saturating_sub(last);
-                gap < 0 || gap >= least
-            });
-            if is_due {
-                self.last_map_ns = Some(stamp_ns);
-                let (resolution, origin, side) =
-                    (map.rules().resolution_m as f32, map.origin(), map.side() as u32);
-                let header = Header { stamp, frame_id: map_frame };
-                let cells = map.occupancy(stamp_ns);
-                sink.put(
-                    Output::LocalMap,
-                    &OccupancyGrid { header, resolution, side, origin, cells },
-                );
-            }
-        }
-        Ok(format!(
+        let mut facts = format!(
             "usable to {:.1} m; height {:.2} m, pitch {:.1} degrees by {stance_by}; lens by {lens_by}",
             table.reach.max_m,
             stance.height,
             stance.pitch().to_degrees(),
-        ))
+        );
+        if header.frame_id.is_empty() {
+            facts += "; the picture's frame_id is empty: tf does not know where _ground is, connect it to the robot yourself";
+        }
+        if wanted.has(Output::LocalMap) {
+            let base_from_camera = base.ok().map(|(_, base_from_camera)| base_from_camera);
+            let moment_ns = moment.nanoseconds();
+            let look = Look { moment_ns, base_from_camera, camera_from_ground, table, walk };
+            if let Err(late) = self.map.take(frame, &ground_frame, &look, tf, sink) {
+                facts += &format!("; local_map leaves the frame out: {late}");
+            }
+        }
+        Ok(facts)
     }
+}
+
+/// What a frame shows of the ground, and from where.
+struct Look<'a> {
+    moment_ns: i64,
+    base_from_camera: Option<Transform>,
+    camera_from_ground: Transform,
+    table: &'a BeamTable,
+    walk: &'a Walk,
+}
+
+/// The map of all cameras.
+#[derive(Debug, Default)]
+struct FusedMap {
+    map: Option<LocalMap>,
+    /// What it lies in; that of another frame says nothing there.
+    frame: String,
+    /// Each camera's own: they may be late by any time.
+    times: BTreeMap<usize, CameraTimes>,
+    /// Of which time the map was last given out.
+    last_ns: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct CameraTimes {
+    /// Of its newest frame.
+    newest_ns: i64,
+    /// Of the last frame that was taken up.
+    taken_ns: Option<i64>,
+}
+
+impl FusedMap {
+    /// Takes a frame up, and gives the map out if that is due.
+    ///
+    /// # Errors
+    /// The odometry is not there yet, or no more: the map is as it was.
+    fn take(
+        &mut self,
+        frame: &CameraFrame<'_>,
+        ground_frame: &str,
+        look: &Look<'_>,
+        tf: &impl TfSource,
+        sink: &mut impl GroundSink,
+    ) -> Result<(), TfError> {
+        let CameraFrame { header, settings, .. } = *frame;
+        let settings = &settings.map;
+        let rules = MapRules {
+            size_m: settings.size_m,
+            resolution_m: settings.resolution_m,
+            memory_s: settings.memory_s,
+        };
+        let map = match &mut self.map {
+            Some(map) if *map.rules() == rules => map,
+            map => map.insert(LocalMap::new(rules)),
+        };
+        let moment_ns = look.moment_ns;
+        let own = self.times.entry(frame.camera).or_default();
+        if moment_ns < own.newest_ns.saturating_sub(JUMP_NS) {
+            map.clear();
+            (self.last_ns, *own) = (None, CameraTimes::default());
+        }
+        own.newest_ns = own.newest_ns.max(moment_ns);
+        let least = (0.98e9 / settings.max_hz.max(0.01)) as i64;
+        // Odometry comes some time after a picture that was taken meanwhile. As often as maps are given out a frame
+        // waits for it; those between are taken up if it is there.
+        let is_missed = own.taken_ns.is_none_or(|taken| moment_ns.saturating_sub(taken) >= least);
+        let wait = if is_missed { wait_of(settings.tf_wait_ms) } else { Duration::ZERO };
+        let odometry = match tf.lookup(&settings.frame, header.frame_id, time_of(header), wait) {
+            Ok(map_from_camera) => Some(map_from_camera),
+            Err(late) if late.is_of_time() => return if is_missed { Err(late) } else { Ok(()) },
+            Err(_) => None,
+        };
+        own.taken_ns = Some(moment_ns);
+        let camera_from_ground = look.camera_from_ground;
+        let (map_from_ground, map_frame) = match odometry {
+            Some(map_from_camera) => {
+                (map_from_camera * camera_from_ground, settings.frame.as_str())
+            }
+            None => (Transform::identity(), ground_frame),
+        };
+        let pose = PlanarPose::of(&map_from_ground);
+        // The window goes with the robot; with the cameras it would go to and fro between them.
+        let middle = match &look.base_from_camera {
+            Some(base_from_camera) => {
+                let base_from_ground = *base_from_camera * camera_from_ground;
+                PlanarPose::of(&(map_from_ground * base_from_ground.inverse()))
+            }
+            None => pose,
+        };
+        if odometry.is_none() || self.frame != map_frame {
+            map.clear();
+            map_frame.clone_into(&mut self.frame);
+        }
+        map.centre(middle.x, middle.y);
+        map.add(moment_ns, pose, look.table, look.walk);
+        let is_due = self.last_ns.is_none_or(|last| {
+            let gap = moment_ns.saturating_sub(last);
+            gap >= least || gap < -ASTRAY_NS
+        });
+        if is_due {
+            self.last_ns = Some(moment_ns);
+            let (resolution, origin, side) =
+                (map.rules().resolution_m as f32, map.origin(), map.side() as u32);
+            let header = Header { frame_id: map_frame, ..header };
+            let cells = map.occupancy(moment_ns);
+            let grid = OccupancyGrid { header, resolution, side, origin, cells };
+            sink.put(Output::LocalMap, &grid);
+        }
+        Ok(())
+    }
+}
+
+/// What is said of the ground, without the numbers in it: they change from frame to frame, the words do not.
+pub fn without_numbers(said: &str) -> String {
+    let word = |word: &str| if word.parse::<f64>().is_ok() { "N" } else { word }.to_owned();
+    said.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// How long tf is waited for.
@@ -306,31 +393,26 @@ fn walk_rules(settings: &GroundSettings) -> WalkRules {
 }
 
 /// Where a camera's calibration is expected: as set, or beside the pictures, whatever their transport.
-pub fn camera_info_topic(settings: &CameraSettings) -> String {
+pub fn camera_info_topic(settings: &CameraSettings, image_topic: &str) -> String {
     let named = &settings.ground.camera_info_topic;
     if !named.is_empty() {
         return named.clone();
     }
-    let image = settings.image_topic.as_str();
-    let image = image.strip_suffix("/compressed").unwrap_or(image);
+    let image = image_topic.strip_suffix("/compressed").unwrap_or(image_topic);
     match image.rsplit_once('/') {
         Some((folder, _)) => format!("{folder}/camera_info"),
         None => "camera_info".to_owned(),
     }
 }
 
-/// The lens of a camera's pictures of `size`, and where it is known from.
-fn lens(
-    kept: &mut Option<Lens>,
-    info: Option<&Arc<CameraInfo>>,
-    settings: &CameraSettings,
-    size: Size,
-) -> KnownLens {
-    let is_rectified = settings.ground.is_rectified.unwrap_or_else(|| {
-        let parts = settings.image_topic.split('/');
-        parts.into_iter().any(|part| part.starts_with("image_rect"))
-    });
-    let hfov_deg = settings.ground.hfov_deg;
+/// The lens of a camera's pictures, and where it is known from.
+fn lens(kept: &mut Option<Lens>, frame: &CameraFrame<'_>) -> KnownLens {
+    let CameraFrame { info, image_topic, own, image_size: size, .. } = *frame;
+    let is_rectified = own
+        .ground
+        .is_rectified
+        .unwrap_or_else(|| image_topic.split('/').any(|part| part.starts_with("image_rect")));
+    let hfov_deg = own.ground.hfov_deg;
     if let Some((of, has_size, rectified, hfov, lens)) = kept
         && of.as_ref() == info
         && *has_size == size
@@ -344,7 +426,7 @@ fn lens(
         None | Some(Err(Reason::NotCalibrated)) if hfov_deg > 0.0 => {
             CameraModel::from_hfov(hfov_deg, size).map(|model| (model, "ground.hfov_deg"))
         }
-        None => Err(Reason::NoCameraInfo { topic: camera_info_topic(settings) }),
+        None => Err(Reason::NoCameraInfo { topic: camera_info_topic(own, image_topic) }),
         Some(model) => model.map(|model| (model, "camera_info")),
     };
     *kept = Some((info.cloned(), size, is_rectified, hfov_deg, lens.clone()));
@@ -361,6 +443,8 @@ fn stance(
         Ok((Stance::from_transform(&base_from_camera, frame)?, format!("tf from {frame}")))
     });
     match by_tf {
+        // What tf knows of another time is not missing: a camera that moves has other angles than these.
+        Err(Reason::NoTransform(error)) if error.is_of_time() => Err(Reason::NoTransform(error)),
         Err(_) if settings.height_m > 0.0 => {
             let (pitch, roll) = (settings.pitch_deg.to_radians(), settings.roll_deg.to_radians());
             let stance = Stance::from_angles(settings.height_m, pitch, roll);
@@ -390,4 +474,170 @@ fn base_from_camera<'a>(
         frame => frame,
     };
     Ok((frame, tf.lookup(frame, camera, at, wait)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::{Fit, input_transform};
+    use crate::ground::grid::from_ids;
+    use crate::message::RosMessage;
+    use crate::output::OutputSet;
+    use crate::result::Ground;
+
+    const MS: i64 = 1_000_000;
+
+    /// What was published: outputs by name, and the stamps of `<frame_id>_ground`.
+    #[derive(Default)]
+    struct Heard {
+        maps: Vec<Vec<u8>>,
+        transforms: Vec<i64>,
+    }
+
+    impl Sink for Heard {
+        fn wanted(&self) -> OutputSet {
+            OutputSet::GROUND
+        }
+
+        fn put(&mut self, output: Output, message: &impl RosMessage) {
+            if output == Output::LocalMap {
+                self.maps.push(message.to_cdr());
+            }
+        }
+    }
+
+    impl GroundSink for Heard {
+        fn transforms(&mut self, transforms: [TransformStamped<'_>; 2]) {
+            self.transforms.push(transforms[0].header.stamp.nanoseconds());
+        }
+    }
+
+    fn shift(x: f64) -> Transform {
+        Transform::translation(x, 0.0, 0.0)
+    }
+
+    /// Ground up to the middle, a wall above.
+    fn floor() -> FrameResult {
+        let (image, cells) = (Size::new(640, 480), Size::new(120, 90));
+        let ids: Vec<u8> = (0..90 * 120).map(|i| if i / 120 < 50 { 2 } else { 0 }).collect();
+        let transform = input_transform(image, Size::new(480, 360), Fit::Stretch, 0);
+        let ground = Some(Ground { grid: from_ids(cells, &ids), transform });
+        FrameResult { ground, ..FrameResult::new(image) }
+    }
+
+    struct Robot {
+        messages: GroundMessages,
+        tf: TfBuffer,
+        settings: Settings,
+        own: CameraSettings,
+        heard: Heard,
+    }
+
+    impl Robot {
+        /// Two cameras, `camera0` and `camera1`, whose heights are parameters.
+        fn new() -> Self {
+            let mut own = CameraSettings::default();
+            (own.ground.height_m, own.ground.pitch_deg, own.ground.hfov_deg) = (0.4, 10.0, 70.0);
+            let mut tf = TfBuffer::default();
+            for camera in ["camera0", "camera1"] {
+                tf.insert("robot", camera, 0, shift(0.0), true);
+            }
+            let (messages, settings, heard) = Default::default();
+            Self { messages, tf, settings, own, heard }
+        }
+
+        fn see(&mut self, camera: usize, stamp_ns: i64) -> Result<String, Reason> {
+            let stamp = |ns: i64| Stamp::from_nanoseconds(ns as u64);
+            let frame_id = ["camera0", "camera1", ""][camera];
+            let frame = CameraFrame {
+                camera,
+                header: Header { stamp: stamp(stamp_ns), frame_id },
+                info: None,
+                image_size: Size::new(640, 480),
+                now: stamp(70_000 * MS + 200 * MS * self.heard.transforms.len() as i64),
+                image_topic: "/camera/image_raw",
+                settings: &self.settings,
+                own: &self.own,
+            };
+            self.messages.make(&frame, &floor(), &self.tf, &mut self.heard)
+        }
+
+        fn is_in_odom(&self) -> Vec<bool> {
+            self.heard.maps.iter().map(|map| map.windows(5).any(|part| part == b"odom\0")).collect()
+        }
+    }
+
+    #[test]
+    fn odometry_that_is_late_leaves_the_map_as_it_is() {
+        let mut robot = Robot::new();
+        robot.see(0, 1000 * MS).unwrap();
+        assert_eq!(robot.is_in_odom(), [false], "without odometry the map is the robot's");
+        for i in 0..=10 {
+            robot.tf.insert("odom", "robot", (1000 + 50 * i) * MS, shift(0.02 * i as f64), false);
+        }
+        for i in 0..5 {
+            let said = robot.see(0, (1010 + 100 * i) * MS).unwrap();
+            assert!(!said.contains("local_map"), "{said}");
+        }
+        let fused = robot.messages.map.map.as_ref().unwrap().last_occupancy().to_vec();
+        let late = robot.see(0, 1610 * MS).unwrap();
+        assert!(late.contains("local_map leaves the frame out: tf from odom to robot"), "{late}");
+        robot.tf.insert("odom", "robot", 1700 * MS, shift(0.3), false);
+        robot.see(0, 1650 * MS).unwrap();
+        assert_eq!(robot.is_in_odom()[1..], [true; 5], "once there, it stays in odom");
+        let seen = |cells: &[i8]| cells.iter().filter(|cell| **cell >= 0).count();
+        let now = robot.messages.map.map.as_ref().unwrap().last_occupancy();
+        assert!(seen(now) >= seen(&fused) && seen(&fused) > 500, "nothing is forgotten");
+    }
+
+    #[test]
+    fn pictures_without_a_stamp_have_maps_and_transforms_of_now() {
+        let mut robot = Robot::new();
+        for _ in 0..3 {
+            robot.see(0, 0).unwrap();
+        }
+        assert_eq!(robot.heard.maps.len(), 3);
+        assert_eq!(robot.heard.transforms, [70_000 * MS, 70_200 * MS, 70_400 * MS]);
+    }
+
+    #[test]
+    fn a_camera_that_is_late_neither_clears_nor_hurries_the_map() {
+        let mut robot = Robot::new();
+        robot.tf.insert("odom", "robot", 0, shift(0.0), true);
+        for i in 0..30 {
+            robot.see(0, (10_000 + 33 * i) * MS).unwrap();
+            robot.see(1, (8_500 + 33 * i) * MS).unwrap();
+        }
+        // 1 s at 10 Hz.
+        assert!((9..=11).contains(&robot.heard.maps.len()), "{}", robot.heard.maps.len());
+        assert!(robot.messages.map.map.as_ref().unwrap().last_occupancy().iter().any(|c| *c == 0));
+        // Time set back begins anew, and maps come again.
+        let before = robot.heard.maps.len();
+        robot.see(0, 2_000 * MS).unwrap();
+        assert_eq!(robot.heard.maps.len(), before + 1);
+    }
+
+    #[test]
+    fn parameters_stand_in_for_tf_that_is_missing_not_for_tf_that_is_late() {
+        let mut robot = Robot::new();
+        assert!(robot.see(0, 1000 * MS).unwrap().contains("by ground.height_m"));
+        robot.own.ground.frame = "odom".to_owned();
+        robot.tf.insert("odom", "robot", 900 * MS, shift(0.0), false);
+        let late = robot.see(0, 1000 * MS).unwrap_err();
+        assert!(matches!(&late, Reason::NoTransform(error) if error.may_come()), "{late}");
+    }
+
+    #[test]
+    fn a_picture_without_a_frame_is_not_on_tf() {
+        let mut robot = Robot::new();
+        let said = robot.see(2, 1000 * MS).unwrap();
+        assert!(said.contains("frame_id is empty"), "{said}");
+        assert!(robot.heard.transforms.is_empty());
+    }
+
+    #[test]
+    fn what_is_said_is_news_by_its_words() {
+        assert_eq!(without_numbers("usable to 3.2 m; by cam2"), "usable to N m; by cam2");
+        assert_eq!(without_numbers("up to 31 ms"), without_numbers("up to 4 ms"));
+    }
 }

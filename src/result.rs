@@ -197,11 +197,18 @@ impl Cells {
         middle(&self.transform, self.size, cell)
     }
 
+    /// Whether a cell's middle shows some of the picture, and not the bars beside it.
+    pub fn is_in_picture(&self, cell: usize) -> bool {
+        let [x, y] = self.pixel(cell).map(|at| at.round());
+        let Size { width, height } = self.transform.image_size;
+        (0.0..f64::from(width)).contains(&x) && (0.0..f64::from(height)).contains(&y)
+    }
+
     /// What a map of the picture, row-major and so wide, says at a cell's middle; `None` beside the picture.
     pub fn at(&self, cell: usize, map: &[u8], width: u32) -> Option<u8> {
         let [x, y] = self.pixel(cell).map(|at| at.round().max(0.0) as usize);
         let width = width as usize;
-        (x < width).then(|| map.get(y * width + x).copied()).flatten()
+        (self.is_in_picture(cell) && x < width).then(|| map.get(y * width + x).copied()).flatten()
     }
 }
 

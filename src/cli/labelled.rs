@@ -78,7 +78,10 @@ pub(super) fn pairs(images: &Path, labels: &Path) -> anyhow::Result<Vec<(PathBuf
     for entry in std::fs::read_dir(images).with_context(|| images.display().to_string())? {
         let path = entry?.path();
         if is_picture(&path) {
-            let label = labels.join(path.file_stem().unwrap_or_default()).with_extension("png");
+            // Of a name with dots in it the last extension alone is another one.
+            let mut label = path.file_stem().unwrap_or_default().to_owned();
+            label.push(".png");
+            let label = labels.join(label);
             found.push((path, label));
         }
     }
@@ -143,6 +146,14 @@ mod tests {
         assert!(message(r#"{"classes": {"300": ["road", "traversable"]}}"#).contains("300"));
         assert!(message(r#"{"classes": {"1": ["road", "drivable"]}}"#).contains("drivable"));
         assert!(message(r#"{"classes": {"1": ["seam", "ignore"]}}"#).contains("ignored"));
+    }
+
+    #[test]
+    fn a_name_with_dots_keeps_them() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("drive.0001.jpg"), "").unwrap();
+        let found = pairs(folder.path(), Path::new("labels")).unwrap();
+        assert_eq!(found[0].1, Path::new("labels/drive.0001.png"));
     }
 
     #[test]

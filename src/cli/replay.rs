@@ -467,7 +467,7 @@ impl Replay {
         if let Some(output) = &mut self.output {
             let (camera, mut made) = (queued.camera, output.begin());
             if let Some(ground) = &mut self.ground {
-                ground.make(camera, header, &result, &mut made);
+                ground.make(camera, header, message.log_time, &result, &mut made);
             }
             output.write(camera, header, message.log_time, &mut result, fault, made)?;
         }

@@ -277,9 +277,11 @@ fn lens(model: &str, d: &[f64]) -> Result<Lens, Reason> {
     };
     let at = |index: usize| d.get(index).copied().unwrap_or_default();
     match model {
-        "equidistant" | "fisheye" => match d.len() {
-            4 => Ok(Lens::Equidistant([d[0], d[1], d[2], d[3]])),
-            0 => Ok(Lens::Equidistant([0.0; 4])),
+        "equidistant" | "fisheye" => match d {
+            // realsense-ros sends a fifth one, 0.
+            [k1, k2, k3, k4, rest @ ..] if rest.iter().all(|value| *value == 0.0) => {
+                Ok(Lens::Equidistant([*k1, *k2, *k3, *k4]))
+            }
             _ if has_none => Ok(Lens::Equidistant([0.0; 4])),
             _ => wrong("4"),
         },
@@ -507,6 +509,10 @@ mod tests {
         check("omni", &[0.1], "model \"omni\"");
         check("plumb_bob", &[0.1; 7], "7 coefficients");
         check("equidistant", &[0.1; 5], "5 coefficients");
+        assert!(
+            lens("equidistant", &[0.1, 0.0, 0.0, 0.0, 0.0]).is_ok(),
+            "as realsense-ros sends it"
+        );
         check("plumb_bob", &[f64::NAN; 5], "D holds");
         check("plumb_bob", &[-1e9, 0.0, 0.0, 0.0, 0.0], "inside out");
         let mut identity = info("plumb_bob", &[]);

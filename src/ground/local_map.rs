@@ -13,8 +13,6 @@ use super::beams::{BeamTable, End, Walk};
 const MOST_WEIGHT: f32 = 6.0;
 /// An obstacle's foot against free ground.
 const FOOT_WEIGHT: f32 = 2.0;
-/// A frame's stamp this much before the last one: time has been set back.
-const JUMP_NS: i64 = 1_000_000_000;
 /// Cells along a side at most.
 const MOST_CELLS: usize = 1000;
 
@@ -67,7 +65,6 @@ pub struct LocalMap {
     cells: Vec<MapCell>,
     /// The cells before the map rolls.
     rolled: Vec<MapCell>,
-    newest_ns: i64,
     /// 0 free to 100 lethal, -1 unknown.
     occupancy: Vec<i8>,
 }
@@ -83,7 +80,6 @@ impl LocalMap {
             first: [0; 2],
             cells: vec![MapCell::default(); side * side],
             rolled: Vec::new(),
-            newest_ns: i64::MIN,
             occupancy: Vec::new(),
         }
     }
@@ -106,7 +102,6 @@ impl LocalMap {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.cells.fill(MapCell::default());
-        self.newest_ns = i64::MIN;
     }
 
     /// Moves the window so that its middle is at x, y; what leaves it is forgotten.
@@ -141,10 +136,6 @@ impl LocalMap {
 
     /// Takes up what the rays of a frame met; `pose` is the frame under the camera on the map.
     pub fn add(&mut self, stamp_ns: i64, pose: PlanarPose, table: &BeamTable, walk: &Walk) {
-        if stamp_ns < self.newest_ns.saturating_sub(JUMP_NS) {
-            self.clear();
-        }
-        self.newest_ns = self.newest_ns.max(stamp_ns);
         let resolution = self.rules.resolution_m;
         let (max, cell) = (table.reach.max_m, resolution as f32);
         let bounds = |at: f64, first: i64| {

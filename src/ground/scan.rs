@@ -37,8 +37,10 @@ impl Scan {
             feet.iter_mut().zip(ends).for_each(|(foot, end)| *foot = end);
             feet.sort_unstable_by(f32::total_cmp);
             let unknown = beam.iter().filter(|ray| matches!(ray.end, End::Unknown(_))).count();
+            // To call a beam free takes most of its rays, however many an obstacle takes.
+            let too_many = needed.min(beam.len().div_ceil(2));
             match feet[needed.min(feet.len()) - 1] {
-                f32::INFINITY if unknown >= needed => f32::NAN,
+                f32::INFINITY if unknown >= too_many => f32::NAN,
                 range => range,
             }
         }));

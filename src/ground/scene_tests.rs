@@ -559,7 +559,7 @@ fn the_map_remembers_rolls_and_forgets() {
     // And forgotten.
     map.occupancy(9 * S);
     assert_eq!(cell(&map, 10.0, 6.0), -1);
-    // Time set back begins anew.
+    map.clear();
     map.add(0, pose, &seen.table, &seen.walk);
     map.occupancy(0);
     assert_eq!(cell(&map, 10.0, 6.225), 100);

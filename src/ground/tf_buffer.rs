@@ -101,6 +101,11 @@ impl TfError {
     pub fn may_come(&self) -> bool {
         matches!(self, Self::Future { .. })
     }
+
+    /// Whether the way is known, but not at that time.
+    pub fn is_of_time(&self) -> bool {
+        matches!(self, Self::Future { .. } | Self::Past { .. })
+    }
 }
 
 /// A frame and how it lies in its parent.

@@ -299,6 +299,7 @@ impl Learner {
             match marks[cell] {
                 // It would spoil all sums.
                 _ if !is_finite => None,
+                _ if !cells.is_in_picture(cell) => None,
                 Mark::Ground => Some(Kind::Ground),
                 Mark::Obstacle => Some(Kind::Obstacle),
                 // A ramp or a hill that the model is sure of may rise above the horizon.

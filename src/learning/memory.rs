@@ -268,7 +268,7 @@ impl Memory {
             self.settle_blocks(&pose);
             let from_ns = self.fresh_from_ns.max(now_ns.saturating_sub(FRESH_NS));
             let fresh = self.frames.iter_mut().filter(|f| f.taught.seen.stamp_ns >= from_ns);
-            mark(fresh, self.driven_m, &pose, &self.stood, Mark::Ground);
+            mark(fresh, self.driven_m, &pose, (&self.stood, &self.footprint), Mark::Ground);
         }
         // A frame that shows a block waits until that has held.
         let done_m = self.driven_m.min(self.blocks.first().map_or(f64::INFINITY, |b| b.at_m));
@@ -305,7 +305,8 @@ impl Memory {
             return Err(BlockError::Disbelieved { through, of });
         }
         let frames = self.frames.iter_mut();
-        if mark(frames, self.driven_m, &pose, &self.ahead, Mark::Obstacle) == 0 {
+        let ahead = (&*self.ahead, &self.footprint);
+        if mark(frames, self.driven_m, &pose, ahead, Mark::Obstacle) == 0 {
             return Err(BlockError::Unseen);
         }
         self.blocks.push(block(self.driven_m, true));
@@ -327,7 +328,8 @@ impl Memory {
             // One that was not believed is counted already.
             if is_through && block.is_marked {
                 let frames = self.frames.iter_mut();
-                mark(frames, block.at_m, &block.odom_from_base, &self.ahead, Mark::None);
+                let ahead = (&*self.ahead, &self.footprint);
+                mark(frames, block.at_m, &block.odom_from_base, ahead, Mark::None);
                 self.left_out.blocks += 1;
             }
             if !block.is_by_person {
@@ -394,24 +396,30 @@ impl Memory {
 }
 
 /// Marks points of the robot's frame in those of these frames that saw them from a straight way off; gives how many
-/// of them were seen.
+/// of them were seen. What the robot itself stood on when a frame was taken it hid: that frame shows its body there.
 fn mark<'a>(
     frames: impl Iterator<Item = &'a mut Frame>,
     driven_m: f64,
     odom_from_base: &Transform,
-    points: &[[f64; 2]],
+    (points, footprint): (&[[f64; 2]], &Footprint),
     mark: Mark,
 ) -> usize {
     let mut count = 0;
     for frame in frames {
         let seen = &frame.taught.seen;
-        let straight = flat(&(seen.odom_from_base.inverse() * odom_from_base));
+        let then_from_base = seen.odom_from_base.inverse() * odom_from_base;
+        let straight = flat(&then_from_base);
         let way = driven_m - frame.at_m;
         if way > DETOUR * straight + DETOUR_SLACK_M {
             continue;
         }
         for [x, y] in points {
-            let point = frame.camera_from_odom * (odom_from_base * Point3::new(*x, *y, 0.0));
+            let point = Point3::new(*x, *y, 0.0);
+            let then = then_from_base * point;
+            if footprint.contains([then.x, then.y]) {
+                continue;
+            }
+            let point = frame.camera_from_odom * (odom_from_base * point);
             let Some(pixel) = seen.camera.project(point.coords) else { continue };
             let is_near = point.coords.norm() <= FARTHEST_M;
             let Some([column, row]) = frame.map.place(pixel).filter(|_| is_near) else {
@@ -508,6 +516,35 @@ pub mod tests {
             (0..30).map(|row| (0..40).filter(|c| marked(*c, row)).count()).collect();
         assert!(wide.iter().rev().find(|count| **count > 0).unwrap() > &10, "{wide:?}");
         assert_eq!(memory.left_out(), LeftOut::default());
+    }
+
+    #[test]
+    fn the_robots_own_body_is_no_ground() {
+        // It looks down by 50 degrees, so that its lowest rows show what the robot stands on: itself.
+        let base_from_camera =
+            Stance::from_angles(0.4, 50_f64.to_radians(), 0.0).ground_from_camera();
+        let mut memory = Memory::new(&Footprint::default());
+        let mut done = Vec::new();
+        for step in 0..100 {
+            let frame = seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain);
+            done.extend(memory.take(Seen { base_from_camera, ..frame }));
+        }
+        let Taught { seen, marks, .. } = &done[0];
+        let on_ground = |cell: usize| {
+            let direction = seen.camera.unproject(Point2::from(seen.cells.pixel(cell)))?;
+            let direction = base_from_camera.rotation * direction;
+            (direction.z < 0.0).then(|| direction * (0.4 / -direction.z))
+        };
+        let mut of = [[0; 2]; 2];
+        for (cell, mark) in marks.iter().enumerate() {
+            // A cell is wider than its middle.
+            let Some(at) = on_ground(cell).filter(|at| (at.x - 0.2).abs() > 0.03) else { continue };
+            if at.y.abs() < 0.15 && at.x > 0.0 && at.x < 0.6 {
+                of[usize::from(at.x > 0.2)][usize::from(*mark == Mark::Ground)] += 1;
+            }
+        }
+        assert_eq!(of[0][1], 0, "of itself nothing is marked: {of:?}");
+        assert!(of[0][0] > 20 && of[1][1] > 100 && of[1][0] == 0, "what lies before it is: {of:?}");
     }
 
     #[test]

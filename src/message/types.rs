@@ -15,6 +15,12 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// Of nanoseconds since the clock's start.
+    pub fn from_nanoseconds(nanoseconds: u64) -> Self {
+        let sec = i32::try_from(nanoseconds / 1_000_000_000).unwrap_or(i32::MAX);
+        Self { sec, nanosec: (nanoseconds % 1_000_000_000) as u32 }
+    }
+
     /// Nanoseconds since the clock's start.
     pub fn nanoseconds(self) -> i64 {
         i64::from(self.sec) * 1_000_000_000 + i64::from(self.nanosec)

@@ -28,9 +28,11 @@ pub async fn follow(
     let mut current: Option<(String, CancellationToken)> = None;
     loop {
         let settings = camera.settings().filter(|_| camera.ground.is_wanted());
-        let wanted = settings
-            .filter(|_| *is_active.borrow_and_update())
-            .map(|settings| resolver.resolve(&camera_info_topic(&settings)));
+        let wanted = settings.filter(|_| *is_active.borrow_and_update()).map(|settings| {
+            let image_topic = resolver.resolve(&settings.image_topic);
+            camera.ground.set_image_topic(&image_topic);
+            resolver.resolve(&camera_info_topic(&settings, &image_topic))
+        });
         if current.as_ref().map(|(topic, _)| topic) != wanted.as_ref() {
             if let Some((_, end)) = current.take() {
                 end.cancel();

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use r2r::Publisher;
 use r2r::tf2_msgs::msg::TFMessage;
+use r2r::{Clock, Publisher};
 
 use super::consumer::{Answered, Consumer};
-use super::output::{CameraOutputs, wire_header};
+use super::output::{CameraOutputs, wire_header, wire_stamp};
 use super::tf::{self, TfSlot};
 use crate::ground::CameraInfo;
-use crate::ground_messages::{CameraFrame, GroundMessages, GroundSink};
+use crate::ground_messages::{CameraFrame, GroundMessages, GroundSink, without_numbers};
 use crate::image_health::ImageFault;
 use crate::message::{RosMessage, TransformStamped};
 use crate::output::{Output, OutputSet, Sink};
@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct GroundState {
     is_wanted: AtomicBool,
     info: Mutex<Option<Arc<CameraInfo>>>,
+    /// The pictures' topic, remapped.
+    image_topic: Mutex<Option<Arc<str>>>,
     said: Mutex<Said>,
 }
 
@@ -38,6 +40,7 @@ struct Said {
     last: Option<Result<String, String>>,
     /// Since when that reason holds.
     since: Option<Instant>,
+    /// What was logged last, without its numbers.
     logged: String,
     /// Since when the ground is doubted, and whether that was logged.
     doubted: Option<(Instant, bool)>,
@@ -52,6 +55,16 @@ impl GroundState {
     /// Takes the camera's calibration, or that there is none any more.
     pub fn set_info(&self, info: Option<CameraInfo>) {
         *self.info.lock().unwrap_or_else(PoisonError::into_inner) = info.map(Arc::new);
+    }
+
+    /// Takes the name of the pictures' topic after remapping.
+    pub fn set_image_topic(&self, topic: &str) {
+        *self.image_topic.lock().unwrap_or_else(PoisonError::into_inner) = Some(topic.into());
+    }
+
+    /// The name of the pictures' topic after remapping; `None` while nobody has asked for the ground.
+    pub fn image_topic(&self) -> Option<Arc<str>> {
+        self.image_topic.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Facts about the last frame's ground, or why there was none; `None` while nobody asks.
@@ -72,20 +85,19 @@ impl GroundState {
         let mut said = self.said();
         match &now {
             Ok(facts) => {
-                if said.logged != *facts {
+                let words = without_numbers(facts);
+                if said.logged != words {
                     tracing::info!("{prefix}ground: {facts}");
-                    said.logged.clone_from(facts);
+                    said.logged = words;
                 }
                 said.since = None;
             }
             Err(reason) => {
                 let since = *said.since.get_or_insert_with(Instant::now);
-                // Numbers in it change from frame to frame; its first words do not.
-                let is_news =
-                    said.logged.split([':', ';']).next() != reason.split([':', ';']).next();
-                if is_news && since.elapsed() >= PATIENCE {
+                let words = without_numbers(reason);
+                if said.logged != words && since.elapsed() >= PATIENCE {
                     tracing::warn!("{prefix}no ground: {reason}");
-                    said.logged.clone_from(reason);
+                    said.logged = words;
                 }
             }
         }
@@ -107,12 +119,17 @@ pub struct Grounds {
     tf: Arc<TfSlot>,
     broadcaster: Publisher<TFMessage>,
     messages: GroundMessages,
+    clock: Arc<Mutex<Clock>>,
 }
 
 impl Grounds {
     /// None yet. `broadcaster` publishes on `/tf`.
-    pub fn new(tf: Arc<TfSlot>, broadcaster: Publisher<TFMessage>) -> Self {
-        Self { tf, broadcaster, messages: GroundMessages::default() }
+    pub fn new(
+        tf: Arc<TfSlot>,
+        broadcaster: Publisher<TFMessage>,
+        clock: Arc<Mutex<Clock>>,
+    ) -> Self {
+        Self { tf, broadcaster, messages: GroundMessages::default(), clock }
     }
 
     /// Gives the publisher back, for it to be destroyed.
@@ -157,10 +174,18 @@ impl Consumer for Grounds {
             return;
         }
         let Answered { id, camera, header, settings, own } = *frame;
-        let info = camera.ground.info();
-        let (header, info) = (wire_header(header), info.as_ref());
-        let frame =
-            CameraFrame { camera: id, header, info, image_size: result.image_size, settings, own };
+        let (info, topic) = (camera.ground.info(), camera.ground.image_topic());
+        let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
+        let frame = CameraFrame {
+            camera: id,
+            header: wire_header(header),
+            info: info.as_ref(),
+            image_size: result.image_size,
+            now: wire_stamp(&Clock::to_builtin_time(&now.unwrap_or_default())),
+            image_topic: topic.as_deref().unwrap_or(&own.image_topic),
+            settings,
+            own,
+        };
         let mut sink = GroundPublishers { outputs, broadcaster: &self.broadcaster };
         let said = self.messages.make(&frame, result, &*self.tf, &mut sink);
         // The overlay alone does without, and says nothing of it.

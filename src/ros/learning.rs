@@ -365,7 +365,7 @@ impl LearnerThread {
             let is_other = current.learner.begin_anew();
             current.put_in_force(is_other);
         }
-        let info = camera.ground.info();
+        let (info, image_topic) = (camera.ground.info(), camera.ground.image_topic());
         let header = wire_header(&header);
         let stamp_ns = header.stamp.nanoseconds();
         let frame = CameraFrame {
@@ -373,6 +373,8 @@ impl LearnerThread {
             header,
             info: info.as_ref(),
             image_size,
+            now: header.stamp,
+            image_topic: image_topic.as_deref().unwrap_or(&own.image_topic),
             settings: &settings,
             own,
         };
@@ -421,7 +423,11 @@ impl LearnerThread {
         let (name, weights) = (model.manifest.name.clone(), model.manifest.weights_sha256());
         let footprint = settings.learning.footprint.clone();
         let Ok(outline) = footprint.parse::<Footprint>() else { return };
-        let Some((mut learner, problem)) = Learner::of(model, outline) else { return };
+        let Some((mut learner, problem)) = Learner::of(model, outline) else {
+            let warning = Some(cannot_learn(&name));
+            self.report.store(Arc::new(Report { facts: Vec::new(), warning }));
+            return;
+        };
         let path = match settings.learning.file.as_str() {
             "" => install::learning_file(),
             path => path.into(),
@@ -492,9 +498,7 @@ impl LearnerThread {
     fn current(&mut self) -> Result<&mut Current, String> {
         let model = self.model.as_ref().map(|(model, _)| &model.manifest);
         let why = match model {
-            Some(manifest) if manifest.mask_features().is_none() => {
-                format!("model {} cannot learn by driving", manifest.name)
-            }
+            Some(manifest) if manifest.mask_features().is_none() => cannot_learn(&manifest.name),
             _ => "no frame has been learnt from: set learning.enabled, and let frames come".into(),
         };
         self.current.as_mut().ok_or(why)
@@ -574,6 +578,10 @@ impl LearnerThread {
         let warning = unplaced.or(current.warning.clone()).or(current.guard_problem.clone());
         self.report.store(Arc::new(Report { facts, warning }));
     }
+}
+
+fn cannot_learn(model: &str) -> String {
+    format!("model {model} cannot learn by driving: it gives no features of its mask")
 }
 
 impl Current {

@@ -194,7 +194,7 @@ impl Life {
             consumers: Consumers {
                 learning: Learning::new(base.learning_requests.clone(), tf.clone()),
                 places,
-                grounds: Grounds::new(tf.clone(), broadcaster),
+                grounds: Grounds::new(tf.clone(), broadcaster, base.clock.clone()),
             },
             missing_head_warned: Wanted::default(),
             started: Instant::now(),

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--objects", type=Path, help="folder of pictures of things, looked at beside the sets: animals are no ground; with --backbone-rate their labels must not be unlearnt")
     parser.add_argument("--keep", type=float, default=1.0, help="with --backbone-rate: weight of what holds labels and maps to those of --backbone")
     parser.add_argument("--repaint", type=float, default=0.0, metavar="SHARE", help="how often the ground, or something else, gets another colour, and how often patches of sun or shadow")
+    parser.add_argument("--mix", type=float, default=0.0, metavar="SHARE", help="how often half of what another crop of the same set shows lies over a crop")
     parser.add_argument("--wide", action="store_true", help="a wider branch: more accurate, and a third more time for both heads")
     parser.add_argument("--init", type=Path, help="what to go on from: stable.pt of another run, final.pt (weights alone), or an exported .onnx")
     parser.add_argument("--minutes", type=float, default=60.0, help="time of training, earlier parts of the same run included")
@@ -298,6 +299,7 @@ def run(args: argparse.Namespace) -> None:
     domains = domains_of(anywhere, args)
     channels_last = {"memory_format": torch.channels_last}
     backbone, classifier = load_pretrained(args.backbone)
+    classifier = classifier.to(args.device)
     backbone = backbone.requires_grad_(args.backbone_rate > 0).eval().to(args.device, **channels_last)
     kept = Kept(backbone, classifier).to(args.device, **channels_last) if args.backbone_rate else None
     branch = GroundBranch(len(anywhere.classes), args.wide).to(args.device, **channels_last)
@@ -352,7 +354,7 @@ def run(args: argparse.Namespace) -> None:
         domains.append(ObjectPictures(args.objects, tuple(args.view), row, backbone.eval(), classifier.eval()))
     stream = Stream(
         domains, (nothing.share, int(anywhere.table(nothing)[0])) if nothing else None, tuple(args.size),
-        tuple(args.view), args.seed + 1000 * step, is_late, anywhere.ground_rows, args.repaint,
+        tuple(args.view), args.seed + 1000 * step, is_late, anywhere.ground_rows, args.repaint, args.mix,
     )
     loader = iter(DataLoader(stream, args.batch, num_workers=args.workers))
     mean = torch.tensor(MEAN_BGR, device=args.device)[:, None, None]

@@ -186,13 +186,13 @@ class Stream(IterableDataset):
 
     def __init__(
         self, domains: list[DomainPictures], nothing: tuple[float, int] | None, size: tuple[int, int],
-        view: tuple[int, int], seed: int, is_late: Synchronized, ground: np.ndarray, repaint: float = 0.0,
+        view: tuple[int, int], seed: int, is_late: Synchronized, ground: np.ndarray, repaint: float = 0.0, mix: float = 0.0,
     ) -> None:
         """`ground`: whether each row of the meanings is ground. `repaint`: how often what is ground, or what is not, gets
-        another colour."""
+        another colour. `mix`: how often half of the labels of another crop of the set lie over it."""
         self.domains, self.nothing, self.size, self.view, self.seed = domains, nothing, size, view, seed
         self.is_late = is_late
-        self.ground, self.repaint = ground, repaint
+        self.ground, self.repaint, self.mix = ground, repaint, mix
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         info = get_worker_info()
@@ -210,11 +210,9 @@ class Stream(IterableDataset):
             else:
                 domain = self.domains[index]
                 pictures = domain.pictures + domain.late if self.is_late.value else domain.pictures
-                picture, target = random.choice(pictures)
-                picture, target = crop(picture, target, self.size, self.view)
-                if random.random() < 0.5:
-                    picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-                    target = target[:, ::-1]
+                picture, target = self.part(pictures)
+                if random.random() < self.mix:
+                    picture, target = mixed(picture, target, *self.part(pictures))
                 if random.random() < self.repaint:
                     picture = repainted(picture, target, self.ground)
                 if random.random() < self.repaint:
@@ -222,6 +220,13 @@ class Stream(IterableDataset):
             picture = weather(photometric(picture))
             pixels = np.array(np.asarray(picture).transpose(2, 0, 1), order="C")
             yield torch.from_numpy(pixels), torch.from_numpy(np.array(target, order="C"))
+
+    def part(self, pictures: list[tuple[Image.Image, np.ndarray]]) -> tuple[Image.Image, np.ndarray]:
+        """A crop of one of them, mirrored or not."""
+        picture, target = crop(*random.choice(pictures), self.size, self.view)
+        if random.random() < 0.5:
+            return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT), target[:, ::-1]
+        return picture, target
 
 
 def crop(
@@ -269,6 +274,16 @@ def pixel_of_a_class(target: np.ndarray) -> tuple[int, int] | None:
     ys, xs = np.nonzero(coarse == random.choice(present.tolist()))
     at = random.randrange(len(ys))
     return int(xs[at]) * 4, int(ys[at]) * 4
+
+
+def mixed(
+    picture: Image.Image, target: np.ndarray, above: Image.Image, target_above: np.ndarray
+) -> tuple[Image.Image, np.ndarray]:
+    """With half of the labels of another crop over it, pixel for pixel where they were (Olsson et al. 2021, "ClassMix")."""
+    labels = np.flatnonzero(np.bincount(target_above.ravel(), minlength=256)[:UNLABELLED]).tolist()
+    chosen = np.isin(target_above, random.sample(labels, (len(labels) + 1) // 2))
+    mask = Image.fromarray((chosen * 255).astype(np.uint8))
+    return Image.composite(above, picture, mask), np.where(chosen, target_above, target)
 
 
 def repainted(picture: Image.Image, target: np.ndarray, ground: np.ndarray) -> Image.Image:

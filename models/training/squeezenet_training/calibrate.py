@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--balance", type=Path, help="JSON of `balance`")
     parser.add_argument("--val", type=Path, nargs="*", default=[])
     parser.add_argument("--sets", type=Path, help="YAML of `anywhere`, instead of --classes: --val is the folder of its sets")
+    parser.add_argument("--free", action="store_true", help="with --sets: only those that a model for any use may learn from")
     parser.add_argument("--set-pictures", type=int, default=24, help="with --sets: pictures of each set")
     parser.add_argument("--size", type=int, nargs=2, default=(480, 360))
     parser.add_argument("--out", type=Path, required=True, help="JSON of temperatures and figures")
@@ -129,13 +130,15 @@ def anywhere(args: argparse.Namespace, backbone) -> dict:
     """One temperature for all sets, each counting the same: by the likelihood of the labels' lists of
     classes. Beside it what each set alone would have."""
     described = Anywhere.load(args.sets)
+    if len(args.val) != 1:
+        raise SystemExit("--sets: --val is the one folder that the sets lie in")
     branch = load_branch(args.segmenter, len(described.classes), args.balance)
     meanings = torch.from_numpy(described.meanings)
     temperatures = [round(t, 2) for t in np.arange(0.6, 2.51, 0.05)]
     likelihood = {}
     for one in described.sets:
         folder = args.val[0] / one.folder / "val" if one.folder else None
-        if folder is None or not folder.is_dir():
+        if folder is None or not folder.is_dir() or (args.free and not one.free):
             continue
         table, cells, truths = described.table(one), [], []
         files = pairs(folder)
@@ -152,6 +155,8 @@ def anywhere(args: argparse.Namespace, backbone) -> dict:
         likelihood[one.name] = [
             (torch.logsumexp(cells / t, 1) - torch.logsumexp(cells / t + outside, 1)).mean().item() for t in temperatures
         ]
+    if not likelihood:
+        raise SystemExit(f"{args.val[0]}: none of the sets of {args.sets} is in this folder")
     best = int(np.mean(list(likelihood.values()), 0).argmin())
     own = {name: temperatures[int(np.argmin(losses))] for name, losses in likelihood.items()}
     return {"segmentation": temperatures[best], "segmentation_by_set": own}

@@ -114,6 +114,9 @@ def combined(args: argparse.Namespace) -> tuple[Combined, SegmentationClasses | 
         names = state["names"]
         classifier = Classifier(len(names))
         classifier.load_state_dict(state["classifier"])
+        own = backbone.state_dict()
+        if args.segmenter and not all(torch.equal(value.cpu(), own[name]) for name, value in state["backbone"].items()):
+            raise SystemExit(f"{args.classifier}: has another backbone than {args.backbone}, which {args.segmenter} reads; one model has one: give --backbone to both")
         backbone.load_state_dict(state["backbone"])
     branch, classes = None, None
     if args.segmenter:
@@ -150,9 +153,12 @@ def verify(model: Combined, path: Path, tensors: list[np.ndarray]) -> float:
         expected = model(torch.from_numpy(tensor))
         for actual, wanted in zip(session.run(model.output_names(), {"image": tensor}), expected):
             wanted = wanted.numpy()
-            worst = max(worst, float(np.abs(actual - wanted).max() / max(1e-6, np.abs(wanted).max())))
-    if worst > 1e-3:
-        raise SystemExit(f"{path}: ONNX Runtime and PyTorch differ by {worst:.2g} of the range")
+            difference = float(np.abs(actual - wanted).max() / max(1e-6, np.abs(wanted).max()))
+            # One that is no number is no agreement.
+            if not difference <= 1e-3:
+                path.unlink()
+                raise SystemExit(f"{path}: not written: ONNX Runtime and PyTorch differ by {difference:.2g} of the range")
+            worst = max(worst, difference)
     return worst
 
 
@@ -160,16 +166,20 @@ def run(args: argparse.Namespace) -> None:
     model, classes, names = combined(args)
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"{args.name}.onnx"
-    write_onnx(model, path, tuple(args.size))
+    # Beside it, so that one that is there stays until the new one is known to be right.
+    unproven = path.with_name(f".{path.name}")
+    write_onnx(model, unproven, tuple(args.size))
     test = to_tensor(whole_picture(test_picture(), tuple(args.size)))
     pictures = [to_tensor(whole_picture(open_picture(p), tuple(args.size))) for p in args.pictures]
-    worst = verify(model, path, [test, *pictures])
+    worst = verify(model, unproven, [test, *pictures])
+    unproven.replace(path)
     (logits,) = onnxruntime.InferenceSession(path).run(["logits"], {"image": test})
     temperatures = json.loads(args.temperatures.read_text()) if args.temperatures else {}
     scores = json.loads(args.scores.read_text()) if args.scores else {}
     names_file = "imagenet_classes.txt"
     if args.classifier:
         names_file = f"{args.name}_classes.txt"
+    if not (args.out / names_file).exists() or args.classifier:
         (args.out / names_file).write_text("\n".join(names) + "\n")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     manifest = {

@@ -45,6 +45,7 @@ def domains(args: argparse.Namespace) -> list[tuple[str, list, np.ndarray]]:
         table = np.full(256, UNLABELLED, np.uint8)
         for index, entry in enumerate(classes.classes):
             table[index] = entry["traversability"] in GROUND
+        table[[index for index in classes.ignore if index < len(table)]] = UNLABELLED
         found += [(folder.name, pairs(folder), table) for folder in args.val]
     if args.data:
         anywhere = Anywhere.load(args.sets)

@@ -152,7 +152,8 @@ def photometric(picture: Image.Image) -> Image.Image:
     """Other cameras, other light: exposure, gamma, contrast, saturation, white balance, blur."""
     if random.random() < 0.8:
         gamma = 2.0 ** random.uniform(-0.8, 0.8)
-        gains = [2.0 ** (random.uniform(-0.35, 0.35) + random.uniform(-0.12, 0.12)) for _ in "rgb"]
+        exposure = random.uniform(-0.35, 0.35)
+        gains = [2.0 ** (exposure + random.uniform(-0.12, 0.12)) for _ in "rgb"]
         ramp = np.linspace(0, 1, 256) ** gamma
         table = [int(min(255, 255 * value * gain)) for gain in gains for value in ramp]
         picture = picture.point(table)

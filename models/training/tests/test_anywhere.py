@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from squeezenet_training import anywhere, export
-from squeezenet_training.anywhere_data import UNLABELLED, Anywhere, ObjectPictures
+from squeezenet_training.anywhere_data import UNLABELLED, Anywhere, ObjectPictures, mixed
 from squeezenet_training.backbone import load_pretrained
 from squeezenet_training.segmenter import GroundBranch
 from squeezenet_training.unfold import load_model
@@ -126,6 +126,20 @@ def test_animals_are_no_ground_and_of_the_rest_nothing_is_told(backbone: Path, d
     ys, xs = np.nonzero(target == 7)
     middle = (xs.mean() / picture.width, ys.mean() / picture.height)
     assert 0.25 < middle[0] < 0.75 and 0.2 < middle[1] < 0.8, "the cat is in the middle"
+
+
+def test_half_of_the_labels_of_another_crop_lie_over_a_crop():
+    below, above = Image.new("RGB", (40, 30), (10, 20, 30)), Image.new("RGB", (40, 30), (200, 100, 0))
+    target, target_above = np.full((30, 40), 3, np.uint8), np.zeros((30, 40), np.uint8)
+    target_above[:10], target_above[10:20] = 1, 2
+    target_above[:, :5] = UNLABELLED
+    picture, labels = mixed(below, target, above, target_above)
+    changed = labels != target
+    assert len(np.unique(labels[changed])) == 2, "two of three"
+    assert not changed[:, :5].any(), "what is not told stays below"
+    assert np.array_equal(labels[changed], target_above[changed])
+    assert np.array_equal((np.asarray(picture) == (200, 100, 0)).all(2), changed), "pixels and labels go together"
+    assert mixed(below, target, above, np.full_like(target, UNLABELLED))[1].tolist() == target.tolist()
 
 
 def test_kinds_are_by_traversability(data: Path):

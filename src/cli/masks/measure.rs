@@ -36,6 +36,8 @@ pub struct Measures {
     foot: Vec<u64>,
     /// By confidence: right and wrong about ground, of the pixels that are not unknown.
     about_ground: Vec<[u64; 2]>,
+    /// By confidence: ground that was found.
+    found_ground: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -117,6 +119,7 @@ impl Measures {
             unknown_ground: 0,
             foot: vec![0; FOOT_STEPS + 1],
             about_ground: vec![[0; 2]; LEVELS],
+            found_ground: vec![0; LEVELS],
         }
     }
 
@@ -158,6 +161,7 @@ impl Measures {
         let level = usize::from(confidence);
         if !is_unknown {
             self.about_ground[level][usize::from(known.is_ground != calls_ground)] += 1;
+            self.found_ground[level] += u64::from(known.is_ground && calls_ground);
         }
         if let Some(labelled) = known.class
             && let Some(counts) = self.classes.get_mut(&labelled)
@@ -233,15 +237,14 @@ impl Measures {
         }
     }
 
-    /// The highest threshold below which at most that share of what is right about ground lies.
+    /// The highest threshold below which at most that share of the rightly found ground lies.
     fn confidence_losing(&self, most: f64) -> Option<f64> {
-        let right: u64 = self.about_ground.iter().map(|level| level[0]).sum();
         let mut below = 0;
-        let lost = self.about_ground.iter().position(|level| {
-            below += level[0];
-            below as f64 > most * right as f64
+        let lost = self.found_ground.iter().position(|count| {
+            below += count;
+            below as f64 > most * self.both as f64
         });
-        (right > 0).then(|| lost.unwrap_or(LEVELS - 1) as f64 / (LEVELS - 1) as f64)
+        (self.both > 0).then(|| lost.unwrap_or(LEVELS - 1) as f64 / (LEVELS - 1) as f64)
     }
 }
 

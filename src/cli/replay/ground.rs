@@ -8,12 +8,15 @@ use std::sync::Arc;
 use super::output::Made;
 use super::source::Camera;
 use crate::bag::{Bag, BagError, Message, Messages, Selection};
+use crate::geometry::Size;
 use crate::ground::tf_buffer::TfBuffer;
 use crate::ground::{CameraInfo, Reason};
-use crate::ground_messages::{CameraFrame, GroundMessages, Taken, camera_info_topic};
+use crate::ground_messages::{
+    CameraFrame, GroundMessages, Taken, camera_info_topic, without_numbers,
+};
 use crate::message::cdr::CdrError;
 use crate::message::{
-    CAMERA_INFO_TYPE, Header, RosMessage, TfMessage, TransformStamped, read_camera_info,
+    CAMERA_INFO_TYPE, Header, RosMessage, Stamp, TfMessage, TransformStamped, read_camera_info,
 };
 use crate::output::{OutputSet, Sink};
 use crate::overlay::GroundLayer;
@@ -42,6 +45,19 @@ struct GroundCamera {
     info: Option<Arc<CameraInfo>>,
 }
 
+impl GroundCamera {
+    fn frame<'a>(
+        &'a self,
+        (camera, header, now): (usize, Header<'a>, Stamp),
+        image_size: Size,
+        settings: &'a Settings,
+    ) -> CameraFrame<'a> {
+        let Self { own, info, .. } = self;
+        let (info, image_topic) = (info.as_ref(), own.image_topic.as_str());
+        CameraFrame { camera, header, info, image_size, now, image_topic, settings, own }
+    }
+}
+
 impl Ground {
     /// Opens the bag a second time, from its start: static transforms stand there.
     ///
@@ -53,7 +69,8 @@ impl Ground {
             .map(|camera| {
                 let own = settings.cameras.get(&camera.name).cloned().unwrap_or_default();
                 let own = CameraSettings { image_topic: camera.topic.clone(), ..own };
-                GroundCamera { info_topic: camera_info_topic(&own), own, info: None }
+                let info_topic = camera_info_topic(&own, &own.image_topic);
+                GroundCamera { info_topic, own, info: None }
             })
             .collect();
         let infos = cameras.iter().map(|camera| camera.info_topic.clone());
@@ -133,10 +150,8 @@ impl Ground {
         result: &FrameResult,
         odom: &str,
     ) -> Result<Taken, Reason> {
-        let GroundCamera { own, info, .. } = &self.cameras[camera];
-        let (info, settings) = (info.as_ref(), &self.settings);
-        let frame =
-            CameraFrame { camera, header, info, image_size: result.image_size, settings, own };
+        let own = &self.cameras[camera];
+        let frame = own.frame((camera, header, header.stamp), result.image_size, &self.settings);
         self.messages.taken(&frame, &self.tf, odom)
     }
 
@@ -145,13 +160,13 @@ impl Ground {
         &mut self,
         camera: usize,
         header: Header<'_>,
+        log_time: u64,
         result: &FrameResult,
         made: &mut Made,
     ) {
-        let GroundCamera { own, info, .. } = &self.cameras[camera];
-        let (info, settings) = (info.as_ref(), &self.settings);
-        let frame =
-            CameraFrame { camera, header, info, image_size: result.image_size, settings, own };
+        let now = Stamp::from_nanoseconds(log_time);
+        let own = &self.cameras[camera];
+        let frame = own.frame((camera, header, now), result.image_size, &self.settings);
         let said = self.messages.make(&frame, result, &self.tf, made);
         made.layer = self.messages.last(camera).map(|(table, walk)| GroundLayer::new(table, walk));
         // The overlay alone does without.
@@ -160,9 +175,8 @@ impl Ground {
         if let Some(words) = words
             && made.wanted().has_any(OutputSet::GROUND)
         {
-            // Numbers in it change from frame to frame; its first words do not.
             let first = words.split([':', ';']).next().unwrap_or_default();
-            *self.missing.entry(first.to_owned()).or_default() += 1;
+            *self.missing.entry(without_numbers(first)).or_default() += 1;
         }
     }
 }
