@@ -330,3 +330,22 @@ impl FrameResult {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::{Fit, input_transform};
+
+    #[test]
+    fn bars_beside_the_picture_are_none_of_it() {
+        // 16:9 in 4:3: an eighth above and below are bars.
+        let (image, size) = (Size::new(640, 360), [8, 8]);
+        let transform = input_transform(image, Size::new(480, 360), Fit::Letterbox, 0);
+        let (features, margins) = (vec![0.0; 64], vec![0.0; 64]);
+        let cells = Cells { size, channels: 1, features, margins, transform };
+        let inside: Vec<bool> = (0..8).map(|row| cells.is_in_picture(row * 8 + 3)).collect();
+        assert_eq!(inside, [false, true, true, true, true, true, true, false]);
+        let map = vec![7; image.area()];
+        assert_eq!([3, 11, 59].map(|cell| cells.at(cell, &map, 640)), [None, Some(7), None]);
+    }
+}

@@ -83,11 +83,12 @@ class Robot:
     """Publishes pictures, calibration and tf beside a node, and keeps what comes of them."""
 
     def __init__(
-        self, start, peer, folder: Path, parameters: dict | None = None, camera: str = "/camera", has_features: bool = False
+        self, start, peer, folder: Path, parameters: dict | None = None, camera: str = "/camera", has_features: bool = False,
+        arguments: list[str] | None = None,
     ) -> None:
         self.peer = peer
         self.camera = camera
-        self.process = start({"model": str(colour_model.write(folder, has_features)), "inference": {"provider": "cpu"}, **(parameters or {})})
+        self.process = start({"model": str(colour_model.write(folder, has_features)), "inference": {"provider": "cpu"}, **(parameters or {})}, arguments)
         self.images = peer.publisher(Image, f"{camera}/image_raw")
         self.infos = peer.publisher(CameraInfo, f"{camera}/camera_info")
         self.moving = peer.publisher(TFMessage, "/tf")
@@ -369,6 +370,13 @@ def test_two_cameras_have_a_ground_each(start, peer, tmp_path) -> None:
     assert abs(at(scans["rear"][-1], 0.0) - 0.8) < 0.03
 
 
+def test_calibration_is_expected_beside_the_remapped_pictures(start, peer, tmp_path) -> None:
+    robot = Robot(start, peer, tmp_path, camera="/front", arguments=["-r", "/camera/image_raw:=/front/image_raw"])
+    robot.mount()
+    robot.until(lambda: bool(robot.scans), draw())
+    check_scan(robot.scans[-1])
+
+
 def test_the_map_remembers_with_odometry_and_stands_in_odom(start, peer, tmp_path) -> None:
     robot = Robot(start, peer, tmp_path)
     maps = peer.collect(OccupancyGrid, "/squeezenet/local_map", RELIABLE)
@@ -395,6 +403,27 @@ def test_the_map_remembers_with_odometry_and_stands_in_odom(start, peer, tmp_pat
     assert cost(face + 0.02, 1.0) > 90
     assert cost(face - 0.3, 1.0) < 10
     assert cost(face + 0.25, 1.0) == -1 and cost(2.0, 1.0) == -1
+
+
+def test_odometry_that_comes_after_the_picture_places_it_all_the_same(start, peer, tmp_path) -> None:
+    robot = Robot(start, peer, tmp_path)
+    maps = peer.collect(OccupancyGrid, "/squeezenet/local_map", RELIABLE)
+    robot.mount()
+    picture = draw()
+
+    def is_in_odom() -> list[bool]:
+        return [m.header.frame_id == "odom" for m in maps]
+
+    def show() -> bool:
+        robot.show(picture)
+        wait_a_moment(0.03)
+        robot.moving.publish(TFMessage(transforms=[transform("odom", "base_footprint", peer.stamp(), xyz=(3.0, 1.0, 0.0))]))
+        wait_a_moment(0.07)
+        return sum(is_in_odom()) >= 8
+
+    wait(show, 20, robot.process.log)
+    assert all(is_in_odom()[is_in_odom().index(True) :]), "once there, it stays there"
+    assert cost_at(maps[-1], 3.0 + CAMERA_X + 1.22, 1.0) > 90
 
 
 def test_one_map_of_two_cameras_goes_with_the_robot(start, peer, tmp_path) -> None:
