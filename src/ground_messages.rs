@@ -610,7 +610,7 @@ mod tests {
         }
         // 1 s at 10 Hz.
         assert!((9..=11).contains(&robot.heard.maps.len()), "{}", robot.heard.maps.len());
-        assert!(robot.messages.map.map.as_ref().unwrap().last_occupancy().iter().any(|c| *c == 0));
+        assert!(robot.messages.map.map.as_ref().unwrap().last_occupancy().contains(&0));
         // Time set back begins anew, and maps come again.
         let before = robot.heard.maps.len();
         robot.see(0, 2_000 * MS).unwrap();
