@@ -14,7 +14,7 @@ const MOST_WEIGHT: f32 = 6.0;
 /// An obstacle's foot against free ground.
 const FOOT_WEIGHT: f32 = 2.0;
 /// Cells along a side at most.
-const MOST_CELLS: usize = 1000;
+pub const MOST_CELLS: usize = 1000;
 
 /// Where the map lies and what it keeps.
 #[derive(Debug, Clone, Copy, PartialEq)]

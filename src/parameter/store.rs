@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::qos::{self, QosOverride};
 use super::{Entry, FileRefusal, Parameter, TABLE, Value, find};
 use crate::geometry::Fit;
+use crate::ground::local_map::MOST_CELLS;
 use crate::learning::Footprint;
 use crate::settings::{
     CameraSettings, ClassIdFormat, GroundSettings, HealthAction, HealthSettings, LabelSettings,
@@ -573,14 +574,7 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
             overlay_alpha: common.double("overlay.alpha") as f32,
             overlay_jpeg_quality: common.integer("overlay.jpeg_quality") as u8,
         },
-        map: MapSettings {
-            frame: common.text("ground.map_frame").to_owned(),
-            memory_s: common.double("ground.memory_s"),
-            size_m: common.double("ground.map_size_m"),
-            resolution_m: common.double("ground.map_resolution_m"),
-            max_hz: common.double("ground.map_max_hz"),
-            tf_wait_ms: common.double("ground.tf_wait_ms"),
-        },
+        map: map_settings(&common)?,
         places: PlaceSettings {
             file: common.text("places.file").to_owned(),
             smoothing: common.double("places.smoothing"),
@@ -616,6 +610,26 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
         use_sim_time: common.bool("use_sim_time"),
         is_managed: common.bool("managed"),
         autostart: common.bool("autostart"),
+    })
+}
+
+fn map_settings(common: &Reader<'_>) -> Result<MapSettings, Refusal> {
+    let (size_m, resolution_m) =
+        (common.double("ground.map_size_m"), common.double("ground.map_resolution_m"));
+    let cells = size_m / resolution_m;
+    if cells.round() > MOST_CELLS as f64 {
+        let reason = format!(
+            "{size_m} m are {cells:.0} cells of {resolution_m} m a side, {MOST_CELLS} are the most: a smaller map, or a coarser ground.map_resolution_m"
+        );
+        return Err(refuse("ground.map_size_m", reason));
+    }
+    Ok(MapSettings {
+        frame: common.text("ground.map_frame").to_owned(),
+        memory_s: common.double("ground.memory_s"),
+        size_m,
+        resolution_m,
+        max_hz: common.double("ground.map_max_hz"),
+        tf_wait_ms: common.double("ground.tf_wait_ms"),
     })
 }
 
@@ -789,6 +803,20 @@ mod tests {
         assert!(error.contains("reliable, best_effort"), "{error}");
         let error = wrong("qos_overrides./a.publisher.colour", Value::Integer(3)).to_string();
         assert!(error.contains("not of the form"), "{error}");
+    }
+
+    #[test]
+    fn a_map_of_too_many_cells_is_refused() {
+        let mut store = store(&[]).unwrap();
+        let set = |size: f64, resolution: f64| {
+            [("ground.map_size_m", size), ("ground.map_resolution_m", resolution)]
+                .map(|(name, value)| (name.to_owned(), Value::Double(value)))
+        };
+        store.set(&set(50.0, 0.05)).unwrap();
+        let error = store.set(&set(50.0, 0.02)).unwrap_err();
+        assert_eq!(error.name, "ground.map_size_m");
+        assert!(error.reason.contains("2500 cells"), "{error}");
+        assert_eq!(store.settings().map.resolution_m, 0.05);
     }
 
     #[test]

@@ -9,11 +9,11 @@
 //! places at most, so that there is room for what people and bumpers say.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use r2r::Node;
@@ -298,6 +298,8 @@ struct Current {
     warning: Option<String>,
     /// Whether the file must not be written.
     is_unusable: bool,
+    /// Where that is so only because another one holds it: what the file was when it was read.
+    held: Option<FileMark>,
     is_dirty: bool,
     saved: Instant,
 }
@@ -437,12 +439,14 @@ impl LearnerThread {
         });
         let mut warning = None;
         let mut is_unusable = false;
+        let mut held = None;
         if self.lock.is_none() {
             match Lock::take(&path, "learning.file", &self.holder) {
                 Ok(lock) => self.lock = Some(lock),
                 Err(error @ LockError::Held { .. }) => {
                     warning = Some(format!("{error}; what is learnt is not saved"));
                     is_unusable = true;
+                    held = Some(FileMark::of(&path));
                 }
                 Err(error) => tracing::warn!("{error}: the file is not locked"),
             }
@@ -460,12 +464,12 @@ impl LearnerThread {
                     && !learner.restore(state)
                 {
                     warning = Some(format!("{} is of another mask; it is kept", path.display()));
-                    is_unusable = true;
+                    (is_unusable, held) = (true, None);
                 }
             }
             Err(error) => {
                 warning = Some(format!("{error}; what is learnt is not saved"));
-                is_unusable = true;
+                (is_unusable, held) = (true, None);
             }
         }
         for warning in guard_problem.iter().chain(&warning) {
@@ -489,6 +493,7 @@ impl LearnerThread {
             guard_problem,
             warning,
             is_unusable,
+            held,
             is_dirty: false,
             saved: Instant::now(),
         });
@@ -518,6 +523,7 @@ impl LearnerThread {
     }
 
     fn save(&mut self) -> Result<String, String> {
+        self.take_lock();
         let current = self.current()?;
         current.learn_kept();
         let saved = current.save();
@@ -527,6 +533,7 @@ impl LearnerThread {
     }
 
     fn forget(&mut self) -> Result<String, String> {
+        self.take_lock();
         let current = self.current()?;
         let counts = current.learner.report().counts;
         current.learner.forget();
@@ -548,7 +555,26 @@ impl LearnerThread {
         self.save_if_dirty();
     }
 
+    /// Takes the file if another one held it and has let it go, and has not written it meanwhile.
+    fn take_lock(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        let Some(mark) = current.held else { return };
+        let Ok(lock) = Lock::take(&current.path, "learning.file", &self.holder) else { return };
+        current.held = None;
+        if FileMark::of(&current.path) == mark {
+            self.lock = Some(lock);
+            (current.is_unusable, current.warning) = (false, None);
+            tracing::info!("{} is free: what is learnt is saved", current.path.display());
+        } else {
+            current.warning = Some(format!(
+                "{} was written by another node since it was read; what is learnt here is not saved",
+                current.path.display()
+            ));
+        }
+    }
+
     fn save_if_dirty(&mut self) {
+        self.take_lock();
         if let Some(current) =
             self.current.as_mut().filter(|current| current.is_dirty && !current.is_unusable)
         {
@@ -577,6 +603,17 @@ impl LearnerThread {
         let unplaced = (!unplaced.is_empty()).then(|| unplaced.join("; "));
         let warning = unplaced.or(current.warning.clone()).or(current.guard_problem.clone());
         self.report.store(Arc::new(Report { facts, warning }));
+    }
+}
+
+/// When a file was written last, and how long it is; nothing where it is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileMark(Option<(SystemTime, u64)>);
+
+impl FileMark {
+    fn of(path: &Path) -> Self {
+        let data = std::fs::metadata(path).ok();
+        Self(data.and_then(|data| Some((data.modified().ok()?, data.len()))))
     }
 }
 

@@ -186,6 +186,10 @@ def test_what_another_holds_is_not_said_to_be_forgotten(start, peer: Peer, tmp_p
             refused = driver.call(name)
             assert not refused.success and words in refused.message, refused.message
         assert not path.exists()
+    driver.drive(2.0)
+    saved = driver.call("save")
+    assert saved.success, f"it is free by now: {saved.message}"
+    assert shown(path)["counts"]["frames"] > 0
 
 
 def test_why_nothing_is_learnt_is_said(start, peer: Peer, tmp_path: Path) -> None:
