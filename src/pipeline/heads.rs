@@ -11,7 +11,7 @@ use crate::learning::{Correction, Margins};
 use crate::manifest::Model;
 use crate::result::{FrameResult, Ground, Wanted};
 use crate::session::{NetworkError, NetworkOutputs, Tensors};
-use crate::settings::CameraSettings;
+use crate::settings::{CameraSettings, MaskSettings};
 use crate::threads::Threads;
 
 /// A frame that the network has seen.
@@ -172,7 +172,10 @@ impl Head for MaskHead {
         self.changed.clear();
         if let Some(map) = features {
             let features = tensors.feature_map(&map.output)?;
-            let margins = Margins::new(features, grid, spec.temperature, &is_ground);
+            // What was learnt is of the model's own ground. What a user calls no ground is among that still, and takes
+            // its part of what is added.
+            let shipped = ClassMapping::new(spec, &MaskSettings::default()).is_ground();
+            let margins = Margins::new(features, grid, spec.temperature, &shipped);
             if wanted.cells {
                 result.cells = margins.as_ref().and_then(|margins| margins.cells(&transform));
             }

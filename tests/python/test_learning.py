@@ -173,6 +173,18 @@ def test_another_models_file_is_kept_and_a_broken_one_is_set_aside(start, peer: 
     assert shown(path)["counts"]["frames"] > saved + 2
 
 
+def test_what_the_user_calls_no_ground_stays_none_whatever_was_learnt(start, peer: Peer, tmp_path: Path) -> None:
+    driver = Driver(start, peer, tmp_path)
+    # Wall, floor and sky look much alike to the model.
+    driver.picture[(driver.picture == ODD).all(2)] = (120, 100, 110)
+    assert driver.drive(6.0)[AHEAD] == GROUND
+    # Floor is what the wheels have taught; the other class is ground now, too, and nothing was learnt for it.
+    overrides = ["floor=obstacle", "sky=traversable"]
+    assert Parameters(peer).set({"mask.traversability": overrides})[0].successful
+    assert driver.see()[AHEAD] == OBSTACLE
+    assert driver.drive(2.0)[AHEAD] == OBSTACLE
+
+
 def test_what_another_holds_is_not_said_to_be_forgotten(start, peer: Peer, tmp_path: Path) -> None:
     path = tmp_path / "learnt.json"
     with (tmp_path / "learnt.json.lock").open("w") as lock:
