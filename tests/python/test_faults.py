@@ -211,8 +211,8 @@ def test_a_power_cut_while_saving_leaves_what_was_there_or_what_is_new(environme
 
     started: list[Process] = []
 
-    def start(parameters: dict) -> Process:
-        started.append(Process(parameters, [], environment, tmp_path))
+    def start(parameters: dict, arguments: list[str] | None = None) -> Process:
+        started.append(Process(parameters, arguments or [], environment, tmp_path))
         started[-1].wait_for("ready", 60)
         return started[-1]
 
