@@ -360,8 +360,16 @@ impl FusedMap {
 
 /// What is said of the ground, without the numbers in it: they change from frame to frame, the words do not.
 pub fn without_numbers(said: &str) -> String {
-    let word = |word: &str| if word.parse::<f64>().is_ok() { "N" } else { word }.to_owned();
-    said.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    words(said).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether the same is said, be it with other numbers.
+pub fn is_same_but_for_numbers(said: &str, other: &str) -> bool {
+    words(said).eq(words(other))
+}
+
+fn words(said: &str) -> impl Iterator<Item = &str> {
+    said.split(' ').map(|word| if word.parse::<f64>().is_ok() { "N" } else { word })
 }
 
 /// How long tf is waited for.
@@ -426,7 +434,10 @@ fn lens(kept: &mut Option<Lens>, frame: &CameraFrame<'_>) -> KnownLens {
         None | Some(Err(Reason::NotCalibrated)) if hfov_deg > 0.0 => {
             CameraModel::from_hfov(hfov_deg, size).map(|model| (model, "ground.hfov_deg"))
         }
-        None => Err(Reason::NoCameraInfo { topic: camera_info_topic(own, image_topic) }),
+        // It is not kept: where one is expected may change.
+        None => {
+            return Err(Reason::NoCameraInfo { topic: camera_info_topic(own, image_topic) });
+        }
         Some(model) => model.map(|model| (model, "camera_info")),
     };
     *kept = Some((info.cloned(), size, is_rectified, hfov_deg, lens.clone()));
@@ -442,10 +453,10 @@ fn stance(
     let by_tf = base.clone().and_then(|(frame, base_from_camera)| {
         Ok((Stance::from_transform(&base_from_camera, frame)?, format!("tf from {frame}")))
     });
+    // What tf knows of another time is not missing: a camera that moves has other angles than the parameters.
+    let is_late = matches!(&by_tf, Err(Reason::NoTransform(error)) if error.is_of_time());
     match by_tf {
-        // What tf knows of another time is not missing: a camera that moves has other angles than these.
-        Err(Reason::NoTransform(error)) if error.is_of_time() => Err(Reason::NoTransform(error)),
-        Err(_) if settings.height_m > 0.0 => {
+        Err(_) if settings.height_m > 0.0 && !is_late => {
             let (pitch, roll) = (settings.pitch_deg.to_radians(), settings.roll_deg.to_radians());
             let stance = Stance::from_angles(settings.height_m, pitch, roll);
             Ok((stance, "ground.height_m, ground.pitch_deg".to_owned()))
@@ -638,6 +649,7 @@ mod tests {
     #[test]
     fn what_is_said_is_news_by_its_words() {
         assert_eq!(without_numbers("usable to 3.2 m; by cam2"), "usable to N m; by cam2");
-        assert_eq!(without_numbers("up to 31 ms"), without_numbers("up to 4 ms"));
+        assert!(is_same_but_for_numbers("up to 31 ms", "up to 4 ms"));
+        assert!(!is_same_but_for_numbers("up to 31 ms", "from 31 ms"));
     }
 }

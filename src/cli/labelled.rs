@@ -78,10 +78,8 @@ pub(super) fn pairs(images: &Path, labels: &Path) -> anyhow::Result<Vec<(PathBuf
     for entry in std::fs::read_dir(images).with_context(|| images.display().to_string())? {
         let path = entry?.path();
         if is_picture(&path) {
-            // Of a name with dots in it the last extension alone is another one.
-            let mut label = path.file_stem().unwrap_or_default().to_owned();
-            label.push(".png");
-            let label = labels.join(label);
+            let label = path.with_extension("png");
+            let label = labels.join(label.file_name().unwrap_or_default());
             found.push((path, label));
         }
     }

@@ -299,6 +299,7 @@ impl Learner {
             match marks[cell] {
                 // It would spoil all sums.
                 _ if !is_finite => None,
+                // Bars beside the picture.
                 _ if !cells.is_in_picture(cell) => None,
                 Mark::Ground => Some(Kind::Ground),
                 Mark::Obstacle => Some(Kind::Obstacle),

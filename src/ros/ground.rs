@@ -9,10 +9,10 @@ use r2r::tf2_msgs::msg::TFMessage;
 use r2r::{Clock, Publisher};
 
 use super::consumer::{Answered, Consumer};
-use super::output::{CameraOutputs, wire_header, wire_stamp};
+use super::output::{CameraOutputs, now, wire_header, wire_stamp};
 use super::tf::{self, TfSlot};
 use crate::ground::CameraInfo;
-use crate::ground_messages::{CameraFrame, GroundMessages, GroundSink, without_numbers};
+use crate::ground_messages::{CameraFrame, GroundMessages, GroundSink, is_same_but_for_numbers};
 use crate::image_health::ImageFault;
 use crate::message::{RosMessage, TransformStamped};
 use crate::output::{Output, OutputSet, Sink};
@@ -40,7 +40,6 @@ struct Said {
     last: Option<Result<String, String>>,
     /// Since when that reason holds.
     since: Option<Instant>,
-    /// What was logged last, without its numbers.
     logged: String,
     /// Since when the ground is doubted, and whether that was logged.
     doubted: Option<(Instant, bool)>,
@@ -85,19 +84,18 @@ impl GroundState {
         let mut said = self.said();
         match &now {
             Ok(facts) => {
-                let words = without_numbers(facts);
-                if said.logged != words {
+                if !is_same_but_for_numbers(&said.logged, facts) {
                     tracing::info!("{prefix}ground: {facts}");
-                    said.logged = words;
+                    said.logged.clone_from(facts);
                 }
                 said.since = None;
             }
             Err(reason) => {
                 let since = *said.since.get_or_insert_with(Instant::now);
-                let words = without_numbers(reason);
-                if said.logged != words && since.elapsed() >= PATIENCE {
+                let is_news = !is_same_but_for_numbers(&said.logged, reason);
+                if is_news && since.elapsed() >= PATIENCE {
                     tracing::warn!("{prefix}no ground: {reason}");
-                    said.logged = words;
+                    said.logged.clone_from(reason);
                 }
             }
         }
@@ -175,13 +173,12 @@ impl Consumer for Grounds {
         }
         let Answered { id, camera, header, settings, own } = *frame;
         let (info, topic) = (camera.ground.info(), camera.ground.image_topic());
-        let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
         let frame = CameraFrame {
             camera: id,
             header: wire_header(header),
             info: info.as_ref(),
             image_size: result.image_size,
-            now: wire_stamp(&Clock::to_builtin_time(&now.unwrap_or_default())),
+            now: wire_stamp(&now(&self.clock)),
             image_topic: topic.as_deref().unwrap_or(&own.image_topic),
             settings,
             own,

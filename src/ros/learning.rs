@@ -559,6 +559,8 @@ impl LearnerThread {
     fn take_lock(&mut self) {
         let Some(current) = &mut self.current else { return };
         let Some(mark) = current.held else { return };
+        // It is tried as often as is saved, not with each frame.
+        current.saved = Instant::now();
         let Ok(lock) = Lock::take(&current.path, "learning.file", &self.holder) else { return };
         current.held = None;
         if FileMark::of(&current.path) == mark {

@@ -34,6 +34,7 @@ use super::learning::{self, Learning, LearningRequest};
 use super::mailbox::Mailboxes;
 use super::model::{self, ModelSlot};
 use super::names::Resolver;
+use super::output;
 use super::parameter_services::Parameters;
 use super::place_file::PlaceFile;
 use super::place_requests::{self, Request};
@@ -81,8 +82,7 @@ pub struct Base {
 impl Base {
     /// ROS time now.
     pub fn now(&self) -> r2r::builtin_interfaces::msg::Time {
-        let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
-        r2r::Clock::to_builtin_time(&now.unwrap_or_default())
+        output::now(&self.clock)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The publishers of one camera.
 
+use std::sync::{Mutex, PoisonError};
+
 use r2r::builtin_interfaces::msg::Time;
 use r2r::diagnostic_msgs::msg::KeyValue;
 use r2r::std_msgs::msg::Header;
-use r2r::{Node, PublisherUntyped, QosProfile};
+use r2r::{Clock, Node, PublisherUntyped, QosProfile};
 
 use super::qos;
 use crate::message::cdr::CdrWriter;
@@ -103,6 +105,12 @@ impl Sink for CameraOutputs {
 /// A key and a value of a diagnostic status.
 pub fn key_value(key: &str, value: impl Into<String>) -> KeyValue {
     KeyValue { key: key.to_owned(), value: value.into() }
+}
+
+/// ROS time now; 0 where the clock does not tell.
+pub fn now(clock: &Mutex<Clock>) -> Time {
+    let now = clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
+    Clock::to_builtin_time(&now.unwrap_or_default())
 }
 
 /// A time as plain data.

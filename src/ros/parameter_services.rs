@@ -13,6 +13,7 @@ use r2r::rcl_interfaces::srv;
 use r2r::{Node, Publisher, QosProfile, ServiceRequest, WrappedServiceTypeSupport};
 
 use super::model::ModelSlot;
+use super::output::now;
 use super::qos;
 use super::supervision::guarded;
 use crate::parameter::{Allowed, Entry, FileRefusal, Parameter, Refusal, Store, Value};
@@ -191,8 +192,7 @@ impl Parameters {
 
     /// What came of a change: `declared` are the names from before, `changed` those with a value.
     fn event(&self, store: &Store, declared: &[String], changed: &[String]) -> ParameterEvent {
-        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
-        let stamp = r2r::Clock::to_builtin_time(&clock.unwrap_or_default());
+        let stamp = now(&self.clock);
         let parameter = |name: &String| {
             let value = to_message(store.get(name)?.1);
             Some(ParameterMessage { name: name.clone(), value })

@@ -19,7 +19,7 @@ use super::ground::Grounds;
 use super::learning::Learning;
 use super::mailbox::{Mailboxes, Turn};
 use super::model::{self, ModelSlot};
-use super::output::{CameraOutputs, wire_header, wire_stamp};
+use super::output::{CameraOutputs, now, wire_header, wire_stamp};
 use super::places::Places;
 use crate::head::segmentation::Steady;
 use crate::image_health;
@@ -218,8 +218,7 @@ impl Worker {
         if !*self.is_active.borrow() {
             return;
         }
-        let now = self.clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
-        let stamp = wire_stamp(&Clock::to_builtin_time(&now.unwrap_or_default()));
+        let stamp = wire_stamp(&now(&self.clock));
         let network = self.pipeline.network();
         let model = network.model();
         let location = model.path.display().to_string();
