@@ -92,6 +92,14 @@ impl InputTransform {
             ),
         ]
     }
+
+    /// The same of a mask of that size over the whole tensor: picture = scale * mask + offset.
+    pub fn image_from_mask(&self, mask: Size) -> [(f64, f64); 2] {
+        let [(sx, ox), (sy, oy)] = self.image_from_tensor();
+        let input = self.input_size;
+        let cells = |input: u32, mask: u32| f64::from(input) / f64::from(mask.max(1));
+        [(sx * cells(input.width, mask.width), ox), (sy * cells(input.height, mask.height), oy)]
+    }
 }
 
 /// What the sides of an input of [`Fit::Aspect`] are multiples of, at least.

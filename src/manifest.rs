@@ -117,6 +117,14 @@ fn one() -> u32 {
     1
 }
 
+impl InputSpec {
+    /// A side of so many pixels as the network takes it: the nearest multiple.
+    pub fn rounded(&self, side: u32) -> u32 {
+        let multiple = self.multiple.max(1);
+        ((side + multiple / 2) / multiple * multiple).max(multiple)
+    }
+}
+
 /// The classification head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -332,7 +340,7 @@ impl Manifest {
 
     /// Nominal input size.
     pub fn input_size(&self) -> Size {
-        Size::new(self.input.width, self.input.height)
+        Size::new(self.input.rounded(self.input.width), self.input.rounded(self.input.height))
     }
 
     /// From the text of its file.

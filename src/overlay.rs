@@ -35,6 +35,9 @@ pub trait Layer: std::fmt::Debug {
 pub struct Overlay<'a> {
     /// The mask, with the classes' names and colours, and what its ids mean.
     pub mask: Option<(&'a Maps, &'a SegmentationSpec, MaskKind)>,
+    /// Where it lies in the picture, see [`crate::geometry::InputTransform::image_from_mask`]; without, it covers the
+    /// picture.
+    pub image_from_mask: Option<[(f64, f64); 2]>,
     /// Weight of the mask's colours, 0 to 1.
     pub alpha: f32,
     /// Boxes, the one whose name matters most first.
@@ -58,6 +61,7 @@ impl<'a> Overlay<'a> {
         let mask = result.maps.as_ref().zip(manifest.segmentation.as_ref());
         Self {
             mask: mask.map(|(maps, spec)| (maps, spec, kind)),
+            image_from_mask: result.image_from_mask,
             alpha,
             obstacles: result.obstacles.as_deref().unwrap_or_default(),
             experience: &result.experience,
@@ -71,7 +75,8 @@ impl<'a> Overlay<'a> {
 /// Draws into the picture.
 pub fn draw(picture: &mut Picture, overlay: &Overlay<'_>) {
     if let Some((maps, spec, kind)) = overlay.mask {
-        mask::blend(picture, maps, spec, kind, overlay.alpha);
+        let place = overlay.image_from_mask;
+        mask::blend(picture, (maps, place), spec, kind, overlay.alpha);
     }
     let mut canvas = Canvas::new(picture);
     draw_experience(&mut canvas, overlay.experience);

@@ -189,8 +189,7 @@ pub fn input_transform(
 ) -> InputTransform {
     let multiple = manifest.input.multiple.max(1);
     let or = |setting: u32, nominal: u32| {
-        let side = if setting == 0 { nominal } else { setting };
-        ((side + multiple / 2) / multiple * multiple).max(multiple)
+        manifest.input.rounded(if setting == 0 { nominal } else { setting })
     };
     let input = Size::new(
         or(camera.input_width, manifest.input.width),

@@ -41,10 +41,10 @@ impl Pose {
 }
 
 impl PoseEstimate {
-    /// Mean and spread of weighted poses; those in another frame than the first one's are left out.
+    /// Mean and spread of weighted poses; those in another frame than the heaviest one's are left out.
     /// `None` without any of positive weight.
     ///
-    /// The mean rotation is the eigenvector-free mean: quaternions on the first one's side, summed
+    /// The mean rotation is the eigenvector-free mean: quaternions on the heaviest one's side, summed
     /// by weight; its spread is that of the rotation vectors from the mean. To both the least
     /// uncertainty of a view is added.
     pub fn of<'a>(poses: impl IntoIterator<Item = (&'a Pose, f64)>) -> Option<Self> {
@@ -52,13 +52,13 @@ impl PoseEstimate {
         let frame_id = &poses.iter().max_by(|a, b| a.1.total_cmp(&b.1))?.0.frame_id;
         let poses: Vec<_> = poses.iter().filter(|(pose, _)| pose.frame_id == *frame_id).collect();
         let sum: f64 = poses.iter().map(|(_, weight)| weight).sum();
-        let first = poses.first()?.0.rotation();
+        let heaviest = poses.iter().max_by(|a, b| a.1.total_cmp(&b.1))?.0.rotation();
         let mut position = Vector3::zeros();
         let mut quaternion = Quaternion::new(0.0, 0.0, 0.0, 0.0);
         for (pose, weight) in &poses {
             position += Vector3::from(pose.position) * (weight / sum);
             let own = pose.rotation();
-            let side = if own.coords.dot(&first.coords) < 0.0 { -1.0 } else { 1.0 };
+            let side = if own.coords.dot(&heaviest.coords) < 0.0 { -1.0 } else { 1.0 };
             quaternion = Quaternion::from(quaternion.coords + own.coords * (side * weight / sum));
         }
         let rotation = UnitQuaternion::from_quaternion(quaternion);
@@ -123,6 +123,15 @@ mod tests {
         assert!((found.covariance[35] - 0.04 - LEAST_RADIANS.powi(2)).abs() < 1e-9);
         // x and yaw vary against each other.
         assert!((found.covariance[5] + 0.2).abs() < 1e-9, "{}", found.covariance[5]);
+    }
+
+    #[test]
+    fn a_light_pose_does_not_turn_the_mean_round() {
+        let (light, a, b) =
+            (pose(1.0, 0.0), pose(1.0, 170_f64.to_radians()), pose(1.0, -170_f64.to_radians()));
+        let found = PoseEstimate::of([(&light, 1e-5), (&a, 1.0), (&b, 1.0)]).unwrap();
+        assert!(found.pose.orientation[2].abs() > 0.999, "{:?}", found.pose.orientation);
+        assert!(found.covariance[35] < 0.15, "{}", found.covariance[35]);
     }
 
     #[test]

@@ -15,7 +15,9 @@ pub struct Schedule {
 impl Schedule {
     /// Whether a frame that came at `at` is to be answered at a rate of `hz`, 0 for any.
     pub fn is_due(&self, at: Instant, hz: f64) -> bool {
-        hz <= 0.0 || self.due.is_none_or(|due| at + slack(hz) >= due)
+        // What is due later than a period from now was so by a lower rate.
+        let is_due = |due: Instant| at + slack(hz) >= due || due > at + period(hz) + slack(hz);
+        hz <= 0.0 || self.due.is_none_or(is_due)
     }
 
     /// A frame that came at `at` is answered.
@@ -26,7 +28,8 @@ impl Schedule {
         }
         let period = period(hz);
         // After a pause nothing is made up for: one frame may be early by one period at most.
-        let due = self.due.unwrap_or(at).max(at.checked_sub(period).unwrap_or(at));
+        let due = self.due.filter(|due| *due <= at + period).unwrap_or(at);
+        let due = due.max(at.checked_sub(period).unwrap_or(at));
         self.due = Some(due + period);
     }
 }
@@ -44,6 +47,18 @@ fn slack(hz: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_higher_rate_does_not_wait_for_the_lower_one() {
+        let start = Instant::now();
+        let mut schedule = Schedule::default();
+        schedule.take(start, 0.1);
+        assert!(!schedule.is_due(start + Duration::from_secs(2), 0.1));
+        assert!(schedule.is_due(start + Duration::from_millis(40), 15.0));
+        schedule.take(start + Duration::from_millis(40), 15.0);
+        assert!(!schedule.is_due(start + Duration::from_millis(70), 15.0));
+        assert!(schedule.is_due(start + Duration::from_millis(107), 15.0));
+    }
 
     /// Frames answered of ten seconds of `camera_hz`, each late by up to `jitter_ms`.
     fn answered(camera_hz: f64, hz: f64, jitter_ms: f64) -> usize {

@@ -254,6 +254,105 @@ fn answers_in_a_bag_are_no_cameras() {
 }
 
 #[test]
+fn a_copy_has_the_new_answers_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = bag(folder.path(), 2);
+    let [both, again] = ["both.mcap", "again.mcap"].map(|name| folder.path().join(name));
+    let outputs = ["--outputs", "labels", "--copy"];
+    let arguments = [&["replay", text(&input), "--out", text(&both)][..], &outputs].concat();
+    let Some((code, ..)) = run(&arguments) else { return };
+    assert_eq!(code, 0);
+    let arguments = [&["replay", text(&both), "--out", text(&again)][..], &outputs].concat();
+    let (code, _, stderr) = run(&arguments).unwrap();
+    assert!(code == 0 && stderr.contains("not copied: /squeezenet/labels"), "{stderr}");
+    assert_eq!(messages(&again).len(), 4, "two pictures and their labels");
+}
+
+#[test]
+fn what_is_wrong_with_another_option_leaves_the_last_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = bag(folder.path(), 1);
+    let out = folder.path().join("answers.mcap");
+    let base = ["replay", text(&input), "--out", text(&out)];
+    let Some((code, ..)) = run(&base) else { return };
+    assert_eq!(code, 0);
+    let before = std::fs::read(&out).unwrap();
+    let wrong: [&[&str]; 3] =
+        [&["--golden", "typo.json"], &["--gallery", "none.bin"], &["--outputs", "masks"]];
+    for option in wrong {
+        let (code, _, stderr) = run(&[&base, option].concat()).unwrap();
+        assert_eq!(code, 2, "{option:?}: {stderr}");
+        assert!(std::fs::read(&out).unwrap() == before, "{option:?}");
+    }
+}
+
+#[test]
+fn no_part_of_a_recording_is_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let drive = folder.path().join("drive");
+    let mut writer = BagWriter::create(&drive).unwrap();
+    let topic = writer.add("/front/image_raw", Image::TYPE, false).unwrap();
+    writer.write(topic, SECOND, SECOND, &image(0)).unwrap();
+    writer.finish().unwrap();
+    let part = drive.join("drive_0.mcap");
+    std::fs::copy(&part, drive.join("drive_1.mcap")).unwrap();
+    let metadata = drive.join("metadata.yaml");
+    let listed = std::fs::read_to_string(&metadata).unwrap();
+    let both = "    - \"drive_0.mcap\"\n    - \"drive_1.mcap\"\n";
+    std::fs::write(&metadata, listed.replacen("    - \"drive_0.mcap\"\n", both, 1)).unwrap();
+    let other = drive.join("drive_1.mcap");
+    for out in [drive.clone(), part.clone(), drive.join("..").join("drive"), drive.join(".")] {
+        let arguments = ["replay", text(&other), "--out", text(&out)];
+        let Some((code, _, stderr)) = run(&arguments) else { return };
+        assert!(code == 2 && stderr.contains("which is read"), "{out:?}: {stderr}");
+    }
+    let beside = drive.join("answers.mcap");
+    let (code, _, stderr) = run(&["replay", text(&other), "--out", text(&beside)]).unwrap();
+    assert_eq!(code, 0, "{stderr}");
+}
+
+#[test]
+fn pictures_that_are_no_good_are_withheld_as_the_node_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dark.mcap");
+    let mut writer = BagWriter::create(&path).unwrap();
+    let topic = writer.add("/front/image_raw", Image::TYPE, false).unwrap();
+    for number in 0..2 {
+        let data = vec![0; 96 * 64];
+        let (header, encoding) = (header(number), "mono8");
+        let dark = Image {
+            header,
+            height: 64,
+            width: 96,
+            encoding,
+            is_bigendian: false,
+            step: 96,
+            data: &data,
+        };
+        let time = SECOND * (1 + u64::from(number));
+        writer.write(topic, time, time, &dark.to_cdr()).unwrap();
+    }
+    writer.finish().unwrap();
+    let parameters = folder.path().join("unknown.yaml");
+    let yaml = "squeezenet:\n  ros__parameters:\n    health: {action: unknown}\n";
+    std::fs::write(&parameters, yaml).unwrap();
+    for (is_withheld, options) in
+        [(false, vec![]), (true, vec!["--params-file", text(&parameters)])]
+    {
+        let out = folder.path().join("out.mcap");
+        let base = vec!["replay", text(&path), "--out", text(&out), "--outputs", "mask"];
+        let Some((code, _, stderr)) = run(&[base, options].concat()) else { return };
+        assert_eq!(code, 0, "{stderr}");
+        let masks = messages(&out);
+        assert_eq!(masks.len(), 2);
+        for mask in masks {
+            let mask = Image::read(&mask.payload).unwrap();
+            assert_eq!(mask.data.iter().all(|id| *id == 255), is_withheld);
+        }
+    }
+}
+
+#[test]
 fn an_interrupt_leaves_a_valid_bag() {
     let folder = tempfile::tempdir().unwrap();
     let input = bag(folder.path(), 3000);

@@ -73,7 +73,10 @@ impl McapFile {
     }
 
     pub(super) fn span(&self) -> Option<(u64, u64)> {
-        let spans = self.index.segments.iter().map(|segment| (segment.start, segment.end));
+        // A chunk of definitions alone has the times 0.
+        let has_times = |segment: &&Segment| (segment.start, segment.end) != (0, 0);
+        let spans = self.index.segments.iter().filter(has_times);
+        let spans = spans.map(|segment| (segment.start, segment.end));
         spans.reduce(|(start, end), (other_start, other_end)| {
             (start.min(other_start), end.max(other_end))
         })

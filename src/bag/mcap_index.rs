@@ -304,8 +304,9 @@ impl Walk {
         if opcode != op::STATISTICS {
             return Ok(self.index.learn(opcode, &body));
         }
+        // A writer that does not count leaves them empty.
         let counts = mcap_record::channel_counts(&body);
-        Ok(counts.map(|counts| self.statistics = Some(counts)))
+        Ok(counts.map(|counts| self.statistics = Some(counts).filter(|counts| !counts.is_empty())))
     }
 
     /// Where the footer says that the summary starts.

@@ -57,6 +57,18 @@ pub(super) fn bag_files(folder: &Path) -> Result<Vec<PathBuf>, BagError> {
     Ok(files)
 }
 
+/// The other parts of the recording that a bag file belongs to, and its `metadata.yaml`: those that the folder's
+/// `metadata.yaml` lists, if it lists this file.
+pub fn parts_beside(file: &Path) -> Vec<PathBuf> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let path = folder.join("metadata.yaml");
+    let parts: Vec<PathBuf> =
+        listed(&path).iter().flatten().filter_map(|part| inside(folder, part).ok()).collect();
+    let is_own = parts.iter().any(|part| part.file_name() == file.file_name());
+    if is_own { parts.into_iter().chain([path]).collect() } else { Vec::new() }
+}
+
 /// What `metadata.yaml` lists, or why it cannot be read.
 fn listed(path: &Path) -> Result<Vec<PathBuf>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;

@@ -25,7 +25,7 @@ pub mod compression;
 pub mod mcap_file;
 pub mod mcap_index;
 mod mcap_record;
-mod metadata;
+pub mod metadata;
 mod sqlite_file;
 #[cfg(test)]
 mod tests;

@@ -67,7 +67,9 @@ impl BagWriter {
         if path.extension().is_some_and(|extension| extension == "mcap") {
             return vec![path.to_owned()];
         }
-        let name = path.file_name().unwrap_or(path.as_os_str());
+        // `.` and `..` have no name of their own.
+        let whole = path.file_name().is_none().then(|| path.canonicalize().ok()).flatten();
+        let name = whole.as_deref().unwrap_or(path).file_name().unwrap_or(path.as_os_str());
         let file = format!("{}_0.mcap", name.to_string_lossy());
         vec![path.join(file), path.join("metadata.yaml")]
     }
@@ -75,6 +77,11 @@ impl BagWriter {
     /// The MCAP file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether a topic was added.
+    pub fn has(&self, name: &str) -> bool {
+        self.channels.iter().any(|open| open.topic.name == name)
     }
 
     /// Adds a topic of a type that this crate writes, see [`crate::message::definition`].
@@ -114,8 +121,8 @@ impl BagWriter {
         };
         let schema =
             self.writer.add_schema(&topic.ros_type, encoding, text.as_bytes()).map_err(told)?;
-        let qos = topic.offered_qos_profiles.clone();
-        let mut metadata = BTreeMap::from([("offered_qos_profiles".to_owned(), qos)]);
+        let qos = in_words(&topic.offered_qos_profiles);
+        let mut metadata = BTreeMap::from([("offered_qos_profiles".to_owned(), qos.clone())]);
         if let Some(hash) = type_hash(&topic.ros_type) {
             metadata.insert("topic_type_hash".to_owned(), hash.to_owned());
         }
@@ -123,7 +130,7 @@ impl BagWriter {
             .writer
             .add_channel(schema, &topic.name, &topic.serialization, &metadata)
             .map_err(|error| mcap_error(&self.path, &error))?;
-        let topic = Topic { count: 0, ..topic.clone() };
+        let topic = Topic { count: 0, offered_qos_profiles: qos, ..topic.clone() };
         self.channels.push(OpenTopic { topic, channel, sequence: 0 });
         Ok(TopicId(self.channels.len() - 1))
     }
@@ -216,6 +223,44 @@ fn nested(profiles: &str) -> String {
     }
 }
 
+/// QoS profiles with words for policies: recorders before Jazzy wrote the numbers of rmw, which a reader of the
+/// version that is written here does not know.
+fn in_words(profiles: &str) -> String {
+    const POLICIES: [(&str, &[&str]); 4] = [
+        ("history", &["system_default", "keep_last", "keep_all", "unknown"]),
+        (
+            "reliability",
+            &["system_default", "reliable", "best_effort", "unknown", "best_available"],
+        ),
+        (
+            "durability",
+            &["system_default", "transient_local", "volatile", "unknown", "best_available"],
+        ),
+        (
+            "liveliness",
+            &[
+                "system_default",
+                "automatic",
+                "manual_by_node",
+                "manual_by_topic",
+                "unknown",
+                "best_available",
+            ],
+        ),
+    ];
+    let in_words = |line: &str| {
+        let (key, value) = line.split_once(": ")?;
+        let (_, words) =
+            POLICIES.iter().find(|(policy, _)| key.trim_start_matches([' ', '-']) == *policy)?;
+        let word = words.get(value.trim().parse::<usize>().ok()?)?;
+        Some(format!("{key}: {word}\n"))
+    };
+    profiles
+        .split_inclusive('\n')
+        .map(|line| in_words(line).unwrap_or_else(|| line.to_owned()))
+        .collect()
+}
+
 /// The profile that the node offers, in the YAML that rosbag2 stores: reliable, depth 1; latched
 /// topics are transient local.
 fn qos(is_latched: bool) -> String {
@@ -224,4 +269,27 @@ fn qos(is_latched: bool) -> String {
     format!(
         "- history: keep_last\n  depth: 1\n  reliability: reliable\n  durability: {durability}\n  deadline:{forever}\n  lifespan:{forever}\n  liveliness: automatic\n  liveliness_lease_duration:{forever}\n  avoid_ros_namespace_conventions: false\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_of_old_recorders_are_told_in_words() {
+        let old = "- history: 3\n  depth: 0\n  reliability: 2\n  durability: 1\n  deadline:\n    sec: 2147483647\n    nsec: 4294967295\n  liveliness: 1\n  avoid_ros_namespace_conventions: false";
+        let new = "- history: unknown\n  depth: 0\n  reliability: best_effort\n  durability: transient_local\n  deadline:\n    sec: 2147483647\n    nsec: 4294967295\n  liveliness: automatic\n  avoid_ros_namespace_conventions: false";
+        assert_eq!(in_words(old), new);
+        assert_eq!(in_words(&qos(true)), qos(true));
+        assert_eq!(in_words(""), "");
+    }
+
+    #[test]
+    fn a_folder_that_is_named_by_dots_has_its_own_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let drive = folder.path().join("drive");
+        std::fs::create_dir_all(drive.join("sub")).unwrap();
+        let files = BagWriter::files(&drive.join("sub").join(".."));
+        assert_eq!(files[0].file_name().unwrap(), "drive_0.mcap");
+    }
 }

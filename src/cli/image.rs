@@ -1,6 +1,7 @@
 //! `squeezenet_node image FILE...`: what is in picture files.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -126,7 +127,7 @@ fn label(
     let mut result = pipeline.process(picture.frame()?, wanted, camera)?;
     if let Some(recognizer) = recognizer {
         let class_count = pipeline.network().model().class_names.len();
-        recognizer.add_to(&mut result, 0, 0.0, &camera.labels, class_count);
+        recognizer.add_to(&mut result, (0, Duration::ZERO), 0.0, &camera.labels, class_count);
     }
     let written = match &args.out {
         Some(folder) => write_maps(name, folder, &mut result, pipeline, camera)?,

@@ -4,7 +4,7 @@ mod evaluate;
 mod sheet;
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -258,7 +258,7 @@ fn query(
     let wanted = Wanted { embedding: true, ..Wanted::default() };
     describe_each(files, &mut pipeline, wanted, |file, result| {
         let Some(vector) = result.embedding else { return Ok(()) };
-        let matches = recognizer.place(0, &vector, 0.0);
+        let matches = recognizer.place((0, Duration::ZERO), &vector, 0.0);
         let nearest = matches.iter().max_by(|a, b| a.similarity.total_cmp(&b.similarity));
         let names = recognizer.memory().places.names();
         let nearest =

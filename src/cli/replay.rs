@@ -42,14 +42,15 @@ use super::overwrite::{self, Target};
 use super::print::{print_line, reader_has_gone, tell as tell_line};
 use super::{ModelOptions, Outcome, places};
 use crate::bag::writer::BagWriter;
-use crate::bag::{Bag, Message, seconds};
+use crate::bag::{Bag, Message, metadata, seconds};
 use crate::image_health;
 use crate::learning::CorrectionSlot;
+use crate::output::Output;
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::place::PlaceRecognizer;
 use crate::result::{FrameResult, Wanted};
 use crate::session::{Network, default_threads};
-use crate::settings::{MaskKind, Provider, Settings};
+use crate::settings::{HealthAction, MaskKind, Provider, Settings};
 use crate::timing::{Stopwatch, milliseconds};
 use crate::traversability::Traversability;
 
@@ -233,19 +234,10 @@ impl Replay {
         let (model, execution) = (pipeline.network().model(), pipeline.network().execution());
         let (model, manifest) = (model.clone(), &model.manifest);
         let method = format!("{} ({})", manifest.name, execution.precision.name());
-        let copied: Vec<String> = match args.copy {
-            true => bag.topics().iter().map(|topic| topic.name.clone()).collect(),
-            false => Vec::new(),
-        };
-        let output = args.out.as_ref().map(|path| {
-            let mut outputs = args.outputs.clone();
-            if args.gallery.is_some() && !outputs.iter().any(|name| name == "place") {
-                outputs.push("place".to_owned());
-            }
-            OutputBag::create(path, cameras, &outputs, bag, &copied, settings, (&model, &method))
-        });
-        let output = output.transpose()?;
-        let by_output = output.as_ref().map(OutputBag::wanted).unwrap_or_default().needs();
+        let gallery = args.gallery.iter().map(|_| Output::Place.name());
+        let names = args.outputs.iter().map(String::as_str).chain(gallery);
+        let outputs = output::named(names.filter(|_| args.out.is_some()))?;
+        let by_output = outputs.needs();
         let is_ground_wanted = by_output.ground || args.learn;
         let ground = is_ground_wanted.then(|| Ground::open(bag, cameras, settings)).transpose()?;
         let tolerance = Tolerance { score: args.score_tolerance, iou: args.min_iou };
@@ -292,7 +284,7 @@ impl Replay {
             schema: 1,
             bags: vec![args.bag.display().to_string()],
             topics: cameras.iter().map(|camera| camera.topic.clone()).collect(),
-            model: method,
+            model: method.clone(),
             jobs: pipelines.len() as u64,
             threads: execution.threads as u64,
             ..Report::default()
@@ -305,7 +297,16 @@ impl Replay {
                 .collect(),
             cameras: cameras.to_vec(),
             correction,
+            withheld: cameras.iter().map(|_| AtomicBool::new(false)).collect(),
         };
+        let (golden, golden_writer) = (golden.transpose()?, golden_writer.transpose()?);
+        let truth = truth.transpose()?;
+        // Last: what stands there is replaced, which nothing that is wrong with other options should do.
+        let output = args.out.as_ref().map(|path| {
+            let copied = if args.copy { bag.topics() } else { &[] };
+            OutputBag::create(path, cameras, outputs, copied, settings, (&model, &method))
+        });
+        let output = output.transpose()?;
         Ok(Self {
             recognizer,
             learning,
@@ -315,9 +316,9 @@ impl Replay {
             smoothing: settings.places.smoothing,
             output,
             ground,
-            golden: golden.transpose()?,
-            golden_writer: golden_writer.transpose()?,
-            truth: truth.transpose()?,
+            golden,
+            golden_writer,
+            truth,
             is_whole: args.from == 0.0
                 && args.to.is_infinite()
                 && args.every == 1
@@ -390,7 +391,8 @@ impl Replay {
     fn use_result(&mut self, queued: &QueuedFrame, mut result: FrameResult) -> anyhow::Result<()> {
         if let Some(recognizer) = &mut self.recognizer {
             let labels = &self.asked.settings[queued.camera].labels;
-            recognizer.add_to(&mut result, queued.camera, self.smoothing, labels, self.classes);
+            let look = (queued.camera, Duration::from_nanos(queued.message.log_time));
+            recognizer.add_to(&mut result, look, self.smoothing, labels, self.classes);
         }
         let is_compressed = self.asked.cameras[queued.camera].is_compressed;
         let header = queued.header(is_compressed)?;
@@ -404,6 +406,10 @@ impl Replay {
         let fault = verdict.map(|verdict| verdict.fault);
         if let Some(fault) = fault {
             *self.report.image_faults.entry(fault.name().to_owned()).or_default() += 1;
+            if self.asked.settings[queued.camera].health.action == HealthAction::Unknown {
+                image_health::withhold(&mut result);
+                self.asked.withheld[queued.camera].store(true, Ordering::Relaxed);
+            }
         }
         let certainty = self.recorder.record(message.log_time, &result);
         if let (Some(samples), Some(certainty)) = (&mut self.samples, certainty) {
@@ -478,8 +484,12 @@ impl Replay {
         if let Some(output) = self.output.take() {
             output.finish()?;
         }
-        if let Some(writer) = self.golden_writer.take() {
-            writer.finish()?;
+        match (self.golden_writer.take(), &args.write_golden) {
+            (Some(_), Some(path)) if self.report.stopped => {
+                tell_line(&format!("stopped before the end: {} is left as it was", path.display()));
+            }
+            (Some(writer), _) => writer.finish()?,
+            (None, _) => {}
         }
         if let Some(ground) = self.ground.take() {
             self.report.no_ground = ground.missing;
@@ -519,8 +529,12 @@ impl ReplayArgs {
     /// Sees to it that nothing is written over the recording, or over another thing that is read.
     fn refuse_to_overwrite(&self, bag: &Bag) -> anyhow::Result<()> {
         let read = [&self.golden, &self.gallery].into_iter().flatten().chain(&self.params_file);
-        let inputs: Vec<PathBuf> =
+        let mut inputs: Vec<PathBuf> =
             bag.paths().iter().chain([&self.bag]).chain(read).cloned().collect();
+        if !self.bag.is_dir() {
+            // Part of a recording, whose other parts nobody wants to lose either.
+            inputs.extend(metadata::parts_beside(&self.bag));
+        }
         let out = self.out.iter().flat_map(|path| BagWriter::files(path));
         let report = self.report.iter().flat_map(|path| summary::report_files(path));
         let targets = [
@@ -555,6 +569,7 @@ impl ReplayArgs {
             && self.report.is_none()
             && self.golden.is_none()
             && self.write_golden.is_none()
+            && self.learning_file.is_none()
             && self.budgets.is_empty()
             && self.labels_topic.is_none()
             && self.masks_topic.is_none()

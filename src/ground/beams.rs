@@ -478,7 +478,7 @@ pub struct Walk {
     pub rays: Vec<Ray>,
     /// Beams with ground above the horizon that met no foot: nothing is known there.
     pub risen: usize,
-    /// By ray and step: the expected cost, 0 to 1, of the free ground.
+    /// By ray and step: the expected cost, 0 to 1, of the free ground; NaN where it is not known.
     costs: Vec<f32>,
 }
 
@@ -519,7 +519,7 @@ impl Walk {
         }
     }
 
-    /// The expected cost, 0 to 1, at a distance along a ray where it saw free ground.
+    /// The expected cost, 0 to 1, NaN where it is not known, at a distance along a ray where it saw free ground.
     #[inline]
     pub fn cost(&self, table: &BeamTable, ray: usize, distance: f32) -> f32 {
         let index = ray * table.steps + table.step_before(distance);
@@ -607,7 +607,9 @@ fn walk_stretch(
         if margin >= 0.0 {
             if let Some(low) = stretch.take() {
                 for cost in &mut costs[low.start.ceil() as usize..step] {
-                    *cost = cost.min(MOST_COST_OF_LOW);
+                    if *cost > MOST_COST_OF_LOW {
+                        *cost = MOST_COST_OF_LOW;
+                    }
                 }
             }
             last_ground = Some(step as f32);

@@ -26,7 +26,7 @@ pub struct Cell {
     pub ground: f32,
     /// Probability of an obstacle, 0 to 1.
     pub obstacle: f32,
-    /// Expected cost, 0 to 1.
+    /// Expected cost, 0 to 1; NaN where it is not known.
     pub cost: f32,
 }
 

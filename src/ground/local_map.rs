@@ -168,6 +168,9 @@ impl LocalMap {
                     }
                     _ => continue,
                 };
+                if seen.0.is_nan() {
+                    continue;
+                }
                 let weight = seen.1 * (1.0 - 0.8 * (distance / max).min(1.0));
                 let kept = &mut self.cells[row * self.side + column];
                 let age = stamp_ns.saturating_sub(kept.seen_ns).max(0) as f32;

@@ -8,6 +8,14 @@ use crate::settings::MaskSize;
 use super::beams::{BeamTable, End, Walk};
 use super::camera_model::CameraModel;
 
+/// `picture = scale * mask + offset` for x and y, in edge coordinates.
+fn picture_from_mask(transform: &InputTransform, kind: MaskSize, size: Size) -> [(f64, f64); 2] {
+    match kind {
+        MaskSize::Source => [(1.0, 0.0); 2],
+        _ => transform.image_from_mask(size),
+    }
+}
+
 /// Bytes of a point: x, y, z as little-endian float32, metres.
 pub const POINT_STEP: usize = 12;
 
@@ -82,19 +90,6 @@ pub struct PixelRays {
     key: Option<(CameraModel, InputTransform, MaskSize, Size)>,
     /// Three planes x, y, z of directions of length 1 in the optical frame; NaN where a pixel has none.
     directions: [Vec<f32>; 3],
-}
-
-/// `picture = scale * mask + offset` for x and y, in edge coordinates.
-fn picture_from_mask(transform: &InputTransform, kind: MaskSize, size: Size) -> [(f64, f64); 2] {
-    match kind {
-        MaskSize::Source => [(1.0, 0.0); 2],
-        _ => {
-            let [(sx, ox), (sy, oy)] = transform.image_from_tensor();
-            let input = transform.input_size;
-            let cells = |input: u32, mask: u32| f64::from(input) / f64::from(mask.max(1));
-            [(sx * cells(input.width, size.width), ox), (sy * cells(input.height, size.height), oy)]
-        }
-    }
 }
 
 impl PixelRays {

@@ -94,7 +94,7 @@ pub struct Taught {
 /// Frames and places that nothing was learnt from, by the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// The robot stood still, or the picture came twice.
+    /// The robot had gone less than a step since the last one, or the picture came twice.
     pub standing: u64,
     /// The odometry jumped, and all frames before it were let go; or nothing is known of the way, as the frames
     /// came too seldom.
@@ -111,8 +111,12 @@ impl LeftOut {
     /// For people.
     pub fn summary(&self) -> String {
         format!(
-            "{} jumps of the odometry, {} frames of places not driven to, {} blocks that were driven through, too close to the one before, of no known place or in no frame",
-            self.jumps, self.unvisited, self.blocks
+            "{} frames less than {} cm after the one before, {} jumps of the odometry, {} frames of places not driven to, {} blocks that were driven through, too close to the one before, of no known place or in no frame",
+            self.standing,
+            100.0 * STEP_M,
+            self.jumps,
+            self.unvisited,
+            self.blocks
         )
     }
 
@@ -250,17 +254,20 @@ impl Memory {
             } else if seconds < 0.0 || is_jump(&change, seconds) {
                 self.left_out.jumps += 1;
                 self.let_go();
-            } else {
-                self.driven_m += flat(&change);
             }
         }
         self.last = Some((now_ns, pose));
-        if self.stamped.as_ref().is_some_and(|stamped| !is_move(&(stamped.inverse() * pose))) {
-            self.left_out.standing += 1;
-            if now_ns.saturating_sub(self.moved_ns) >= WAIT_NS {
-                self.fresh_from_ns = now_ns;
+        if let Some(stamped) = &self.stamped {
+            let change = stamped.inverse() * pose;
+            if !is_move(&change) {
+                self.left_out.standing += 1;
+                if now_ns.saturating_sub(self.moved_ns) >= WAIT_NS {
+                    self.fresh_from_ns = now_ns;
+                }
+                return done;
             }
-            return done;
+            // By steps, not by frames: odometry that trembles while the robot stands drives nowhere.
+            self.driven_m += flat(&change);
         }
         (self.stamped, self.moved_ns) = (Some(pose), now_ns);
         // Wheels that slip against what has stopped the robot do not stand on it.
@@ -490,6 +497,21 @@ pub mod tests {
 
     fn plain(_: u32, _: u32) -> ([f32; 2], f32) {
         ([0.0; 2], 0.0)
+    }
+
+    #[test]
+    fn odometry_that_trembles_drives_nowhere() {
+        let mut memory = Memory::new(&Footprint::default());
+        for step in 0..3000 {
+            let trembling = 0.02 * f64::from(step % 2);
+            memory.take(seen(f64::from(step) * 0.1, trembling, plain));
+        }
+        assert_eq!((memory.driven_m(), memory.left_out().standing), (0.0, 2999));
+        // A slow robot with a fast camera gets there all the same.
+        for step in 0..1000 {
+            memory.take(seen(300.0 + f64::from(step) * 0.05, f64::from(step) * 0.007, plain));
+        }
+        assert!((6.9..7.0).contains(&memory.driven_m()), "{}", memory.driven_m());
     }
 
     #[test]

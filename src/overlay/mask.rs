@@ -86,10 +86,11 @@ impl Mixture {
     }
 }
 
-/// Blends the mask's colours in with weight `alpha`, and outlines its regions.
+/// Blends the mask's colours in with weight `alpha`, and outlines its regions. It lies in the picture as
+/// `picture = scale * mask + offset` says, for x and y; without, it covers the picture.
 pub fn blend(
     picture: &mut Picture,
-    maps: &Maps,
+    (maps, place): (&Maps, Option<[(f64, f64); 2]>),
     spec: &SegmentationSpec,
     kind: MaskKind,
     alpha: f32,
@@ -119,19 +120,22 @@ pub fn blend(
     }
     let (width, height) = (size.width as usize, size.height as usize);
     let (mask_width, mask_height) = (mask.width as usize, mask.height as usize);
-    // A mask of the network's size is enlarged to its nearest pixels.
-    let columns: Vec<usize> = if mask == size {
-        Vec::new()
-    } else {
-        (0..width).map(|x| x * mask_width / width).collect()
+    // A mask of another size is enlarged to its nearest pixels; what it does not show is unknown.
+    let cover = |length: usize, cells: usize| (length as f64 / cells as f64, 0.0);
+    let place = place.unwrap_or([cover(width, mask_width), cover(height, mask_height)]);
+    let cell = |pixel: usize, (scale, offset): (f64, f64), cells: usize| {
+        let cell = ((pixel as f64 + 0.5 - offset) / scale).floor();
+        (0.0..cells as f64).contains(&cell).then_some(cell as usize)
     };
+    let is_same = mask == size && place == [(1.0, 0.0); 2];
+    let columns: Vec<Option<usize>> = (0..width).map(|x| cell(x, place[0], mask_width)).collect();
     let fill = |row: &mut Vec<u8>, y: usize| {
-        let ids = &ids[y * mask_height / height * mask_width..][..mask_width];
         row.clear();
-        if columns.is_empty() {
-            row.extend_from_slice(ids);
-        } else {
-            row.extend(columns.iter().map(|&x| ids[x]));
+        let ids = cell(y, place[1], mask_height).map(|y| &ids[y * mask_width..][..mask_width]);
+        match ids {
+            Some(ids) if is_same => row.extend_from_slice(ids),
+            Some(ids) => row.extend(columns.iter().map(|x| x.map_or(UNKNOWN, |x| ids[x]))),
+            None => row.resize(width, UNKNOWN),
         }
     };
     // An outline is as wide as other lines: a pixel that far from another class lies on it.
@@ -182,7 +186,7 @@ mod tests {
         traversability[..200 * 400].fill(255);
         let maps = maps(size, traversability);
         let mut picture = gray(size);
-        blend(&mut picture, &maps, &no_classes(), MaskKind::Traversability, 0.5);
+        blend(&mut picture, (&maps, None), &no_classes(), MaskKind::Traversability, 0.5);
         let at = |x: usize, y: usize| &picture.rgb[3 * (y * 400 + x)..][..3];
         assert_eq!(at(200, 100), [100, 100, 100]);
         assert_eq!(at(200, 199), [100, 100, 100], "unknown has no outline");
@@ -195,7 +199,7 @@ mod tests {
         let traversability = (0..32).map(|at| if at % 8 < 4 { 0 } else { 2 }).collect();
         let mut picture = gray(size);
         let maps = maps(size, traversability);
-        blend(&mut picture, &maps, &no_classes(), MaskKind::Traversability, 1.0);
+        blend(&mut picture, (&maps, None), &no_classes(), MaskKind::Traversability, 1.0);
         let row: Vec<&[u8]> = picture.rgb[..24].chunks_exact(3).collect();
         assert_eq!(row[0], MEANING_COLORS[0]);
         assert_ne!(row[3], MEANING_COLORS[0], "the last pixel before another class");
@@ -207,13 +211,27 @@ mod tests {
         let (size, mask) = (Size::new(300, 200), Size::new(3, 2));
         let maps = maps(mask, vec![255, 2, 255, 255, 255, 255]);
         let mut picture = gray(size);
-        blend(&mut picture, &maps, &no_classes(), MaskKind::Traversability, 1.0);
+        blend(&mut picture, (&maps, None), &no_classes(), MaskKind::Traversability, 1.0);
         let at = |x: usize, y: usize| &picture.rgb[3 * (y * 300 + x)..][..3];
         assert_eq!((at(100, 0), at(198, 98)), (&MEANING_COLORS[2][..], &MEANING_COLORS[2][..]));
         assert_eq!(
             (at(99, 0), at(200, 0), at(100, 100)),
             (&[100; 3][..], &[100; 3][..], &[100; 3][..])
         );
+    }
+
+    #[test]
+    fn a_mask_of_a_part_of_the_picture_lies_there() {
+        // The middle of a picture, and a tensor with bars of one row above and below it.
+        let (size, mask) = (Size::new(300, 200), Size::new(2, 4));
+        let maps = maps(mask, vec![1, 1, 2, 2, 2, 2, 1, 1]);
+        let mut picture = gray(size);
+        let place = Some([(100.0, 50.0), (100.0, -100.0)]);
+        blend(&mut picture, (&maps, place), &no_classes(), MaskKind::Traversability, 1.0);
+        let at = |x: usize, y: usize| &picture.rgb[3 * (y * 300 + x)..][..3];
+        let obstacle = &MEANING_COLORS[2][..];
+        assert_eq!([at(60, 10), at(150, 190), at(240, 100)], [obstacle; 3]);
+        assert_eq!([at(30, 100), at(270, 100)], [&[100; 3][..]; 2]);
     }
 
     #[test]

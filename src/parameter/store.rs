@@ -245,7 +245,11 @@ impl Store {
                 values.insert(name.clone(), value.clone());
             }
         }
-        for name in self.file.keys().filter(|name| !file.contains_key(*name)) {
+        // What the start fixed otherwise than the file says never was the file's.
+        let is_fixed =
+            |name: &str| is_read_only(name) && self.values.get(name) != self.file.get(name);
+        let gone = self.file.keys().filter(|name| !file.contains_key(*name));
+        for name in gone.filter(|name| !is_fixed(name)) {
             match find(name) {
                 Some(parameter) => values.insert(name.clone(), parameter.default.value()),
                 // A camera's own: the common one holds again.

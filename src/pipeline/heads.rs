@@ -11,7 +11,7 @@ use crate::learning::{Correction, Margins};
 use crate::manifest::Model;
 use crate::result::{FrameResult, Ground, Wanted};
 use crate::session::{NetworkError, NetworkOutputs, Tensors};
-use crate::settings::{CameraSettings, MaskSettings};
+use crate::settings::{CameraSettings, MaskSettings, MaskSize};
 use crate::threads::Threads;
 
 /// A frame that the network has seen.
@@ -119,7 +119,7 @@ impl Head for LabelHead {
         if let Some(spec) = &seen.model.manifest.classification
             && seen.wanted.labels
         {
-            let logits = seen.tensors.get(&spec.output)?.values;
+            let logits = seen.tensors.labels(spec, seen.model.class_names.len())?;
             result.labels = Some(self.0.run(logits, spec, seen.model, &seen.camera.labels));
         }
         Ok(())
@@ -193,7 +193,8 @@ impl Head for MaskHead {
             }
             let smoothing = camera.mask.smoothing;
             let logits = &mut self.changed;
-            steady.apply(logits, grid.shuffle, spec.temperature, &is_ground, smoothing);
+            let of = (&transform, grid.shuffle);
+            steady.apply(logits, of, spec.temperature, &is_ground, smoothing);
         }
         if !self.changed.is_empty() {
             grid.logits = &self.changed;
@@ -212,6 +213,8 @@ impl Head for MaskHead {
             let found = obstacle::find(&maps, settings.size, &transform, spec, &mapping, rules);
             result.obstacles = Some(found);
         }
+        let is_other_size = settings.size != MaskSize::Source;
+        result.image_from_mask = is_other_size.then(|| transform.image_from_mask(maps.size));
         result.maps = Some(maps);
         Ok(())
     }

@@ -26,6 +26,8 @@ pub enum TeachOutcome {
     Added,
     /// It is stored, and the least informative of the name's views is not any more.
     Replaced,
+    /// The name has as many views as it may have, and they tell more.
+    Redundant,
     /// The name has nearly the same view already.
     Known {
         /// How alike they are, 0 to 1.
@@ -45,6 +47,7 @@ impl std::fmt::Display for TeachOutcome {
         match self {
             Self::Added => f.write_str("a new view"),
             Self::Replaced => f.write_str("a new view, in place of the least informative one"),
+            Self::Redundant => f.write_str("not kept, the views that are kept tell more"),
             Self::Known { similarity } => {
                 write!(f, "known already, {:.0} % alike", 100.0 * similarity)
             }
@@ -174,13 +177,19 @@ impl Gallery {
                 alike.sort_by(|a, b| b.total_cmp(a));
                 (alike[0], alike.iter().sum::<f32>())
             };
+            // Of two that tell the same the older one.
             let least = views
                 .iter()
+                .rev()
                 .map(|view| (nearest(view), *view))
                 .max_by(|(a, _), (b, _)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
             let Some((_, least)) = least else { return outcome };
+            let is_new = least + 1 == self.views.len() && outcome == TeachOutcome::Added;
             self.remove(|view| view == least);
             views = own(self);
+            if is_new && views.len() <= most_views.max(1) {
+                return TeachOutcome::Redundant;
+            }
             outcome = TeachOutcome::Replaced;
         }
     }

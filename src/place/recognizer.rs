@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::file::Memory;
 use super::filter::Motion;
@@ -11,6 +12,16 @@ use crate::pose::PoseEstimate;
 use crate::result::{FrameResult, Label};
 use crate::settings::LabelSettings;
 
+/// After so long without a look the camera may be anywhere.
+const LONGEST_GAP: Duration = Duration::from_secs(10);
+
+/// What is believed of where a camera is, and since when.
+#[derive(Debug, Clone)]
+struct Following {
+    recognition: Recognition,
+    at: Duration,
+}
+
 /// The one owner of a [`Memory`] while it is in use.
 #[derive(Debug, Clone)]
 pub struct PlaceRecognizer {
@@ -19,7 +30,7 @@ pub struct PlaceRecognizer {
     /// Of a camera that has shown nothing yet.
     fresh: Recognition,
     /// By camera.
-    places: BTreeMap<usize, Recognition>,
+    places: BTreeMap<usize, Following>,
     labels: Recognition,
 }
 
@@ -64,7 +75,7 @@ impl PlaceRecognizer {
         }
         let is_same = self.memory.places.names().len() == before;
         self.fresh = Recognition::new(&self.memory.places, Kind::Place, self.motion);
-        for recognition in self.places.values_mut() {
+        for Following { recognition, .. } in self.places.values_mut() {
             let next = self.fresh.clone();
             // What is known of where a robot is outlives another view of a known place.
             *recognition = if is_same { next.going_on(recognition) } else { next };
@@ -72,10 +83,21 @@ impl PlaceRecognizer {
         result
     }
 
-    /// Every place, most probable first.
-    pub fn place(&mut self, camera: usize, vector: &[f32], smoothing: f64) -> Vec<Match> {
-        let recognition = self.places.entry(camera).or_insert_with(|| self.fresh.clone());
-        recognition.update(&self.memory.places, vector, smoothing)
+    /// Every place, most probable first, by a look at `at`, since any fixed moment. After ten seconds without one, or a
+    /// step back in time, nothing is known of where the camera was.
+    pub fn place(
+        &mut self,
+        (camera, at): (usize, Duration),
+        vector: &[f32],
+        smoothing: f64,
+    ) -> Vec<Match> {
+        let fresh = || Following { recognition: self.fresh.clone(), at };
+        let following = self.places.entry(camera).or_insert_with(fresh);
+        if at.checked_sub(following.at).is_none_or(|gap| gap > LONGEST_GAP) {
+            *following = fresh();
+        }
+        following.at = at;
+        following.recognition.update(&self.memory.places, vector, smoothing)
     }
 
     /// Names and probabilities of what is worth telling, best first.
@@ -87,7 +109,7 @@ impl PlaceRecognizer {
     pub fn add_to(
         &mut self,
         result: &mut FrameResult,
-        camera: usize,
+        (camera, at): (usize, Duration),
         smoothing: f64,
         settings: &LabelSettings,
         classes: usize,
@@ -96,7 +118,7 @@ impl PlaceRecognizer {
             self.add_labels(labels, vector, classes, settings);
         }
         if let Some(vector) = &result.embedding {
-            let matches = self.place(camera, vector, smoothing);
+            let matches = self.place((camera, at), vector, smoothing);
             result.places = Some(self.names(&matches));
         }
     }
@@ -181,15 +203,19 @@ mod tests {
         let mut recognizer = recognizer();
         recognizer.teach(Kind::Place, "kitchen", &vector(0, 0.0), view(), 10);
         recognizer.teach(Kind::Place, "dock", &vector(4, 0.0), view(), 10);
+        let at = Duration::from_secs(3);
         for _ in 0..5 {
-            recognizer.place(0, &vector(0, 0.0), 0.8);
-            recognizer.place(1, &vector(4, 0.0), 0.8);
+            recognizer.place((0, at), &vector(0, 0.0), 0.8);
+            recognizer.place((1, at), &vector(4, 0.0), 0.8);
         }
         recognizer.teach(Kind::Place, "kitchen", &vector(8, 0.0), view(), 10);
         let first = |matches: Vec<Match>| matches[0].name;
         // One odd frame.
-        assert_eq!(first(recognizer.place(0, &vector(4, 0.0), 0.8)), 0);
-        assert_eq!(first(recognizer.place(1, &vector(4, 0.0), 0.8)), 1);
+        assert_eq!(first(recognizer.place((0, at), &vector(4, 0.0), 0.8)), 0);
+        assert_eq!(first(recognizer.place((1, at), &vector(4, 0.0), 0.8)), 1);
+        // After a minute it may be anywhere.
+        let later = at + Duration::from_secs(60);
+        assert_eq!(first(recognizer.place((0, later), &vector(4, 0.0), 0.8)), 1);
     }
 
     #[test]
@@ -207,11 +233,11 @@ mod tests {
         recognizer.teach(Kind::Place, "kitchen", &vector(0, 60.0), at(4.0), 10);
         recognizer.teach(Kind::Place, "dock", &vector(8, 0.0), at(90.0), 10);
         let near = vector(0, 10.0);
-        let matches = recognizer.place(0, &near, 0.0);
+        let matches = recognizer.place((0, Duration::ZERO), &near, 0.0);
         let x = recognizer.pose(&matches, &near).unwrap().pose.position[0];
         assert!((2.0..2.2).contains(&x), "{x}");
         let far = vector(12, 0.0);
-        let matches = recognizer.place(0, &far, 0.0);
+        let matches = recognizer.place((0, Duration::ZERO), &far, 0.0);
         assert!(recognizer.pose(&matches, &far).is_none() && recognizer.names(&matches).is_empty());
     }
 }

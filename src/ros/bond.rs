@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use futures::StreamExt;
 use r2r::bond::msg::Status;
 use r2r::std_msgs::msg::Header;
 use r2r::{Publisher, QosProfile};
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::life::Base;
 use super::qos;
+use super::subscription::subscribe;
 
 /// Time between two heartbeats.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -26,6 +26,9 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long a publisher is kept after its last message, so that it arrives.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// Heartbeats that wait, at most.
+const MOST_HEARD: usize = 100;
 
 /// Below the node's namespace, as Nav2's manager and its nodes have it.
 const TOPIC: &str = "bond";
@@ -91,18 +94,21 @@ pub async fn keep(
             () = shutdown.cancelled() => return,
             active = is_active.wait_for(|active| *active) => if active.is_err() { return },
         }
-        let made = base.node.with(|node| {
-            let base = QosProfile::default().keep_last(100).reliable();
-            let publisher =
-                node.create_publisher::<Status>(TOPIC, qos::publisher(TOPIC, base.clone()))?;
-            let heard = node.subscribe::<Status>(TOPIC, qos::subscription(TOPIC, base))?;
-            Ok::<_, r2r::Error>((publisher, heard))
-        });
-        let (publisher, mut heard) = match made.await {
+        let profile = QosProfile::default().keep_last(MOST_HEARD).reliable();
+        let offered = qos::publisher(TOPIC, profile.clone());
+        let made = base.node.with(move |node| node.create_publisher::<Status>(TOPIC, offered));
+        let publisher = match made.await {
             Some(Ok(made)) => made,
             Some(Err(error)) => return tracing::error!("there is no bond: {error}"),
             None => return,
         };
+        let (sender, mut heard) = tokio::sync::mpsc::channel(MOST_HEARD);
+        let end = shutdown.child_token();
+        // A heartbeat that finds no room is one of many.
+        let put = move |status: Status| drop(sender.try_send(status));
+        if let Err(error) = subscribe(&base.node, TOPIC, profile, end.clone(), put).await {
+            return tracing::error!("there is no bond: {error}");
+        }
         // Another bond each time: to the manager an ended one is dead for good.
         let mut bond = Bond::new(&node_name);
         let mut beats = tokio::time::interval(PERIOD);
@@ -111,7 +117,7 @@ pub async fn keep(
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 _ = is_active.wait_for(|active| !active) => break,
-                status = heard.next() => {
+                status = heard.recv() => {
                     let Some(status) = status else { break };
                     match bond.hear(&status, Instant::now()) {
                         Some(true) => {
@@ -132,6 +138,7 @@ pub async fn keep(
                 }
             }
         }
+        end.cancel();
         if bond.is_formed(Instant::now()) {
             publish(&base, &publisher, &bond, false);
         }

@@ -175,6 +175,7 @@ pub async fn run(
             }
         };
         let topic = resolver.resolve(&settings.image_topic);
+        camera.set_topic(&topic);
         let asked = topic.clone();
         let Some(publishers) = node.with(move |node| publishers(node, &asked)).await else {
             return;

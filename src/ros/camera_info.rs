@@ -12,8 +12,11 @@ use super::diagnostics::CameraState;
 use super::executor::NodeHandle;
 use super::names::Resolver;
 use super::subscription::subscribe;
+use super::typed_topic::Offer;
 use crate::ground::{CameraInfo, Roi};
 use crate::ground_messages::camera_info_topic;
+
+const TYPE: &str = "sensor_msgs/msg/CameraInfo";
 
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 
@@ -25,7 +28,7 @@ pub async fn follow(
     mut is_active: watch::Receiver<bool>,
     shutdown: CancellationToken,
 ) {
-    let mut current: Option<(String, CancellationToken)> = None;
+    let mut current: Option<(String, QosProfile, CancellationToken)> = None;
     loop {
         let settings = camera.settings().filter(|_| camera.ground.is_wanted());
         let wanted = settings.filter(|_| *is_active.borrow_and_update()).map(|settings| {
@@ -33,20 +36,37 @@ pub async fn follow(
             camera.ground.set_image_topic(&image_topic);
             resolver.resolve(&camera_info_topic(&settings, &image_topic))
         });
-        if current.as_ref().map(|(topic, _)| topic) != wanted.as_ref() {
-            if let Some((_, end)) = current.take() {
+        let wanted = match wanted {
+            Some(topic) => {
+                let before = current.as_ref().filter(|(has, ..)| *has == topic);
+                let before = before.map(|(_, profile, _)| profile.clone());
+                let asked = topic.clone();
+                let offer = node.with(move |node| Offer::of(node, &asked, &[TYPE])).await;
+                let Some(offer) = offer else { return };
+                Some((topic, profile(offer.ok().flatten(), before)))
+            }
+            None => None,
+        };
+        let is_same = match (&current, &wanted) {
+            (Some((has, has_profile, _)), Some((topic, profile))) => {
+                has == topic && has_profile == profile
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_same {
+            if let Some((_, _, end)) = current.take() {
                 end.cancel();
                 camera.ground.set_info(None);
             }
-            if let Some(topic) = wanted {
+            if let Some((topic, qos)) = wanted {
                 let end = shutdown.child_token();
-                // Matches every publisher, reliable or not.
-                let qos = QosProfile::default().keep_last(1).best_effort().volatile();
+                let profile = qos.clone();
                 let of = camera.clone();
                 let put = move |info: msg::CameraInfo| of.ground.set_info(Some(to_core(info)));
                 match subscribe(&node, &topic, qos, end.clone(), put).await {
                     Err(error) => tracing::warn!("cannot subscribe to {topic}: {error}"),
-                    Ok(()) => current = Some((topic, end)),
+                    Ok(()) => current = Some((topic, profile, end)),
                 }
             }
         }
@@ -55,6 +75,17 @@ pub async fn follow(
             () = tokio::time::sleep(LOOK_AROUND) => {}
             _ = is_active.changed() => {}
         }
+    }
+}
+
+/// What matches every publisher, reliable or not; where all of them keep what they sent for who comes later, that is
+/// taken. A publisher that has gone may come back as it was.
+fn profile(offer: Option<Offer>, before: Option<QosProfile>) -> QosProfile {
+    let any = || QosProfile::default().keep_last(1).best_effort().volatile();
+    match offer {
+        Some(offer) if offer.is_latched => offer.qos(1),
+        Some(_) => any(),
+        None => before.unwrap_or_else(any),
     }
 }
 

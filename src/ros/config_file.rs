@@ -69,27 +69,34 @@ pub fn start(given: &[Given], node: &str) -> anyhow::Result<Started> {
             files.push(File { path: path.clone(), taken: Some(text) });
         }
     }
-    let entries = parameter::in_order(all);
-    let store = Store::started_with(&entries, Some(classes));
-    let mut store = store.map_err(|refusal| anyhow::anyhow!(placed(given, &refusal)))?;
-    let cameras: Vec<String> = store.settings().cameras.keys().cloned().collect();
-    notes.extend(parameter::strays(&entries, &cameras));
+    let mut sources: Vec<Option<PathBuf>> = given.iter().map(path_of).collect();
+    let mut entries = parameter::in_order(all.clone());
+    let mut store = begin(&entries, &sources)?;
     let named = match store.get("config_file") {
         Some((_, Value::Text(path))) if !path.is_empty() => Some(PathBuf::from(path)),
         _ => None,
     };
     if let Some(path) = named {
-        let known = files.into_iter().find(|file| file.path == path);
-        let is_given = known.is_some();
-        let mut file = known.unwrap_or_else(|| File { path: path.clone(), taken: None });
-        if !is_given {
-            match read(&path) {
+        let mut file = match files.into_iter().find(|file| is_same(&file.path, &path)) {
+            Some(known) => known,
+            None => File { path, taken: None },
+        };
+        if file.taken.is_none() {
+            let shown = file.path.display();
+            match read(&file.path) {
                 Ok(text) => {
-                    let taken = sections(&text, 0, node).and_then(|found| {
-                        notes.extend(passed_over(&path, &found, node));
-                        store.apply_file(&parameter::in_order(found), |_| Ok(()))
-                    });
-                    taken.map_err(|refusal| anyhow::anyhow!("{}, {refusal}", path.display()))?;
+                    // As one more file of the start, after all others. What is watched is said already.
+                    let found = sections(&text, sources.len(), node);
+                    let mut found =
+                        found.map_err(|refusal| anyhow::anyhow!("{shown}, {refusal}"))?;
+                    notes.extend(passed_over(&file.path, &found, node));
+                    for section in &mut found {
+                        section.entries.retain(|entry| entry.name != "config_file");
+                    }
+                    all.extend(found);
+                    sources.push(Some(file.path.clone()));
+                    entries = parameter::in_order(all);
+                    store = begin(&entries, &sources)?;
                     file.taken = Some(text);
                 }
                 Err(reason) => {
@@ -99,6 +106,8 @@ pub fn start(given: &[Given], node: &str) -> anyhow::Result<Started> {
         }
         files = vec![file];
     }
+    let cameras: Vec<String> = store.settings().cameras.keys().cloned().collect();
+    notes.extend(parameter::strays(&entries, &cameras));
     if let Ok(entries) = in_force(&files, node) {
         store.remember_file(&entries);
     }
@@ -111,12 +120,26 @@ fn classes(model: &str) -> Option<Vec<String>> {
     manifest::mask_classes(model, &install::models_dir())
 }
 
-/// Where a refusal's parameter was given, and why it is refused.
-fn placed(given: &[Given], refusal: &FileRefusal) -> String {
-    match given.get(refusal.origin) {
-        Some(Given::File(path)) => format!("{}, {refusal}", path.display()),
-        _ => refusal.reason.clone(),
+/// The parameters as all sources say.
+fn begin(entries: &[Entry], sources: &[Option<PathBuf>]) -> anyhow::Result<Store> {
+    let placed = |refusal: FileRefusal| match sources.get(refusal.origin) {
+        Some(Some(path)) => anyhow::anyhow!("{}, {refusal}", path.display()),
+        _ => anyhow::anyhow!(refusal.reason),
+    };
+    Store::started_with(entries, Some(classes)).map_err(placed)
+}
+
+fn path_of(given: &Given) -> Option<PathBuf> {
+    match given {
+        Given::File(path) => Some(path.clone()),
+        Given::Value { .. } => None,
     }
+}
+
+/// Whether two paths lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| path.canonicalize().ok();
+    one == other || whole(one).is_some_and(|one| Some(one) == whole(other))
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -168,6 +191,8 @@ fn in_force(files: &[File], node: &str) -> Result<Vec<Entry>, FileRefusal> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Look {
     modified: Option<SystemTime>,
+    /// Of what is said of the file, such as who may read it.
+    changed: (i64, i64),
     size: u64,
     inode: u64,
 }
@@ -175,7 +200,12 @@ struct Look {
 fn look(path: &Path) -> Option<Look> {
     use std::os::unix::fs::MetadataExt;
     let data = std::fs::metadata(path).ok()?;
-    Some(Look { modified: data.modified().ok(), size: data.len(), inode: data.ino() })
+    Some(Look {
+        modified: data.modified().ok(),
+        changed: (data.ctime(), data.ctime_nsec()),
+        size: data.len(),
+        inode: data.ino(),
+    })
 }
 
 /// Watches the files for the node of that name until `shutdown`.
@@ -193,9 +223,10 @@ pub async fn watch(
         *warning.lock().unwrap_or_else(PoisonError::into_inner) = text;
     };
     let looks = |files: &[File]| files.iter().map(|file| look(&file.path)).collect::<Vec<_>>();
-    let taken = |file: &File| file.taken.as_ref().and_then(|_| look(&file.path));
-    let mut done: Vec<Option<Look>> = files.iter().map(taken).collect();
+    // They may have changed since they were read at the start.
+    let mut done: Vec<Option<Look>> = vec![None; files.len()];
     let mut before = done.clone();
+    let mut unreadable: Option<String> = None;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -214,14 +245,26 @@ pub async fn watch(
             }
         }
         let is_back = now.iter().zip(&done).any(|(now, done)| now.is_some() && now != done);
-        done = now;
         if !is_back {
+            done = now;
             continue;
         }
-        let result = match read_again(&files) {
-            Ok(new) if new == files => Ok(()),
-            Ok(new) => take(&new, &node, &parameters).map(|()| files = new),
-            Err(reason) => Err(reason),
+        let new = match read_again(&files) {
+            Ok(new) => new,
+            // It is tried again with each look.
+            Err(reason) => {
+                if unreadable.as_ref() != Some(&reason) {
+                    tracing::error!("{reason}; nothing of the file was taken");
+                }
+                set_warning(Some(reason.clone()));
+                unreadable = Some(reason);
+                continue;
+            }
+        };
+        (done, unreadable) = (now, None);
+        let result = match new == files {
+            true => Ok(()),
+            false => take(&new, &node, &parameters).map(|()| files = new),
         };
         if let Err(reason) = &result {
             tracing::error!("{reason}; nothing of the file was taken");

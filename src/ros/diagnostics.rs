@@ -80,8 +80,12 @@ struct Rest {
     last_error: Option<String>,
     last_logged: Option<Instant>,
     last_frame: Option<Instant>,
-    /// By how much the last frame's stamp was ahead of this clock that was counted.
-    last_ahead: Duration,
+    /// By how much the last frame's stamp was ahead of this clock that was counted, and whether that had any time.
+    last_ahead: (Duration, bool),
+    /// The topic of the pictures by its whole name, once it is known.
+    topic: Option<String>,
+    /// What subscribers want and the model does not give.
+    lacking: Option<String>,
     window_start: Instant,
     /// Received, processed, replaced, too old, rejected, left out, ahead, faulty at the last report.
     reported: [u64; 8],
@@ -119,7 +123,9 @@ impl CameraState {
                 last_error: None,
                 last_logged: None,
                 last_frame: None,
-                last_ahead: Duration::ZERO,
+                last_ahead: (Duration::ZERO, true),
+                topic: None,
+                lacking: None,
                 window_start: Instant::now(),
                 reported: [0; 8],
                 state: AnswerState::Stale,
@@ -167,11 +173,12 @@ impl CameraState {
         self.left_out.fetch_add(1, Relaxed);
     }
 
-    /// A frame's stamp was this far ahead of the node's clock. A little is the clocks' own.
-    pub fn count_ahead(&self, ahead: Duration) {
+    /// A frame's stamp was this far ahead of the node's clock, which may have no time yet, as while nobody publishes
+    /// `/clock`. A little is the clocks' own.
+    pub fn count_ahead(&self, ahead: Duration, has_time: bool) {
         if ahead >= NOTICEABLE {
             self.ahead.fetch_add(1, Relaxed);
-            self.rest().last_ahead = ahead;
+            self.rest().last_ahead = (ahead, has_time);
         }
     }
 
@@ -241,6 +248,19 @@ impl CameraState {
         self.rest().health = health;
     }
 
+    /// Sets the topic by its whole name, remapped as it may be.
+    pub fn set_topic(&self, topic: &str) {
+        let mut rest = self.rest();
+        if rest.topic.as_deref() != Some(topic) {
+            rest.topic = Some(topic.to_owned());
+        }
+    }
+
+    /// Sets what subscribers want and the model does not give.
+    pub fn set_lacking(&self, lacking: Option<String>) {
+        self.rest().lacking = lacking;
+    }
+
     /// Frames answered a second, as of the last report.
     pub fn rate(&self) -> Option<f64> {
         self.rest().rate_hz
@@ -296,6 +316,7 @@ impl CameraState {
         let age_p95 =
             percentiles.iter().find(|(name, _)| *name == "age").map_or(0.0, |(_, p)| p.p95);
         let ground = self.ground.last();
+        let topic = rest.topic.clone().unwrap_or(settings.image_topic);
         let no_ground = match &ground {
             Some(Err(reason)) => Some(format!("no ground: {reason}")),
             _ => None,
@@ -311,8 +332,12 @@ impl CameraState {
             failure,
             last_error: rest.last_error.as_deref(),
             late_ms: (late_ms > 0.0 && age_p95 > late_ms).then_some(age_p95),
-            topic: &settings.image_topic,
-            warning: warnings.first().map(|(_, text)| text.as_str()).or(no_ground.as_deref()),
+            topic: &topic,
+            warning: warnings
+                .first()
+                .map(|(_, text)| text.as_str())
+                .or(no_ground.as_deref())
+                .or(rest.lacking.as_deref()),
         };
         let (state, message) = judge(&state);
         let base_state = state;
@@ -347,7 +372,7 @@ impl CameraState {
                 values.push(key_value(&format!("{stage} {name} (ms)"), format!("{value:.2}")));
             }
         }
-        values.push(key_value("image topic", settings.image_topic.clone()));
+        values.push(key_value("image topic", topic.clone()));
         values.extend(facts.iter().map(|(key, value)| key_value(key, value.clone())));
         values.extend(warnings.iter().map(|(key, text)| key_value(key, text.clone())));
         if let Some(ground) = ground {
@@ -368,7 +393,7 @@ impl CameraState {
         // As diagnostic_updater has it, by which the aggregator groups: the node, and the task.
         let is_named = !self.name.is_empty();
         let task = if is_named { self.name.as_str() } else { "camera" };
-        let hardware_id = if is_named { self.name.clone() } else { settings.image_topic };
+        let hardware_id = if is_named { self.name.clone() } else { topic };
         let (level, name) = (state.level(), format!("{node}: {task}"));
         Some(DiagnosticStatus { level, name, message, hardware_id, values })
     }
@@ -404,7 +429,7 @@ struct Observed<'a> {
     too_old: u64,
     rejected: u64,
     /// Frames with stamps ahead of this clock, and how far the last was.
-    ahead: Option<(u64, Duration)>,
+    ahead: Option<(u64, (Duration, bool))>,
     failure: Option<&'a str>,
     last_error: Option<&'a str>,
     late_ms: Option<f64>,
@@ -444,7 +469,11 @@ fn judge(state: &Observed<'_>) -> (AnswerState, String) {
         );
         return (WARN, text);
     }
-    if let Some((count, by)) = state.ahead {
+    if let Some((_, (_, false))) = state.ahead {
+        let text = "use_sim_time is set and no time has come on /clock: ros2 bag play --clock, start the simulator, or set use_sim_time to false";
+        return (WARN, text.to_owned());
+    }
+    if let Some((count, (by, _))) = state.ahead {
         let text = format!(
             "{count} frames are stamped {:.2} s ahead of this clock: synchronise the clocks, or set use_sim_time where time comes from /clock",
             by.as_secs_f64()
@@ -510,8 +539,14 @@ mod tests {
             DiagnosticStatus::STALE as i8,
             "no frames on /image",
         );
-        let ahead = Some((3, Duration::from_secs(60)));
+        let ahead = Some((3, (Duration::from_secs(60), true)));
         check(Observed { ahead, ..base() }, DiagnosticStatus::WARN as i8, "60.00 s ahead");
+        let ahead = Some((3, (Duration::from_secs(1_700_000_000), false)));
+        check(
+            Observed { ahead, ..base() },
+            DiagnosticStatus::WARN as i8,
+            "no time has come on /clock",
+        );
         let failure = Some("thread inference panicked");
         check(Observed { failure, ..base() }, DiagnosticStatus::ERROR as i8, "panicked");
         let warning = Some("a.yaml, line 3: labels.top_k");

@@ -143,8 +143,11 @@ pub struct Learning {
     tf: Arc<TfSlot>,
     /// A slot for each model, so that what comes late from the one before changes nothing.
     slot: CorrectionSlot,
+    model: String,
     weights: String,
     can_learn: bool,
+    /// Whether it is said that it cannot.
+    is_told: bool,
     /// Held by each frame that waits.
     ticket: Arc<()>,
 }
@@ -156,8 +159,10 @@ impl Learning {
             requests,
             tf,
             slot: CorrectionSlot::default(),
+            model: String::new(),
             weights: String::new(),
             can_learn: false,
+            is_told: false,
             ticket: Arc::default(),
         }
     }
@@ -177,6 +182,7 @@ impl Consumer for Learning {
         }
         self.weights = weights;
         self.can_learn = model.manifest.mask_features().is_some();
+        (self.model, self.is_told) = (model.manifest.name.clone(), false);
         self.slot = CorrectionSlot::default();
         self.requests.put_surely(LearningRequest::Follow(model.clone(), self.slot.clone()));
     }
@@ -186,9 +192,13 @@ impl Consumer for Learning {
     }
 
     fn add_wanted(&mut self, frame: &Answered<'_>, _: OutputSet, wanted: &mut Wanted) {
-        wanted.cells = frame.settings.learning.is_enabled && self.can_learn;
+        let is_enabled = frame.settings.learning.is_enabled;
+        wanted.cells = is_enabled && self.can_learn;
         if wanted.cells {
             self.tf.want();
+        }
+        if is_enabled && !self.can_learn && !std::mem::replace(&mut self.is_told, true) {
+            tracing::warn!("learning.enabled: {}", cannot_learn(&self.model));
         }
     }
 
@@ -323,8 +333,10 @@ impl LearnerThread {
             LearningRequest::Follow(model, slot) => {
                 self.finish();
                 self.unplaced.clear();
+                let can_learn = model.manifest.mask_features().is_some();
+                let warning = (!can_learn).then(|| cannot_learn(&model.manifest.name));
                 (self.current, self.model) = (None, Some((model, slot)));
-                self.report.store(Arc::default());
+                self.report.store(Arc::new(Report { facts: Vec::new(), warning }));
             }
             LearningRequest::Frame(frame) => self.take_frame(*frame),
             LearningRequest::RemoveCamera(id) => {

@@ -46,7 +46,6 @@ use super::tf::{self, TfSlot};
 use super::worker::{Consumers, Worker};
 use crate::install;
 use crate::parameter::MOST_CAMERAS;
-use crate::result::Wanted;
 use crate::settings::{Reliability, Settings};
 
 /// What there is in every state: the node on the graph and its parameters.
@@ -196,7 +195,6 @@ impl Life {
                 places,
                 grounds: Grounds::new(tf.clone(), broadcaster, base.clock.clone()),
             },
-            missing_head_warned: Wanted::default(),
             started: Instant::now(),
             version: 1,
             settings: base.settings.clone(),
@@ -205,8 +203,9 @@ impl Life {
         };
         // What is set from now on finds a model; what was set while this one was loaded is seen here.
         let is_other = base.parameters.between_changes(|| {
-            base.models.start(&worker.pipeline, &first)?;
-            anyhow::Ok(base.settings.load().model != first)
+            let asked = &base.settings.load().model;
+            base.models.start(&worker.pipeline, asked)?;
+            anyhow::Ok(*asked != first)
         })?;
         let end = CancellationToken::new();
         let watch = base.watch.clone();
@@ -333,7 +332,11 @@ fn prepare_beside(base: &Arc<Base>) -> std::io::Result<()> {
                 base.models.put(pipeline, &asked, &base.settings);
                 base.mailboxes.wake();
             }
-            Err(error) => tracing::error!("{error:#}; the model that runs goes on"),
+            Err(error) => {
+                let reason = format!("{error:#}; the model that runs goes on");
+                tracing::error!("{reason}");
+                base.models.tell_failure(reason);
+            }
         }
     };
     std::thread::Builder::new().name("load".to_owned()).spawn(load).map(drop)

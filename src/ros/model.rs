@@ -29,7 +29,7 @@ pub struct ModelSlot {
     wanted: Mutex<Wanted>,
     /// How the model in force runs; none while the node is not configured.
     execution: Mutex<Option<Execution>>,
-    /// What the model in force was loaded for, or the one that is about to be.
+    /// What the model in force was loaded for, or the one that is about to be, or is prepared beside it.
     asked: Mutex<Option<ModelSettings>>,
     facts: ArcSwap<Facts>,
     /// Why it does not run as it should.
@@ -37,7 +37,8 @@ pub struct ModelSlot {
 }
 
 impl ModelSlot {
-    /// A pipeline runs from now on, which was loaded for `asked`.
+    /// A pipeline runs from now on, until there is what is `asked` for where that is something else: who starts it
+    /// prepares that beside it.
     ///
     /// # Errors
     /// The runtime has gone.
@@ -134,6 +135,11 @@ impl ModelSlot {
             }
         }
         (settings, next)
+    }
+
+    /// The model that the settings in force ask for cannot run; the one that runs goes on.
+    pub fn tell_failure(&self, reason: String) {
+        *lock(&self.warning) = Some(reason);
     }
 
     /// Remembers what the last frame was answered with.

@@ -52,6 +52,9 @@ pub struct Places {
     /// None while the file is read, or where the model has no descriptors.
     recognizer: Option<PlaceRecognizer>,
     has_descriptors: bool,
+    has_labels: bool,
+    /// What times of looks are counted from.
+    start: Instant,
     model: String,
     class_count: usize,
     cameras: BTreeMap<usize, Watching>,
@@ -83,6 +86,8 @@ impl Places {
         Self {
             recognizer: None,
             has_descriptors: false,
+            has_labels: false,
+            start: Instant::now(),
             model: String::new(),
             class_count: 0,
             cameras: BTreeMap::new(),
@@ -239,6 +244,12 @@ impl Places {
         if !self.has_descriptors {
             return tracing::warn!("{kind} {name} is not learnt: {}", self.why_not());
         }
+        if kind == Kind::Label && !self.has_labels {
+            return tracing::warn!(
+                "{kind} {name} is not learnt: model {} has no labels, among which it would be published",
+                self.model
+            );
+        }
         if self.pending.len() >= MOST_WAITING {
             return tracing::warn!(
                 "{kind} {name} is not learnt: {MOST_WAITING} others wait for a frame already"
@@ -296,12 +307,13 @@ impl Places {
         if !wanted.places {
             return None;
         }
+        let smoothing = frame.settings.places.smoothing;
         let Some(vector) = &result.embedding else {
             // Nothing was taught.
             result.places = Some(Vec::new());
             return None;
         };
-        let matches = recognizer.place(camera, vector, frame.settings.places.smoothing);
+        let matches = recognizer.place((camera, self.start.elapsed()), vector, smoothing);
         let places = recognizer.names(&matches);
         let pose = recognizer.pose(&matches, vector);
         let best = places.first().map(|place| place.name.as_str());
@@ -429,6 +441,7 @@ impl Consumer for Places {
         self.model.clone_from(&model.manifest.name);
         self.class_count = model.class_names.len();
         self.has_descriptors = empty.is_some();
+        self.has_labels = model.manifest.classification.is_some();
         match empty {
             Some(empty) => self.file.open(empty),
             None => tracing::info!("model {} has no descriptors: it knows no places", self.model),

@@ -14,6 +14,7 @@ use r2r::tf2_msgs::msg::TFMessage;
 
 use super::camera::Message;
 use crate::cli::doctor::Asked;
+use crate::decode::Decoder;
 use crate::finding::Finding;
 use crate::ground::has_focal_lengths;
 
@@ -196,11 +197,14 @@ fn seen(message: &Message) -> Seen {
     let Header { stamp, frame_id } = message.header();
     let stamp_s = f64::from(stamp.sec) + f64::from(stamp.nanosec) * 1e-9;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Seen {
-        size,
-        frame_id: frame_id.clone(),
-        age_s: now.as_secs_f64() - stamp_s,
-        trouble: message.frame().err().map(|error| error.to_string()),
+    Seen { size, frame_id: frame_id.clone(), age_s: now.as_secs_f64() - stamp_s, trouble: None }
+}
+
+/// Why a picture cannot be used.
+fn trouble(message: &Message) -> Option<String> {
+    match message.frame() {
+        Ok(frame) => Decoder::default().decode(frame).err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
     }
 }
 
@@ -218,7 +222,9 @@ fn listen(asked: &Asked) -> r2r::Result<Heard> {
     let any = QosProfile::default().keep_last(50).volatile().best_effort();
     let latched = QosProfile::default().keep_last(50).transient_local().reliable();
     let mut transforms = Some(node.subscribe::<TFMessage>("/tf", any.clone())?);
-    let mut fixed = Some(node.subscribe::<TFMessage>("/tf_static", latched)?);
+    let mut fixed = Some(node.subscribe::<TFMessage>("/tf_static", latched.clone())?);
+    // It may be sent once, and be kept for who comes later.
+    let mut kept_infos = Some(node.subscribe::<CameraInfo>(&info_topic, latched)?);
     let mut infos = Some(node.subscribe::<CameraInfo>(&info_topic, any.clone())?);
     let mut clocks = Some(node.subscribe::<Clock>("/clock", any.clone())?);
     let (mut raw, mut compressed) = (None, None);
@@ -239,14 +245,20 @@ fn listen(asked: &Asked) -> r2r::Result<Heard> {
                 compressed = Some(stream);
             }
         }
-        heard.frames.extend(drain(&mut raw).into_iter().map(|image| seen(&Message::Raw(image))));
-        let more = drain(&mut compressed).into_iter();
-        heard.frames.extend(more.map(|image| seen(&Message::Compressed(image))));
+        let came = drain(&mut raw).into_iter().map(Message::Raw);
+        let came = came.chain(drain(&mut compressed).into_iter().map(Message::Compressed));
+        let came: Vec<Message> = came.collect();
+        heard.frames.extend(came.iter().map(seen));
+        // One of those that came together is unpacked, as the node unpacks all.
+        if let (Some(message), Some(last)) = (came.last(), heard.frames.last_mut()) {
+            last.trouble = trouble(message);
+        }
         for message in drain(&mut transforms).into_iter().chain(drain(&mut fixed)) {
             let pairs = message.transforms.into_iter();
             heard.parents.extend(pairs.map(|t| (t.child_frame_id, t.header.frame_id)));
         }
-        heard.info = drain(&mut infos).pop().or(heard.info.take());
+        let kept = drain(&mut kept_infos).pop();
+        heard.info = drain(&mut infos).pop().or(kept).or(heard.info.take());
         heard.clock |= !drain(&mut clocks).is_empty();
     }
     heard.listened_s = subscribed.map_or(0.0, |since| since.elapsed().as_secs_f64());

@@ -25,7 +25,11 @@ pub struct Offer {
 }
 
 impl Offer {
-    fn of(
+    /// Of who publishes now; `None` if nobody does.
+    ///
+    /// # Errors
+    /// The type is none of these.
+    pub fn of(
         node: &mut r2r::Node,
         topic: &str,
         types: &'static [&'static str],

@@ -47,8 +47,6 @@ pub struct Worker {
     pub models: Arc<ModelSlot>,
     /// Those who take results.
     pub consumers: Consumers,
-    /// What was wanted when a head was missing, said already.
-    pub missing_head_warned: Wanted,
     /// When it began.
     pub started: Instant,
     /// How many models have run, this one included.
@@ -87,6 +85,8 @@ pub struct ActiveCamera {
     schedule: Schedule,
     /// What is remembered of its frames.
     steady: Steady,
+    /// What is wanted while a head for it is missing, which is said.
+    lacking: Option<Wanted>,
 }
 
 impl Worker {
@@ -173,6 +173,7 @@ impl Worker {
                         announced: None,
                         schedule: Schedule::default(),
                         steady: Steady::default(),
+                        lacking: None,
                     };
                     self.cameras.insert(id, active);
                 }
@@ -191,8 +192,11 @@ impl Worker {
         let old = std::mem::replace(&mut self.pipeline, next);
         self.pipeline.network().pin_caller();
         self.version += 1;
-        self.missing_head_warned = Wanted::default();
-        self.cameras.values_mut().for_each(|camera| camera.steady.forget());
+        for camera in self.cameras.values_mut() {
+            camera.steady.forget();
+            camera.lacking = None;
+            camera.state.set_lacking(None);
+        }
         self.follow_model();
         let name = |pipeline: &Pipeline| {
             let network = pipeline.network();
@@ -254,7 +258,8 @@ impl Worker {
             camera.count_too_old();
             return false;
         }
-        let Some(ActiveCamera { outputs, steady, .. }) = self.cameras.get_mut(&index) else {
+        let Some(ActiveCamera { outputs, steady, lacking, .. }) = self.cameras.get_mut(&index)
+        else {
             return false;
         };
         // By arrival: pictures may have no stamps.
@@ -267,16 +272,22 @@ impl Worker {
             consumer.add_wanted(&frame, heard, &mut asked);
         }
         let wanted = self.pipeline.possible(asked);
-        if asked != wanted && !asked.picture && self.missing_head_warned != asked {
-            tracing::warn!(
-                "{}model {} has no head for all that subscribers want: labels {}, mask {}, places {}; choose another model",
-                camera.prefix(),
-                self.pipeline.network().model().manifest.name,
-                if wanted.labels || !asked.labels { "yes" } else { "no" },
-                if wanted.segmentation() || !asked.segmentation() { "yes" } else { "no" },
-                if wanted.places || !asked.places { "yes" } else { "no" },
-            );
-            self.missing_head_warned = asked;
+        let missing = (asked != wanted && !asked.picture).then_some(asked);
+        if *lacking != missing {
+            let text = missing.map(|asked| {
+                format!(
+                    "model {} has no head for all that subscribers want: labels {}, mask {}, places {}; choose another model",
+                    self.pipeline.network().model().manifest.name,
+                    if wanted.labels || !asked.labels { "yes" } else { "no" },
+                    if wanted.segmentation() || !asked.segmentation() { "yes" } else { "no" },
+                    if wanted.places || !asked.places { "yes" } else { "no" },
+                )
+            });
+            if let Some(text) = &text {
+                tracing::warn!("{}{text}", camera.prefix());
+            }
+            camera.set_lacking(text);
+            *lacking = missing;
         }
         if !wanted.any() {
             camera.count_unheard();
@@ -314,6 +325,7 @@ impl Worker {
         }
         result.times.postprocess += watch.lap();
         output::put_result(outputs, wire_header(header), &result, camera_settings);
+        result.times.publish = watch.lap();
         if let Some(mut picture) = result.picture.take_if(|_| heard.has_any(OutputSet::DRAWN)) {
             let manifest = &self.pipeline.network().model().manifest;
             let (kind, alpha) = (camera_settings.mask.kind, settings.outputs.overlay_alpha);
@@ -324,13 +336,14 @@ impl Worker {
                 ..Overlay::of(&result, manifest, kind, alpha)
             };
             overlay::draw(&mut picture, &overlay);
+            result.times.postprocess += watch.lap();
             let quality = settings.outputs.overlay_jpeg_quality;
             if let Err(error) = output::put_overlay(outputs, wire_header(header), &picture, quality)
             {
                 tracing::warn!("overlay/compressed: {error}");
             }
         }
-        result.times.publish = watch.lap();
+        result.times.publish += watch.lap();
         let age = age_of(&self.clock, &header.stamp, None);
         let age_ms = age.map(|age| age.as_secs_f64() * 1e3);
         output::put_timing(
@@ -362,7 +375,7 @@ fn age_of(clock: &Mutex<Clock>, stamp: &Time, camera: Option<&CameraState>) -> O
     if let Some(ahead) = stamp.checked_sub(now)
         && let Some(camera) = camera
     {
-        camera.count_ahead(ahead);
+        camera.count_ahead(ahead, !now.is_zero());
     }
     age
 }

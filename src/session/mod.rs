@@ -189,6 +189,17 @@ impl Network {
             let is_guess = known.is_none();
             match known.or(fallback).map(with) {
                 Some(Ok(network)) => {
+                    // Arithmetic that may be wrong here is for who asks for it.
+                    let others: Vec<Execution> = open
+                        .iter()
+                        .filter(|one| one.precision != network.execution.precision)
+                        .copied()
+                        .collect();
+                    let safe = network.warning.as_ref().and_then(|_| {
+                        let other = tuning::nearest(&others, network.execution)?;
+                        with(other).ok().filter(|other| other.warning.is_none())
+                    });
+                    let network = safe.unwrap_or(network);
                     network.log_warning();
                     return Ok(Self { is_guess, ..network });
                 }
@@ -357,9 +368,9 @@ impl Network {
         Ok(self.sessions.len() - 1)
     }
 
-    fn session(&self, needs: NetworkOutputs) -> Result<Session, NetworkError> {
+    /// The network cut down to what gives `needs`.
+    fn pruned(&self, needs: NetworkOutputs) -> Result<Vec<u8>, NetworkError> {
         let manifest = &self.model.manifest;
-        let name = || manifest.name.clone();
         let mut outputs: Vec<&str> = Vec::new();
         let mut inner = None;
         if let (true, Some(spec)) = (needs.classification, &manifest.classification) {
@@ -384,8 +395,14 @@ impl Network {
         {
             outputs.push(&spec.output);
         }
-        let onnx = graph::prune(&self.onnx, &outputs, inner)
-            .map_err(|source| NetworkError::Graph { model: name(), source })?;
+        let model = || manifest.name.clone();
+        graph::prune(&self.onnx, &outputs, inner)
+            .map_err(|source| NetworkError::Graph { model: model(), source })
+    }
+
+    fn session(&self, needs: NetworkOutputs) -> Result<Session, NetworkError> {
+        let name = || self.model.manifest.name.clone();
+        let onnx = self.pruned(needs)?;
         let environment = environment()?;
         let Execution { provider, threads, .. } = self.execution;
         // Other providers have threads of their own.
@@ -425,19 +442,13 @@ impl Network {
             segmentation: true,
             ..NetworkOutputs::default()
         };
-        let name = self.model.manifest.name.clone();
         let model = self.model.clone();
+        // What subscribers may want later has to be there, too.
+        let all = NetworkOutputs { place: true, taught: true, mask_features: true, ..needs };
+        self.pruned(self.possible(all))?;
         let outputs = self.infer(needs, &tensor, size)?;
         if let Some(spec) = &model.manifest.classification {
-            let logits = outputs.get(&spec.output)?;
-            if logits.values.len() != model.class_names.len() {
-                return Err(NetworkError::Shape {
-                    model: name,
-                    output: spec.output.clone(),
-                    actual: logits.shape.clone(),
-                    expected: format!("[1, {}], a name a class", model.class_names.len()),
-                });
-            }
+            outputs.labels(spec, model.class_names.len())?;
         }
         if let Some(spec) = &model.manifest.segmentation {
             outputs.grid(spec)?;

@@ -7,7 +7,7 @@ use super::graph::Shuffled;
 use crate::descriptor::FeatureMap;
 use crate::geometry::Size;
 use crate::head::segmentation::{Grid, PixelShuffle};
-use crate::manifest::SegmentationSpec;
+use crate::manifest::{ClassificationSpec, SegmentationSpec};
 
 /// What one run gave.
 #[derive(Debug)]
@@ -79,6 +79,23 @@ impl Tensors<'_> {
                 Err(self.wrong_shape(&spec.output, &tensor, expected))
             }
         }
+    }
+
+    /// The logits of so many classes.
+    ///
+    /// # Errors
+    /// There are none, or more or fewer.
+    pub fn labels(
+        &self,
+        spec: &ClassificationSpec,
+        classes: usize,
+    ) -> Result<&[f32], NetworkError> {
+        let logits = self.get(&spec.output)?;
+        if logits.values.len() != classes {
+            let expected = format!("[1, {classes}], a name a class");
+            return Err(self.wrong_shape(&spec.output, &logits, expected));
+        }
+        Ok(logits.values)
     }
 
     fn wrong_shape(&self, name: &str, tensor: &TensorView<'_>, expected: String) -> NetworkError {

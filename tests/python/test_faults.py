@@ -292,6 +292,12 @@ def test_frames_are_answered_while_the_simulated_clock_stands(start, peer: Peer,
     message = image_message(draw())
 
     fault.answered(camera, message, Time(sec=50))  # before any clock
+
+    def is_said() -> bool:
+        camera.publish(message)
+        return any("no time has come on /clock" in status.message for status in fault.diagnostics.statuses()[-3:])
+
+    wait(is_said, 10)
     peer.wait_subscribed(clock)
     for _ in range(5):
         clock.publish(Clock(clock=Time(sec=100)))

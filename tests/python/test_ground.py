@@ -240,6 +240,17 @@ def test_what_is_missing_is_said_and_taken_up_when_it_comes(start, peer, tmp_pat
     check_scan(robot.scans[-1])
 
 
+def test_calibration_that_was_sent_once_is_taken(start, peer, tmp_path) -> None:
+    kept = peer.publisher(CameraInfo, "/calibration", LATCHED)
+    kept.publish(camera_info())
+    robot = Robot(start, peer, tmp_path, {"ground": {"camera_info_topic": "/calibration"}})
+    robot.info = None
+    robot.mount()
+    picture = draw()
+    robot.until(lambda: bool(robot.scans), picture)
+    check_scan(robot.scans[-1])
+
+
 @pytest.mark.parametrize("focal", [None, 0.0, 1.0], ids=["no camera_info", "zeros", "an identity"])
 def test_parameters_stand_in_for_calibration_and_tf(start, peer, tmp_path, focal) -> None:
     hfov = 2 * math.degrees(math.atan(WIDTH / 2 / FOCAL))

@@ -127,6 +127,29 @@ def test_config_file_names_another_file(start, peer, file: Path) -> None:
     wait(lambda: parameters.get("labels.top_k") == [4], 10)
 
 
+def test_config_file_may_be_a_copy_of_the_shipped_one(start, peer, file: Path) -> None:
+    """What is fixed at start stands in it, too."""
+    shutil.copy(ROOT / "config/squeezenet.yaml", file)
+    start({"config_file": str(file), "use_sim_time": True})
+    parameters = Parameters(peer)
+    assert parameters.get("config_file", "use_sim_time", "labels.top_k") == [str(file), False, 5]
+    file.write_text(file.read_text().replace("top_k: 5", "top_k: 4"))
+    wait(lambda: parameters.get("labels.top_k") == [4], 10)
+
+
+def test_a_file_is_the_same_however_it_is_named(start, peer, file: Path) -> None:
+    save(file, {"labels": {"top_k": 2}, "config_file": "", "use_sim_time": False})
+    detour = file.parent / "." / ".." / file.parent.name / file.name
+    given = ["-p", "labels.top_k:=7", "-p", "use_sim_time:=true", "-p", f"config_file:={detour}"]
+    process = start(arguments=["--params-file", str(file), *given])
+    parameters = Parameters(peer)
+    assert parameters.get("labels.top_k", "use_sim_time") == [7, True]
+    # What the command line fixed is not the file's to take back.
+    save(file, {"labels": {"top_k": 3}})
+    wait(lambda: parameters.get("labels.top_k") == [3], 10, process.log)
+    assert parameters.get("use_sim_time") == [True]
+
+
 class Stream:
     """A camera at 30 Hz in a thread of its own."""
 
@@ -186,6 +209,12 @@ def test_a_head_that_the_model_lacks_is_said(start, peer) -> None:
     peer.wait_published(f"{NODE}/mask")
     camera.publish(image_message(photograph("coffee")))
     process.wait_for("labels yes, mask no, ")
+
+    def is_said() -> bool:
+        camera.publish(image_message(photograph("coffee")))
+        return any("has no head for all" in status.message for status in diagnostics.statuses()[-3:])
+
+    wait(is_said, 10, process.log)
     assert Parameters(peer).set({"model": OTHER_MODEL})[0].successful
     mask = peer.answer(camera, image_message(photograph("coffee")), masks)
     assert (mask.width, mask.height, mask.encoding) == (640, 480, "mono8")

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -119,9 +120,9 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
         let mut filtered_recognizer = single_recognizer.clone();
         let (mut single, mut filtered) = (Vec::new(), Vec::new());
         for (truth, vector) in vectors.iter().enumerate() {
-            let matches = single_recognizer.place(0, vector, 0.0);
+            let matches = single_recognizer.place((0, Duration::ZERO), vector, 0.0);
             single.push(answer(&matches, truth, args.tolerance));
-            let after = filtered_recognizer.place(0, vector, args.smoothing);
+            let after = filtered_recognizer.place((0, Duration::ZERO), vector, args.smoothing);
             filtered.push(answer(&after, truth, args.tolerance));
             if args.json && *name == "none" {
                 let row = Row {

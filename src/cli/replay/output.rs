@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::super::print::tell;
 use super::definitions::with_definition;
 use super::source::Camera;
 use crate::bag::writer::{BagWriter, TopicId};
-use crate::bag::{Bag, Message};
+use crate::bag::{Message, Topic};
 use crate::ground_messages::GroundSink;
 use crate::image_health::ImageFault;
 use crate::manifest::Model;
@@ -16,11 +17,25 @@ use crate::message::{Header, RosMessage, TfMessage, TransformStamped};
 use crate::output::{self, Output, OutputSet, Sink, Spec, Timing, Topics};
 use crate::overlay::{self, GroundLayer, Layer, Overlay};
 use crate::result::FrameResult;
-use crate::settings::{HealthAction, OutputSettings, Settings};
+use crate::settings::{OutputSettings, Settings};
 
 /// The outputs that `--outputs` names. Where the robot is, is not among them: a replay's gallery has no poses.
 pub fn known() -> impl Iterator<Item = Output> {
     Output::ALL.into_iter().filter(|output| *output != Output::PlacePose)
+}
+
+/// The outputs of these names.
+///
+/// # Errors
+/// One that is not known.
+pub fn named<'a>(names: impl Iterator<Item = &'a str>) -> anyhow::Result<OutputSet> {
+    let find = |name: &str| {
+        known().find(|output| output.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = known().map(Output::name).collect();
+            anyhow::anyhow!("no output {name:?}; known are {}", names.join(", "))
+        })
+    };
+    names.map(find).collect()
 }
 
 /// The bag being written.
@@ -70,27 +85,20 @@ impl GroundSink for Made {
 }
 
 impl OutputBag {
-    /// Creates the bag with the chosen outputs of each camera; `copied` topics of `bag` go along.
+    /// Creates the bag with the `wanted` outputs of each camera; `copied` topics of the recording go along, but for
+    /// those that are written anew, which it says.
     /// `method` is the model's name with the precision that it runs in.
     ///
     /// # Errors
-    /// An output that is not known; what the file says.
+    /// What the file says.
     pub fn create(
         path: &Path,
         cameras: &[Camera],
-        outputs: &[String],
-        bag: &Bag,
-        copied: &[String],
+        wanted: OutputSet,
+        copied: &[Topic],
         settings: &Settings,
         (model, method): (&Arc<Model>, &str),
     ) -> anyhow::Result<Self> {
-        let named = outputs.iter().map(|name| {
-            known().find(|output| output.name() == name).ok_or_else(|| {
-                let names: Vec<&str> = known().map(Output::name).collect();
-                anyhow::anyhow!("no output {name:?}; known are {}", names.join(", "))
-            })
-        });
-        let wanted: OutputSet = named.collect::<anyhow::Result<_>>()?;
         let mut writer = BagWriter::create(path)?;
         let mut commons: Vec<(Output, TopicId)> = Vec::new();
         let mut made = Vec::new();
@@ -122,8 +130,14 @@ impl OutputBag {
             }
             made.push(CameraTopics { topics, is_announced: false, name: camera.name.clone() });
         }
-        let copied = copied.iter().filter_map(|name| bag.topic(name));
+        let (replaced, copied): (Vec<&Topic>, Vec<&Topic>) =
+            copied.iter().partition(|topic| writer.has(&topic.name));
+        if !replaced.is_empty() {
+            let names: Vec<&str> = replaced.iter().map(|topic| topic.name.as_str()).collect();
+            tell(&format!("--copy: answered anew, and not copied: {}", names.join(", ")));
+        }
         let copies: Vec<(String, TopicId)> = copied
+            .into_iter()
             .map(|topic| Ok((topic.name.clone(), writer.add_copy(&with_definition(topic))?)))
             .collect::<anyhow::Result<_>>()?;
         let tf = match copies.iter().find(|(name, _)| name == "/tf") {
@@ -141,11 +155,6 @@ impl OutputBag {
             model: model.clone(),
             method: method.to_owned(),
         })
-    }
-
-    /// What is written.
-    pub fn wanted(&self) -> OutputSet {
-        self.wanted
     }
 
     /// For the messages of a frame.
@@ -204,7 +213,7 @@ impl OutputBag {
                 camera: name,
                 times: &result.times,
                 age_ms: None,
-                state: fault.map(|fault| fault.state(HealthAction::Report)).unwrap_or_default(),
+                state: fault.map(|fault| fault.state(settings.health.action)).unwrap_or_default(),
                 fault,
                 stamp: None,
             },

@@ -2,6 +2,7 @@
 //! second than one frame on all of them. What comes of them is in the order of the bag.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -52,6 +53,9 @@ pub struct Asked {
     pub cameras: Vec<Camera>,
     /// What was learnt by driving.
     pub correction: CorrectionSlot,
+    /// One a camera: its last answer was withheld, and the next is not made steady by it. Read where frames come one at
+    /// a time, as they do with `mask.smoothing`.
+    pub withheld: Arc<[AtomicBool]>,
 }
 
 /// Threads that take frames as they come free. They end when this is dropped.
@@ -113,6 +117,9 @@ fn process(
     let is_compressed = asked.cameras[queued.camera].is_compressed;
     let frame = queued.frame(is_compressed)?;
     let steady = &mut steady[queued.camera];
+    if asked.withheld[queued.camera].swap(false, Ordering::Relaxed) {
+        steady.forget();
+    }
     steady.start(i64::try_from(queued.message.log_time).unwrap_or(i64::MAX));
     Ok(pipeline.process_steady(frame, asked.wanted, &asked.settings[queued.camera], steady)?)
 }

@@ -11,7 +11,7 @@ const LETHAL: f32 = 254.0;
 
 impl SegmentationHead {
     /// The probability of ground (traversable and caution), of obstacles, and the expected cost of
-    /// each cell. A grid with fewer logits than `spec` has classes for gives an empty one.
+    /// each cell, NaN where that is not known. A grid with fewer logits than `spec` has classes for gives an empty one.
     pub fn ground(
         &mut self,
         grid: Grid<'_>,
@@ -41,7 +41,10 @@ impl SegmentationHead {
             for (x, cell) in cells.iter_mut().enumerate() {
                 cell.ground = ground[0][x] + ground[1][x];
                 cell.obstacle = obstacle[x];
-                cell.cost = (cost[0][x] / cost[1][x].max(1e-6) / LETHAL).clamp(0.0, 1.0);
+                // Where what has no cost is more probable than the rest, there is none.
+                let is_known = cost[1][x] >= 0.5;
+                let mean = (cost[0][x] / cost[1][x] / LETHAL).clamp(0.0, 1.0);
+                cell.cost = if is_known { mean } else { f32::NAN };
             }
         }
         GroundGrid { size: [grid.size.width, grid.size.height], cells }

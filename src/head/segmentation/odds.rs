@@ -2,6 +2,7 @@
 
 use super::probability::exp;
 use super::{PixelShuffle, ShuffleMode};
+use crate::geometry::InputTransform;
 
 /// Logarithms of odds beyond this say no more.
 pub const MOST_ODDS: f32 = 8.0;
@@ -62,8 +63,8 @@ pub fn add_to_ground(logits: &mut [f32], added: &[f32], temperature: f32, is_gro
 pub struct Steady {
     /// Probability of ground by cell of the last frame, as it was answered and as its logits lay.
     ground: Vec<f32>,
-    /// How they lay, and which classes were ground.
-    kind: Option<(PixelShuffle, Vec<bool>)>,
+    /// What of which picture they were, how they lay, and which classes were ground.
+    kind: Option<(InputTransform, PixelShuffle, Vec<bool>)>,
     last_ns: i64,
     now_ns: i64,
 }
@@ -79,14 +80,15 @@ impl Steady {
         self.kind = None;
     }
 
-    /// Takes in the frame's logits, which lie as `shuffle` says, and makes them steady. `smoothing`, 0 to 1, is the share
+    /// Takes in the frame's logits, of a picture that went in as `transform` says and which lie as `shuffle` says, and
+    /// makes them steady. `smoothing`, 0 to 1, is the share
     /// of the earlier answer in one that is the same but for noise; the share falls to nothing where the probability of
     /// ground changes by 0.3. After a gap of a second, a step back in time, with another grid or other classes that are
     /// ground it begins anew.
     pub fn apply(
         &mut self,
         logits: &mut [f32],
-        shuffle: PixelShuffle,
+        (transform, shuffle): (&InputTransform, PixelShuffle),
         temperature: f32,
         is_ground: &[bool],
         smoothing: f32,
@@ -102,14 +104,14 @@ impl Steady {
             return;
         }
         let follows = (0..=MOST_GAP_NS).contains(&self.now_ns.saturating_sub(self.last_ns));
-        let is_same = |(before, classes): &(PixelShuffle, Vec<bool>)| {
-            *before == shuffle && classes == is_ground
+        let is_same = |(picture, before, classes): &(InputTransform, PixelShuffle, Vec<bool>)| {
+            (picture, *before) == (transform, shuffle) && classes == is_ground
         };
         let knows =
             follows && self.ground.len() == cells && self.kind.as_ref().is_some_and(is_same);
         if !knows {
             self.ground.clear();
-            self.kind = Some((shuffle, is_ground.to_vec()));
+            self.kind = Some((*transform, shuffle, is_ground.to_vec()));
         }
         self.last_ns = self.now_ns;
         for (i, logits) in logits.chunks_exact_mut(part * is_ground.len()).enumerate() {
@@ -137,6 +139,7 @@ fn probability(odds: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::{Fit, Size, input_transform};
 
     #[test]
     fn odds_are_a_number_whatever_the_logits() {
@@ -164,13 +167,19 @@ mod tests {
         [odds - 3.0_f32.ln(), odds + (2.0_f32 / 3.0).ln(), 0.0]
     }
 
+    /// A picture that goes into the network as it is.
+    fn picture(width: u32, height: u32) -> InputTransform {
+        let size = Size::new(width, height);
+        input_transform(size, size, Fit::Stretch, 0)
+    }
+
     const PLAIN: PixelShuffle = PixelShuffle { block: 1, mode: ShuffleMode::DepthFirst };
     const IS_GROUND: [bool; 3] = [true, true, false];
 
     fn answered(steady: &mut Steady, stamp_ns: i64, odds: f32, smoothing: f32) -> f32 {
         steady.start(stamp_ns);
         let mut logits = cell(odds);
-        steady.apply(&mut logits, PLAIN, 1.0, &IS_GROUND, smoothing);
+        steady.apply(&mut logits, (&picture(4, 3), PLAIN), 1.0, &IS_GROUND, smoothing);
         assert!((logits[1] - logits[0] - 2.0_f32.ln()).abs() < 1e-5, "{logits:?}");
         assert_eq!(logits[2], 0.0);
         log_odds(&logits, 1, 1.0, &IS_GROUND)[0]
@@ -208,7 +217,7 @@ mod tests {
         assert!(answered(&mut steady, 5 * MOST_GAP_NS + 1, -0.1, 0.9) > 0.1);
         // Another grid.
         let mut logits = [1.0, 1.0, 2.0, 2.0];
-        steady.apply(&mut logits, PLAIN, 1.0, &[true, false], 0.9);
+        steady.apply(&mut logits, (&picture(4, 3), PLAIN), 1.0, &[true, false], 0.9);
         for (logit, before) in logits.into_iter().zip([1.0_f32, 1.0, 2.0, 2.0]) {
             assert!((logit - before).abs() < 1e-5, "{logits:?}");
         }
@@ -220,11 +229,11 @@ mod tests {
         for frame in 0..3 {
             steady.start(frame);
             let mut logits = [f32::NAN, 1.0, f32::INFINITY, f32::NEG_INFINITY];
-            steady.apply(&mut logits, PLAIN, 1.0, &[true, false], 0.5);
+            steady.apply(&mut logits, (&picture(4, 3), PLAIN), 1.0, &[true, false], 0.5);
             assert!((logits[1] - 1.0).abs() < 1e-3, "{logits:?}");
             assert!(steady.ground.iter().all(|p| p.is_finite()), "{steady:?}");
         }
-        steady.apply(&mut [], PLAIN, 1.0, &[], 0.5);
+        steady.apply(&mut [], (&picture(4, 3), PLAIN), 1.0, &[], 0.5);
     }
 
     #[test]
@@ -241,7 +250,7 @@ mod tests {
                 steady.start(frame as i64);
                 let mut logits = [0.0; 16];
                 (0..8).for_each(|cell| logits[lie(0, cell)] = odds[cell]);
-                steady.apply(&mut logits, shuffle, 1.0, &[true, false], 0.8);
+                steady.apply(&mut logits, (&picture(4, 3), shuffle), 1.0, &[true, false], 0.8);
                 said.extend((0..8).map(|cell| logits[lie(0, cell)] - logits[lie(1, cell)]));
             }
             said
@@ -267,10 +276,15 @@ mod tests {
         answered(&mut steady, 0, 0.4, 0.9);
         steady.forget();
         assert!((answered(&mut steady, 1, -0.1, 0.9) + 0.1).abs() < 1e-5);
-        // Other classes are ground.
+        // A picture of another shape with as many cells.
         steady.start(2);
         let mut logits = cell(0.2);
-        steady.apply(&mut logits, PLAIN, 1.0, &[true, false, false], 0.9);
+        steady.apply(&mut logits, (&picture(3, 4), PLAIN), 1.0, &IS_GROUND, 0.9);
+        assert_eq!(logits, cell(0.2));
+        // Other classes are ground.
+        steady.start(3);
+        let mut logits = cell(0.2);
+        steady.apply(&mut logits, (&picture(4, 3), PLAIN), 1.0, &[true, false, false], 0.9);
         assert_eq!(logits, cell(0.2));
     }
 }

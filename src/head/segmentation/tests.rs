@@ -308,3 +308,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn ground_of_no_known_cost_has_none() {
+    let size = Size::new(2, 1);
+    // Grass without a cost, and a road, each with a little of the wall.
+    let mut spec = spec();
+    spec.classes[2] = class("grass", Traversability::Traversable, 255);
+    let logits: Vec<f32> =
+        [[0.01_f32, 0.9], [0.03, 0.1], [0.96, 0.0001]].concat().iter().map(|p| p.ln()).collect();
+    let mapping = ClassMapping::new(&spec, &MaskSettings::default());
+    let grid = SegmentationHead::default().ground(Grid::new(&logits, size), &spec, &mapping);
+    assert!(grid.cells[0].ground > 0.9 && grid.cells[0].cost.is_nan(), "{:?}", grid.cells[0]);
+    assert!((grid.cells[1].cost - 0.1).abs() < 0.01, "{:?}", grid.cells[1]);
+}
