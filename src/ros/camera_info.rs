@@ -29,6 +29,7 @@ pub async fn follow(
     shutdown: CancellationToken,
 ) {
     let mut current: Option<(String, QosProfile, CancellationToken)> = None;
+    let mut said = String::new();
     loop {
         let settings = camera.settings().filter(|_| camera.ground.is_wanted());
         let wanted = settings.filter(|_| *is_active.borrow_and_update()).map(|settings| {
@@ -65,7 +66,13 @@ pub async fn follow(
                 let of = camera.clone();
                 let put = move |info: msg::CameraInfo| of.ground.set_info(Some(to_core(info)));
                 match subscribe(&node, &topic, qos, end.clone(), put).await {
-                    Err(error) => tracing::warn!("cannot subscribe to {topic}: {error}"),
+                    Err(error) => {
+                        let text = format!("cannot subscribe to {topic}: {error}");
+                        if said != text {
+                            tracing::warn!("{text}");
+                            said = text;
+                        }
+                    }
                     Ok(()) => current = Some((topic, profile, end)),
                 }
             }

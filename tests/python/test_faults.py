@@ -286,7 +286,9 @@ def test_little_shared_memory_is_enough(size: str) -> None:
 
 
 def test_frames_are_answered_while_the_simulated_clock_stands(start, peer: Peer, tmp_path: Path) -> None:
-    fault = Fault(start, peer, tmp_path, use_sim_time=True, **{"input.max_age_ms": 500.0})
+    # A drawn picture that is always the same is one of a frozen camera behind a covered lens.
+    drawn = {"covered": 0.0, "blurred": 0.0, "torn": 0.0, "frozen_s": 0.0}
+    fault = Fault(start, peer, tmp_path, use_sim_time=True, health=drawn, **{"input.max_age_ms": 500.0})
     camera, clock = peer.publisher(Image, TOPIC), peer.publisher(Clock, "/clock")
     peer.wait_subscribed(camera)
     message = image_message(draw())
@@ -297,7 +299,7 @@ def test_frames_are_answered_while_the_simulated_clock_stands(start, peer: Peer,
         camera.publish(message)
         return any("no time has come on /clock" in status.message for status in fault.diagnostics.statuses()[-3:])
 
-    wait(is_said, 10)
+    wait(is_said, 10, lambda: str([status.message for status in fault.diagnostics.statuses()[-3:]]))
     peer.wait_subscribed(clock)
     for _ in range(5):
         clock.publish(Clock(clock=Time(sec=100)))

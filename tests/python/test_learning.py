@@ -207,7 +207,7 @@ def test_what_another_holds_is_not_said_to_be_forgotten(start, peer: Peer, tmp_p
 def test_a_model_that_cannot_learn_says_so(start, peer: Peer, tmp_path: Path) -> None:
     robot = Robot(start, peer, tmp_path, {"learning": {"enabled": True, "file": str(tmp_path / "learnt.json")}})
     robot.until_said("cannot learn by driving", draw())
-    robot.process.wait_for("learning.enabled: model")
+    robot.until(lambda: "learning.enabled: model" in robot.process.log(), draw())
 
 
 def test_why_nothing_is_learnt_is_said(start, peer: Peer, tmp_path: Path) -> None:
