@@ -1,4 +1,4 @@
-# `make demo` and `make test` need nothing beforehand but cargo, Python with venv, and a C compiler.
+# `make demo` and `make test` need nothing beforehand but cargo, Python with venv, and a C and C++ compiler.
 .PHONY: setup build install demo sim sim-evaluate test lint fuzz soak clean bench bench-node bench-python bench-engines bench-stages bench-frontier bench-reload bench-replay bench-report
 
 setup:

@@ -11,6 +11,8 @@ _sq_underlay="$(readlink -f "$_sq_deps/underlay")"
 
 if [ ! -x "$_sq_venv/bin/python" ]; then
     echo "env.sh: nothing is set up yet: run 'make setup' in $_sq_root first" >&2
+    unset _sq_file _sq_root _sq_deps _sq_venv _sq_underlay
+    return 1
 fi
 
 # _sq_front VARIABLE DIRECTORY: puts the directory first, once.

@@ -8,8 +8,8 @@ fail() { # what, why, what to do
     exit 1
 }
 PATH=$root/scripts/bin:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
-release=$(cargo --version 2>/dev/null | cut -d' ' -f2 | cut -d. -f2)
-[ -n "$release" ] || fail "looking for cargo" "no Rust toolchain on PATH" "install Rust 1.92 or newer with rustup"
+release=$(cargo --version | cut -d' ' -f2 | cut -d. -f2) || true
+[ -n "$release" ] || fail "looking for cargo" "no Rust toolchain on PATH, or none that runs" "install Rust 1.92 or newer with rustup"
 [ "$release" -ge 92 ] || fail "looking at cargo" "it is $(cargo --version), this package needs 1.92" "rustup update stable"
 
 # Of all the messages that are installed, r2r is to generate those that are used.

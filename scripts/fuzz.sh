@@ -24,7 +24,7 @@ for target in $targets; do
   if cargo fuzz run "$target" "$found" "fuzz/corpus/$target" -- -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 \
       -print_final_stats=1 > "$log" 2>&1; then verdict=good; else verdict="FOUND: see $log"; failed=1; fi
   runs=$(grep -a number_of_executed_units "$log" | grep -o '[0-9]*$' || echo 0)
-  reached=$(grep -a -o 'cov: [0-9]*' "$log" | tail -1)
+  reached=$(grep -a -o 'cov: [0-9]*' "$log" | tail -1) || true
   printf '%-16s %12s runs, %s, %s\n' "$target" "$runs" "${reached:-cov: 0}" "$verdict"
 done
 [ -z "$failed" ]

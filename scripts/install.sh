@@ -3,7 +3,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck disable=SC1091
-set +u && . "$root/env.sh" && set -u
+set +u; . "$root/env.sh"; set -u
 cd "$root"
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 started=$SECONDS
@@ -23,4 +23,4 @@ if [ ! -x "$binary" ] || [ ! -e .deps/install/share/ament_index/resource_index/p
     echo "install failed: colcon did not lay out $binary and its ament index entry; its log is .deps/log/colcon/latest" >&2
     exit 1
 fi
-printf '    %s\n' "in .deps/install; a shell that finds it: . .deps/install/setup.bash"
+printf '    %s\n' "in .deps/install; a shell that finds it, and what it needs: . ./env.sh"

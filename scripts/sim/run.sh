@@ -6,7 +6,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 bash "$root/scripts/setup.sh" sim
 # shellcheck disable=SC1091
-set +u && . "$root/env.sh" && set -u
+set +u; . "$root/env.sh"; set -u
 export PYTHONPATH="${PYTHONPATH:+$PYTHONPATH:}$root/.deps/sim" PYTHONDONTWRITEBYTECODE=1
 script=$1
 shift
