@@ -6,8 +6,8 @@ if [ -n "${BASH_SOURCE:-}" ]; then _sq_file="${BASH_SOURCE[0]}"; else _sq_file="
 _sq_root="$(cd "$(dirname "$_sq_file")" && pwd)"
 _sq_deps="$_sq_root/.deps"
 # A checkout may share another's .deps by links: what is built against it then stays valid in both.
-_sq_venv="$(readlink -f "$_sq_deps/venv")"
-_sq_underlay="$(readlink -f "$_sq_deps/underlay")"
+_sq_venv="$(readlink -m "$_sq_deps/venv")"
+_sq_underlay="$(readlink -m "$_sq_deps/underlay")"
 
 if [ ! -x "$_sq_venv/bin/python" ]; then
     echo "env.sh: nothing is set up yet: run 'make setup' in $_sq_root first" >&2
