@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::settings::MaskSize;
+
 /// Width and height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Size {
@@ -93,8 +95,11 @@ impl InputTransform {
         ]
     }
 
-    /// The same of a mask of that size over the whole tensor: picture = scale * mask + offset.
-    pub fn image_from_mask(&self, mask: Size) -> [(f64, f64); 2] {
+    /// The same of a mask of that kind and size: picture = scale * mask + offset.
+    pub fn image_from_mask(&self, kind: MaskSize, mask: Size) -> [(f64, f64); 2] {
+        if kind == MaskSize::Source {
+            return [(1.0, 0.0); 2];
+        }
         let [(sx, ox), (sy, oy)] = self.image_from_tensor();
         let input = self.input_size;
         let cells = |input: u32, mask: u32| f64::from(input) / f64::from(mask.max(1));

@@ -61,7 +61,7 @@ impl<'a> Overlay<'a> {
         let mask = result.maps.as_ref().zip(manifest.segmentation.as_ref());
         Self {
             mask: mask.map(|(maps, spec)| (maps, spec, kind)),
-            image_from_mask: result.image_from_mask,
+            image_from_mask: Some(result.image_from_mask),
             alpha,
             obstacles: result.obstacles.as_deref().unwrap_or_default(),
             experience: &result.experience,

@@ -49,16 +49,16 @@ impl PoseEstimate {
     /// uncertainty of a view is added.
     pub fn of<'a>(poses: impl IntoIterator<Item = (&'a Pose, f64)>) -> Option<Self> {
         let poses: Vec<_> = poses.into_iter().filter(|(_, weight)| *weight > 0.0).collect();
-        let frame_id = &poses.iter().max_by(|a, b| a.1.total_cmp(&b.1))?.0.frame_id;
+        let (heaviest, _) = poses.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let (frame_id, side_of) = (&heaviest.frame_id, heaviest.rotation());
         let poses: Vec<_> = poses.iter().filter(|(pose, _)| pose.frame_id == *frame_id).collect();
         let sum: f64 = poses.iter().map(|(_, weight)| weight).sum();
-        let heaviest = poses.iter().max_by(|a, b| a.1.total_cmp(&b.1))?.0.rotation();
         let mut position = Vector3::zeros();
         let mut quaternion = Quaternion::new(0.0, 0.0, 0.0, 0.0);
         for (pose, weight) in &poses {
             position += Vector3::from(pose.position) * (weight / sum);
             let own = pose.rotation();
-            let side = if own.coords.dot(&heaviest.coords) < 0.0 { -1.0 } else { 1.0 };
+            let side = if own.coords.dot(&side_of.coords) < 0.0 { -1.0 } else { 1.0 };
             quaternion = Quaternion::from(quaternion.coords + own.coords * (side * weight / sum));
         }
         let rotation = UnitQuaternion::from_quaternion(quaternion);

@@ -290,8 +290,8 @@ pub struct FrameResult {
     pub labels: Option<Vec<Label>>,
     /// Mask, confidence, cost.
     pub maps: Option<Maps>,
-    /// Where they lie in the picture, see [`InputTransform::image_from_mask`]; `None` where they are of its size.
-    pub image_from_mask: Option<[(f64, f64); 2]>,
+    /// Where they lie in the picture, see [`InputTransform::image_from_mask`].
+    pub image_from_mask: [(f64, f64); 2],
     /// The most dangerous, that is lowest in the picture, first.
     pub obstacles: Option<Vec<Obstacle>>,
     /// Unit-length place descriptor.
@@ -320,7 +320,7 @@ impl FrameResult {
             image: None,
             labels: None,
             maps: None,
-            image_from_mask: None,
+            image_from_mask: [(1.0, 0.0); 2],
             obstacles: None,
             embedding: None,
             taught_embedding: None,

@@ -15,9 +15,12 @@ pub struct Schedule {
 impl Schedule {
     /// Whether a frame that came at `at` is to be answered at a rate of `hz`, 0 for any.
     pub fn is_due(&self, at: Instant, hz: f64) -> bool {
-        // What is due later than a period from now was so by a lower rate.
-        let is_due = |due: Instant| at + slack(hz) >= due || due > at + period(hz) + slack(hz);
-        hz <= 0.0 || self.due.is_none_or(is_due)
+        hz <= 0.0 || self.due(at, hz).is_none_or(|due| at + slack(hz) >= due)
+    }
+
+    /// When the next frame is due at this rate: what is due later than a period from now was so by a lower one.
+    fn due(&self, at: Instant, hz: f64) -> Option<Instant> {
+        self.due.filter(|due| *due <= at + period(hz) + slack(hz))
     }
 
     /// A frame that came at `at` is answered.
@@ -28,8 +31,7 @@ impl Schedule {
         }
         let period = period(hz);
         // After a pause nothing is made up for: one frame may be early by one period at most.
-        let due = self.due.filter(|due| *due <= at + period).unwrap_or(at);
-        let due = due.max(at.checked_sub(period).unwrap_or(at));
+        let due = self.due(at, hz).unwrap_or(at).max(at.checked_sub(period).unwrap_or(at));
         self.due = Some(due + period);
     }
 }

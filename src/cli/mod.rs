@@ -8,7 +8,7 @@ mod learning;
 mod masks;
 mod model;
 mod output_names;
-mod overwrite;
+pub mod overwrite;
 mod parameters;
 mod picture_file;
 pub(crate) mod places;

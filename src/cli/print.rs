@@ -2,6 +2,7 @@
 //! that are being written: what is left is not printed, and that is all.
 
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
@@ -36,4 +37,9 @@ pub fn reader_has_gone() -> bool {
 /// Writes a line to standard error. Where that has gone there is nobody left to tell.
 pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", escaped(line));
+}
+
+/// Says that a file is not written, since what would be in it is a part of the whole.
+pub fn tell_left(path: &Path) {
+    tell(&format!("stopped before the end: {} is left as it was", path.display()));
 }

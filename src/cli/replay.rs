@@ -242,7 +242,9 @@ impl Replay {
         let ground = is_ground_wanted.then(|| Ground::open(bag, cameras, settings)).transpose()?;
         let tolerance = Tolerance { score: args.score_tolerance, iou: args.min_iou };
         let golden = args.golden.as_ref().map(|path| Golden::open(path, &method, tolerance));
+        let golden = golden.transpose()?;
         let golden_writer = args.write_golden.as_ref().map(|p| GoldenWriter::create(p, &method));
+        let golden_writer = golden_writer.transpose()?;
         let is_truth_known = args.labels_topic.is_some() || args.masks_topic.is_some();
         let has_mask = manifest.segmentation.is_some();
         let classes = manifest.segmentation.iter().flat_map(|spec| &spec.classes);
@@ -267,6 +269,7 @@ impl Replay {
             let (labels, masks) = (args.labels_topic.as_deref(), args.masks_topic.as_deref());
             Truth::open(bag, labels, masks, classes)
         });
+        let truth = truth.transpose()?;
         let recognizer =
             args.gallery.as_ref().map(|path| places::load(path, pipeline)).transpose()?;
         let wanted = Wanted {
@@ -299,8 +302,6 @@ impl Replay {
             correction,
             withheld: cameras.iter().map(|_| AtomicBool::new(false)).collect(),
         };
-        let (golden, golden_writer) = (golden.transpose()?, golden_writer.transpose()?);
-        let truth = truth.transpose()?;
         // Last: what stands there is replaced, which nothing that is wrong with other options should do.
         let output = args.out.as_ref().map(|path| {
             let copied = if args.copy { bag.topics() } else { &[] };
@@ -484,12 +485,8 @@ impl Replay {
         if let Some(output) = self.output.take() {
             output.finish()?;
         }
-        match (self.golden_writer.take(), &args.write_golden) {
-            (Some(_), Some(path)) if self.report.stopped => {
-                tell_line(&format!("stopped before the end: {} is left as it was", path.display()));
-            }
-            (Some(writer), _) => writer.finish()?,
-            (None, _) => {}
+        if let Some(writer) = self.golden_writer.take() {
+            writer.finish(self.report.stopped)?;
         }
         if let Some(ground) = self.ground.take() {
             self.report.no_ground = ground.missing;

@@ -8,14 +8,6 @@ use crate::settings::MaskSize;
 use super::beams::{BeamTable, End, Walk};
 use super::camera_model::CameraModel;
 
-/// `picture = scale * mask + offset` for x and y, in edge coordinates.
-fn picture_from_mask(transform: &InputTransform, kind: MaskSize, size: Size) -> [(f64, f64); 2] {
-    match kind {
-        MaskSize::Source => [(1.0, 0.0); 2],
-        _ => transform.image_from_mask(size),
-    }
-}
-
 /// Bytes of a point: x, y, z as little-endian float32, metres.
 pub const POINT_STEP: usize = 12;
 
@@ -108,7 +100,7 @@ impl PixelRays {
         let (camera, stance) = table.camera();
         let key = (*camera, *transform, kind, size);
         if self.key != Some(key) {
-            self.follow(camera, picture_from_mask(transform, kind, size), size);
+            self.follow(camera, transform.image_from_mask(kind, size), size);
             self.key = Some(key);
         }
         (cloud.width, cloud.height) = (size.width, size.height);
@@ -125,7 +117,7 @@ impl PixelRays {
             let scale = if is_ground { height / down } else { f32::NAN };
             *point = bytes([x * scale, y * scale, z * scale]);
         }
-        self.add_feet(points, ids, size, picture_from_mask(transform, kind, size), (table, walk));
+        self.add_feet(points, ids, size, transform.image_from_mask(kind, size), (table, walk));
     }
 
     fn follow(&mut self, camera: &CameraModel, axes: [(f64, f64); 2], size: Size) {

@@ -216,19 +216,7 @@ pub fn find(
     if maps.size.area() == 0 {
         return Vec::new();
     }
-    let [x_map, y_map] = match size_is {
-        MaskSize::Source => [(1.0, 0.0); 2],
-        MaskSize::Network => transform.image_from_tensor(),
-        MaskSize::Grid => {
-            let [(sx, ox), (sy, oy)] = transform.image_from_tensor();
-            let input = transform.input_size;
-            let (across, down) = (maps.size.width, maps.size.height);
-            [
-                (sx * f64::from(input.width) / f64::from(across), ox),
-                (sy * f64::from(input.height) / f64::from(down), oy),
-            ]
-        }
-    };
+    let [x_map, y_map] = transform.image_from_mask(size_is, maps.size);
     let cell_area = f64::from(stride * stride) * x_map.0 * y_map.0;
     let least = f64::from(settings.min_area) * transform.image_size.area() as f64;
     let span = |from: u32, to: u32, most: u32, (scale, offset): (f64, f64), side: u32| {

@@ -11,7 +11,7 @@ use crate::learning::{Correction, Margins};
 use crate::manifest::Model;
 use crate::result::{FrameResult, Ground, Wanted};
 use crate::session::{NetworkError, NetworkOutputs, Tensors};
-use crate::settings::{CameraSettings, MaskSettings, MaskSize};
+use crate::settings::{CameraSettings, MaskSettings};
 use crate::threads::Threads;
 
 /// A frame that the network has seen.
@@ -213,8 +213,7 @@ impl Head for MaskHead {
             let found = obstacle::find(&maps, settings.size, &transform, spec, &mapping, rules);
             result.obstacles = Some(found);
         }
-        let is_other_size = settings.size != MaskSize::Source;
-        result.image_from_mask = is_other_size.then(|| transform.image_from_mask(maps.size));
+        result.image_from_mask = transform.image_from_mask(settings.size, maps.size);
         result.maps = Some(maps);
         Ok(())
     }

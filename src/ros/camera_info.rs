@@ -48,24 +48,17 @@ pub async fn follow(
             }
             None => None,
         };
-        let is_same = match (&current, &wanted) {
-            (Some((has, has_profile, _)), Some((topic, profile))) => {
-                has == topic && has_profile == profile
-            }
-            (None, None) => true,
-            _ => false,
-        };
-        if !is_same {
+        let has = current.as_ref().map(|(topic, qos, _)| (topic, qos));
+        if has != wanted.as_ref().map(|(topic, qos)| (topic, qos)) {
             if let Some((_, _, end)) = current.take() {
                 end.cancel();
                 camera.ground.set_info(None);
             }
             if let Some((topic, qos)) = wanted {
                 let end = shutdown.child_token();
-                let profile = qos.clone();
                 let of = camera.clone();
                 let put = move |info: msg::CameraInfo| of.ground.set_info(Some(to_core(info)));
-                match subscribe(&node, &topic, qos, end.clone(), put).await {
+                match subscribe(&node, &topic, qos.clone(), end.clone(), put).await {
                     Err(error) => {
                         let text = format!("cannot subscribe to {topic}: {error}");
                         if said != text {
@@ -73,7 +66,7 @@ pub async fn follow(
                             said = text;
                         }
                     }
-                    Ok(()) => current = Some((topic, profile, end)),
+                    Ok(()) => current = Some((topic, qos, end)),
                 }
             }
         }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use super::parameter_services::Parameters;
+use crate::cli::overwrite::is_same;
 use crate::install;
 use crate::manifest;
 use crate::parameter::{self, Entry, FileRefusal, Given, Section, Store, Value};
@@ -78,7 +79,8 @@ pub fn start(given: &[Given], node: &str) -> anyhow::Result<Started> {
     };
     if let Some(path) = named {
         let mut file = match files.into_iter().find(|file| is_same(&file.path, &path)) {
-            Some(known) => known,
+            // It is watched by the name that it has here.
+            Some(known) => File { path, ..known },
             None => File { path, taken: None },
         };
         if file.taken.is_none() {
@@ -134,12 +136,6 @@ fn path_of(given: &Given) -> Option<PathBuf> {
         Given::File(path) => Some(path.clone()),
         Given::Value { .. } => None,
     }
-}
-
-/// Whether two paths lead to one file.
-fn is_same(one: &Path, other: &Path) -> bool {
-    let whole = |path: &Path| path.canonicalize().ok();
-    one == other || whole(one).is_some_and(|one| Some(one) == whole(other))
 }
 
 fn read(path: &Path) -> Result<String, String> {

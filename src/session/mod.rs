@@ -190,12 +190,10 @@ impl Network {
             match known.or(fallback).map(with) {
                 Some(Ok(network)) => {
                     // Arithmetic that may be wrong here is for who asks for it.
-                    let others: Vec<Execution> = open
-                        .iter()
-                        .filter(|one| one.precision != network.execution.precision)
-                        .copied()
-                        .collect();
                     let safe = network.warning.as_ref().and_then(|_| {
+                        let is_other =
+                            |one: &Execution| one.precision != network.execution.precision;
+                        let others: Vec<_> = open.iter().copied().filter(is_other).collect();
                         let other = tuning::nearest(&others, network.execution)?;
                         with(other).ok().filter(|other| other.warning.is_none())
                     });
@@ -395,9 +393,8 @@ impl Network {
         {
             outputs.push(&spec.output);
         }
-        let model = || manifest.name.clone();
-        graph::prune(&self.onnx, &outputs, inner)
-            .map_err(|source| NetworkError::Graph { model: model(), source })
+        let malformed = |source| NetworkError::Graph { model: manifest.name.clone(), source };
+        graph::prune(&self.onnx, &outputs, inner).map_err(malformed)
     }
 
     fn session(&self, needs: NetworkOutputs) -> Result<Session, NetworkError> {

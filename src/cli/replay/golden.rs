@@ -13,6 +13,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::bag::seconds;
+use crate::cli::print::tell_left;
 use crate::geometry::Size;
 use crate::result::FrameResult;
 
@@ -180,11 +181,15 @@ impl GoldenWriter {
         Ok(())
     }
 
-    /// Puts the file in its place.
+    /// Puts the file in its place, unless the run was stopped, which makes a part of one.
     ///
     /// # Errors
     /// What the file says.
-    pub fn finish(mut self) -> anyhow::Result<()> {
+    pub fn finish(mut self, is_stopped: bool) -> anyhow::Result<()> {
+        if is_stopped {
+            tell_left(&self.path);
+            return Ok(());
+        }
         writeln!(self.file, "\n]}}")?;
         let file = self.file.into_inner().map_err(|error| error.into_error())?;
         file.persist(&self.path).with_context(|| self.path.display().to_string())?;
@@ -397,7 +402,7 @@ mod tests {
         let mut writer = GoldenWriter::create(&path, "a model").unwrap();
         writer.write(&expected).unwrap();
         writer.write(&GoldenFrame { log_time: 7, ..expected.clone() }).unwrap();
-        writer.finish().unwrap();
+        writer.finish(false).unwrap();
         let tolerance = Tolerance { score: 0.0, iou: 1.0 };
         let mut golden = Golden::open(&path, "a model", tolerance).unwrap();
         golden.compare(&expected);
@@ -419,7 +424,7 @@ mod tests {
         let mut writer = GoldenWriter::create(&path, "a model").unwrap();
         writer.write(&one).unwrap();
         writer.write(&other).unwrap();
-        writer.finish().unwrap();
+        writer.finish(false).unwrap();
         let tolerance = Tolerance { score: 0.0, iou: 1.0 };
         let run = |frames: &[&GoldenFrame]| {
             let mut golden = Golden::open(&path, "a model", tolerance).unwrap();

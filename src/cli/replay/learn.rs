@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::learning::{new_learner, restore};
-use crate::cli::print::tell;
+use crate::cli::print::tell_left;
 use crate::file_lock::Lock;
 use crate::ground_messages::Taken;
 use crate::head::segmentation::ClassMapping;
@@ -302,7 +302,7 @@ impl Learning {
     pub fn finish(mut self, is_stopped: bool) -> anyhow::Result<Learnt> {
         self.learner.finish();
         if is_stopped && let Some(path) = &self.file {
-            tell(&format!("stopped before the end: {} is left as it was", path.display()));
+            tell_left(path);
         } else if let Some(path) = &self.file {
             let Manifest { name, .. } = &self.model.manifest;
             self.learner.state().write(path, name, &self.model.manifest.weights_sha256())?;
