@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::MaskSize;
-
 /// Width and height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Size {
@@ -45,6 +43,17 @@ pub enum Fit {
     Letterbox,
     /// The short side to `resize_short_side`, then the centre: the usual ImageNet protocol.
     Crop,
+}
+
+/// Of what size the mask is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MaskSize {
+    /// The camera picture's.
+    Source,
+    /// The network input's.
+    Network,
+    /// The network's own output's, which has the fewest pixels.
+    Grid,
 }
 
 /// An axis-parallel rectangle in pixels of some picture; edges, not pixel centres.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 pub use crate::execution::{Precision, Provider};
-use crate::geometry::Fit;
+use crate::geometry::{Fit, MaskSize};
 use crate::traversability::Traversability;
 
 /// Everything that can be tuned, in force together.
@@ -148,17 +148,6 @@ pub enum MaskKind {
     Traversability,
     /// The model's own class ids, 255 unknown.
     Semantic,
-}
-
-/// Of what size the mask is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MaskSize {
-    /// The camera picture's.
-    Source,
-    /// The network input's.
-    Network,
-    /// The network's own output's, which has the fewest pixels.
-    Grid,
 }
 
 /// Boxes of obstacle regions.

@@ -2,8 +2,7 @@
 
 use nalgebra::{Point2, Point3, Vector3};
 
-use crate::geometry::{InputTransform, Size};
-use crate::settings::MaskSize;
+use crate::geometry::{InputTransform, MaskSize, Size};
 
 use super::beams::{BeamTable, End, Walk};
 use super::camera_model::CameraModel;

@@ -10,8 +10,7 @@ use super::local_map::{LocalMap, MapRules, PlanarPose};
 use super::points::{Cloud, PixelRays};
 use super::scan::Scan;
 use super::stance::Stance;
-use crate::geometry::{Fit, InputTransform, Size, input_transform};
-use crate::settings::MaskSize;
+use crate::geometry::{Fit, InputTransform, MaskSize, Size, input_transform};
 
 const SIZE: Size = Size::new(320, 240);
 

@@ -7,11 +7,11 @@
 //! frame: regions of one class that nearly touch are therefore taken together where one is a crumb
 //! of the other, or both are crumbs of something.
 
-use crate::geometry::{InputTransform, Rect};
+use crate::geometry::{InputTransform, MaskSize, Rect};
 use crate::head::segmentation::{ClassMapping, UNKNOWN};
 use crate::manifest::SegmentationSpec;
 use crate::result::{Maps, Obstacle};
-use crate::settings::{MaskSize, ObstacleSettings};
+use crate::settings::ObstacleSettings;
 
 /// Regions are found on a copy of the mask that is at most about this wide: boxes are exact to
 /// its pixels (2 source pixels at 640x480), and the search takes a fraction of a millisecond.

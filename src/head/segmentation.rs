@@ -48,10 +48,10 @@ mod odds;
 mod probability;
 mod upsample;
 
-use crate::geometry::{InputTransform, Size};
+use crate::geometry::{InputTransform, MaskSize, Size};
 use crate::manifest::{SegmentationSpec, Traversability};
 use crate::result::{Maps, Wanted};
-use crate::settings::{MaskKind, MaskSettings, MaskSize};
+use crate::settings::{MaskKind, MaskSettings};
 use crate::threads::Threads;
 
 use axis::Axis;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::qos::{self, QosOverride};
 use super::{Entry, FileRefusal, Parameter, TABLE, Value, find};
-use crate::geometry::Fit;
+use crate::geometry::{Fit, MaskSize};
 use crate::ground::local_map::MOST_CELLS;
 use crate::learning::Footprint;
 use crate::settings::{
     CameraSettings, ClassIdFormat, GroundSettings, HealthAction, HealthSettings, LabelSettings,
-    LearningSettings, LogLevel, MapSettings, MaskKind, MaskSettings, MaskSize, ModelSettings,
+    LearningSettings, LogLevel, MapSettings, MaskKind, MaskSettings, ModelSettings,
     ObstacleSettings, OutputSettings, PlaceSettings, Precision, Provider, Reliability, Settings,
     Transport,
 };

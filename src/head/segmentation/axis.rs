@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use crate::geometry::{InputTransform, Size};
-use crate::settings::MaskSize;
+use crate::geometry::{InputTransform, MaskSize, Size};
 
 /// How many weights may be read past the last one.
 pub(super) const WEIGHTS_PADDING: usize = 8;

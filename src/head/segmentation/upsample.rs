@@ -397,8 +397,7 @@ fn lanes(values: &[f32]) -> &Lanes {
 mod tests {
     use super::super::{Grid, axis};
     use super::*;
-    use crate::geometry::{Fit, Size, input_transform};
-    use crate::settings::MaskSize;
+    use crate::geometry::{Fit, MaskSize, Size, input_transform};
     use crate::threads::Threads;
 
     #[test]
