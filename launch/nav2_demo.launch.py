@@ -23,7 +23,10 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "image_topic", default_value="", description="Topic of the pictures, camera_info beside it; empty: as config says."
     ),
-    DeclareLaunchArgument("config", default_value="", description="Parameter file of squeezenet_node; empty: the package's own."),
+    # What is declared here holds in the included file, too, its own defaults notwithstanding.
+    DeclareLaunchArgument(
+        "config", default_value=str(SHARE / "config" / "squeezenet.yaml"), description="Parameter file of squeezenet_node."
+    ),
     DeclareLaunchArgument("model", default_value="", description="Model name or path of a manifest; empty: the default."),
     DeclareLaunchArgument(
         "variant", default_value="scan", choices=list(LAYERS), description="What the costmap is fed by: see docs/navigation.md."
@@ -32,7 +35,8 @@ ARGUMENTS = [
         "costmap", default_value=str(SHARE / "config" / "nav2_local_costmap.yaml"), description="Parameter file of the costmap."
     ),
     DeclareLaunchArgument(
-        "use_sim_time", default_value="false", choices=["true", "false"], description="Take the time from /clock, as with `make sim`."
+        "use_sim_time", default_value="", choices=["true", "false", ""],
+        description="Take the time from /clock, as with `make sim`; empty: not, but for what config says of squeezenet_node.",
     ),
     DeclareLaunchArgument("rviz", default_value="false", choices=["true", "false"], description="Show it in RViz."),
 ]

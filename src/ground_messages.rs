@@ -126,15 +126,26 @@ impl GroundMessages {
         self.cameras.get(&camera).and_then(|kept| kept.projector.last())
     }
 
-    /// What to say of the last frame of a camera if half of its directions or more show ground above the horizon.
+    /// What to say of the last frame of a camera if its calibration is of pictures of another shape, or if half of its
+    /// directions or more show ground above the horizon.
     pub fn doubt(&self, camera: usize) -> Option<String> {
         let (table, walk) = self.last(camera)?;
-        (2 * walk.risen >= table.beams.max(1)).then(|| {
+        let lens = self.cameras.get(&camera).and_then(|kept| kept.lens.as_ref());
+        let squeezed = lens.and_then(|(info, size, ..)| {
+            let info = info.as_ref().filter(|info| info.is_squeezed(*size))?;
+            Some(format!(
+                "camera_info is of {}x{}, the pictures are {size}: they are taken as squeezed; if the camera crops them, distances are wrong until it is calibrated at this size",
+                info.width, info.height
+            ))
+        });
+        let risen = (2 * walk.risen >= table.beams.max(1)).then(|| {
             format!(
                 "the mask has ground above the horizon: nothing is known of {} of {} directions; either the camera looks down more than tf or ground.pitch_deg says, or what fills the picture is taken for ground, or the ground rises (ground.max_rise_deg)",
                 walk.risen, table.beams,
             )
-        })
+        });
+        let doubts: Vec<String> = squeezed.into_iter().chain(risen).collect();
+        (!doubts.is_empty()).then(|| doubts.join("; "))
     }
 
     /// Where a picture was taken, in the frame `odom` of tf.
@@ -228,8 +239,9 @@ impl GroundMessages {
             sink.put(Output::GroundPoints, &cloud);
         }
         let mut facts = format!(
-            "usable to {:.1} m; height {:.2} m, pitch {:.1} degrees by {stance_by}; lens by {lens_by}",
-            table.reach.max_m,
+            "usable to {}, in view from {:.2} m; height {:.2} m, pitch {:.1} degrees by {stance_by}; lens by {lens_by}",
+            table.reach,
+            table.reach.from_m,
             stance.height,
             stance.pitch().to_degrees(),
         );
@@ -240,8 +252,12 @@ impl GroundMessages {
             let base_from_camera = base.ok().map(|(_, base_from_camera)| base_from_camera);
             let moment_ns = moment.nanoseconds();
             let look = Look { moment_ns, base_from_camera, camera_from_ground, table, walk };
-            if let Err(late) = self.map.take(frame, &ground_frame, &look, tf, sink) {
-                facts += &format!("; local_map leaves the frame out: {late}");
+            match self.map.take(frame, &ground_frame, &look, tf, sink) {
+                Ok(()) => {}
+                Err(late) if late.is_of_time() => {
+                    facts += &format!("; local_map leaves the frame out: {late}");
+                }
+                Err(absent) => facts += &format!("; local_map is of one frame alone: {absent}"),
             }
         }
         Ok(facts)
@@ -275,13 +291,15 @@ struct CameraTimes {
     newest_ns: i64,
     /// Of the last frame that was taken up.
     taken_ns: Option<i64>,
+    /// Of the last frame that waited for odometry.
+    waited_ns: Option<i64>,
 }
 
 impl FusedMap {
     /// Takes a frame up, and gives the map out if that is due.
     ///
     /// # Errors
-    /// The odometry is not there yet, or no more: the map is as it was.
+    /// The odometry is not there yet, or no more: the map is as it was. Or there is none: the map is that of this frame.
     fn take(
         &mut self,
         frame: &CameraFrame<'_>,
@@ -311,13 +329,22 @@ impl FusedMap {
         let least = (0.98e9 / settings.max_hz.max(0.01)) as i64;
         // Odometry comes some time after a picture that was taken meanwhile. As often as maps are given out a frame
         // waits for it; those between are taken up if it is there.
-        let is_missed = own.taken_ns.is_none_or(|taken| moment_ns.saturating_sub(taken) >= least);
-        let wait = if is_missed { wait_of(settings.tf_wait_ms) } else { Duration::ZERO };
-        let odometry = match tf.lookup(&settings.frame, header.frame_id, time_of(header), wait) {
-            Ok(map_from_camera) => Some(map_from_camera),
-            Err(late) if late.is_of_time() => return if is_missed { Err(late) } else { Ok(()) },
-            Err(_) => None,
-        };
+        let is_ago =
+            |last: Option<i64>| last.is_none_or(|last| moment_ns.saturating_sub(last) >= least);
+        let is_missed = is_ago(own.taken_ns);
+        let waits = is_missed && is_ago(own.waited_ns);
+        if waits {
+            own.waited_ns = Some(moment_ns);
+        }
+        let wait = if waits { wait_of(settings.tf_wait_ms) } else { Duration::ZERO };
+        let (odometry, absent) =
+            match tf.lookup(&settings.frame, header.frame_id, time_of(header), wait) {
+                Ok(map_from_camera) => (Some(map_from_camera), None),
+                Err(late) if late.is_of_time() => {
+                    return if is_missed { Err(late) } else { Ok(()) };
+                }
+                Err(absent) => (None, Some(absent)),
+            };
         own.taken_ns = Some(moment_ns);
         let camera_from_ground = look.camera_from_ground;
         let (map_from_ground, map_frame) = match odometry {
@@ -354,7 +381,7 @@ impl FusedMap {
             let grid = OccupancyGrid { header, resolution, side, origin, cells };
             sink.put(Output::LocalMap, &grid);
         }
-        Ok(())
+        absent.map_or(Ok(()), Err)
     }
 }
 
@@ -489,8 +516,11 @@ fn base_from_camera<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::geometry::{Fit, input_transform};
+    use crate::ground::camera_model::{CameraInfo, Roi};
     use crate::ground::grid::from_ids;
     use crate::message::RosMessage;
     use crate::output::OutputSet;
@@ -536,6 +566,28 @@ mod tests {
         FrameResult { ground, ..FrameResult::new(image) }
     }
 
+    struct Counting<'a> {
+        tf: &'a TfBuffer,
+        waits: &'a Cell<usize>,
+    }
+
+    impl TfSource for Counting<'_> {
+        fn lookup(
+            &self,
+            to: &str,
+            from: &str,
+            at: At,
+            longest: Duration,
+        ) -> Result<Transform, TfError> {
+            self.waits.set(self.waits.get() + usize::from(!longest.is_zero()));
+            self.tf.lookup(to, from, at)
+        }
+
+        fn connects(&self, a: &str, b: &str) -> bool {
+            self.tf.connects(a, b)
+        }
+    }
+
     struct Robot {
         messages: GroundMessages,
         tf: TfBuffer,
@@ -558,6 +610,16 @@ mod tests {
         }
 
         fn see(&mut self, camera: usize, stamp_ns: i64) -> Result<String, Reason> {
+            self.see_counting(camera, stamp_ns, &Cell::new(0))
+        }
+
+        /// Counts the lookups that may wait.
+        fn see_counting(
+            &mut self,
+            camera: usize,
+            stamp_ns: i64,
+            waits: &Cell<usize>,
+        ) -> Result<String, Reason> {
             let stamp = |ns: i64| Stamp::from_nanoseconds(ns as u64);
             let frame_id = ["camera0", "camera1", ""][camera];
             let frame = CameraFrame {
@@ -570,7 +632,8 @@ mod tests {
                 settings: &self.settings,
                 own: &self.own,
             };
-            self.messages.make(&frame, &floor(), &self.tf, &mut self.heard)
+            let tf = Counting { tf: &self.tf, waits };
+            self.messages.make(&frame, &floor(), &tf, &mut self.heard)
         }
 
         fn is_in_odom(&self) -> Vec<bool> {
@@ -581,7 +644,8 @@ mod tests {
     #[test]
     fn odometry_that_is_late_leaves_the_map_as_it_is() {
         let mut robot = Robot::new();
-        robot.see(0, 1000 * MS).unwrap();
+        let alone = robot.see(0, 1000 * MS).unwrap();
+        assert!(alone.contains("local_map is of one frame alone: tf knows no frame"), "{alone}");
         assert_eq!(robot.is_in_odom(), [false], "without odometry the map is the robot's");
         for i in 0..=10 {
             robot.tf.insert("odom", "robot", (1000 + 50 * i) * MS, shift(0.02 * i as f64), false);
@@ -599,6 +663,28 @@ mod tests {
         let seen = |cells: &[i8]| cells.iter().filter(|cell| **cell >= 0).count();
         let now = robot.messages.map.map.as_ref().unwrap().last_occupancy();
         assert!(seen(now) >= seen(&fused) && seen(&fused) > 500, "nothing is forgotten");
+    }
+
+    #[test]
+    fn odometry_that_has_died_is_not_waited_for_with_every_frame() {
+        let mut robot = Robot::new();
+        robot.tf.insert("odom", "robot", 1000 * MS, shift(0.0), false);
+        let waits = Cell::new(0);
+        for i in 0..60 {
+            let said = robot.see_counting(0, (1100 + 33 * i) * MS, &waits).unwrap();
+            assert!(said.contains("leaves the frame out"), "{said}");
+        }
+        // 2 s at 10 Hz.
+        assert!((10..=21).contains(&waits.get()), "{}", waits.get());
+    }
+
+    #[test]
+    fn a_calibration_of_another_shape_is_doubted() {
+        let info = CameraInfo { width: 640, height: 480, ..CameraInfo::default() };
+        let of = |width, height| info.is_squeezed(Size::new(width, height));
+        assert!(of(1280, 720) && !of(1280, 960) && !of(320, 240));
+        let cropped = Roi { x_offset: 0, y_offset: 60, width: 640, height: 360 };
+        assert!(!CameraInfo { roi: cropped, ..info }.is_squeezed(Size::new(1280, 720)));
     }
 
     #[test]

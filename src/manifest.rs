@@ -362,9 +362,12 @@ impl Manifest {
             "files: precision must be fp32 or int8",
         )?;
         let sides = 64..=4096;
+        ensure(self.input.multiple <= *sides.end(), "input: multiple must be 1 to 4096")?;
         ensure(
-            sides.contains(&self.input.width) && sides.contains(&self.input.height),
-            "input: width and height must be 64 to 4096",
+            [self.input.width, self.input.height]
+                .iter()
+                .all(|side| sides.contains(side) && sides.contains(&self.input.rounded(*side))),
+            "input: width and height must be 64 to 4096, as multiples of `multiple` too",
         )?;
         ensure(
             self.input.fit != Fit::Crop

@@ -10,14 +10,21 @@ use super::{Outcome, models_dir, print_line};
 use crate::finding::{Finding, Level};
 use crate::install;
 use crate::manifest::{self, Model};
+use crate::parameter::is_topic;
 use crate::session::{self, Network};
 use crate::settings::{CameraSettings, ModelSettings, Precision, Provider};
+
+/// A topic as it is named on the graph.
+fn topic(text: &str) -> Result<String, String> {
+    let whole = if text.starts_with('/') { text.to_owned() } else { format!("/{text}") };
+    if is_topic(&whole) { Ok(whole) } else { Err("that is no topic name".to_owned()) }
+}
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Topic of the pictures
-    #[arg(long, default_value_t = CameraSettings::default().image_topic)]
+    #[arg(long, default_value_t = CameraSettings::default().image_topic, value_parser = topic)]
     image_topic: String,
     /// How long to listen to the ROS graph, in seconds
     #[arg(long, default_value_t = 4.0)]

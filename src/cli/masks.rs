@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
-use image::{ExtendedColorType, RgbImage, imageops};
+use image::{ExtendedColorType, ImageFormat, RgbImage, imageops};
 use serde::Serialize;
 
 use super::labelled::{LabelMeaning, pairs, read_classes, read_label};
 use super::learning::LearningOptions;
-use super::{ModelOptions, Outcome, print_line};
-use crate::frame::Frame;
+use super::overwrite::{self, Target};
+use super::picture_file::PictureFile;
+use super::{ModelOptions, Outcome, print, print_line};
 use crate::geometry::Size;
 use crate::head::segmentation::UNKNOWN;
 use crate::manifest::SegmentationSpec;
@@ -61,8 +62,8 @@ struct EvaluateArgs {
     #[arg(long, value_name = "PNG")]
     sheet: Option<PathBuf>,
     /// How many pictures the sheet shows
-    #[arg(long, default_value_t = 12)]
-    worst: usize,
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    worst: u16,
     /// Pixels below this confidence are unknown; as the parameter mask.min_confidence
     #[arg(long, default_value_t = CameraSettings::default().mask.min_confidence, value_parser = probability)]
     min_confidence: f32,
@@ -117,6 +118,9 @@ struct Report<'a> {
 fn evaluate(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
     let meanings = read_classes(&args.classes)?;
     let files = pairs(&args.images, &args.labels)?;
+    let read: Vec<PathBuf> =
+        files.iter().flat_map(|(image, label)| [image, label]).cloned().collect();
+    overwrite::refuse(&read, &Target::all("--sheet", args.sheet.clone()))?;
     let mut pipeline = args.model.pipeline()?;
     args.learning.apply_to(&mut pipeline)?;
     let model = pipeline.network().model().clone();
@@ -131,17 +135,14 @@ fn evaluate(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
         let mut own = Measures::new(&meanings, spec);
         match compare(&file, &label, &mut pipeline, &camera, &mut [&mut total, &mut own]) {
             Ok(()) => compared.push(Compared { file, label, figures: own.figures() }),
-            Err(error) => eprintln!("{}: {error:#}", file.display()),
+            Err(error) => print::tell(&format!("{}: {error:#}", file.display())),
         }
     }
     ensure!(!compared.is_empty(), "none of the {} pictures could be compared", total.failed());
     // A picture without ground, in label and mask, has no IoU and is not among the worst.
     let iou = |one: &Compared| one.figures.ground_iou.unwrap_or(1.0);
     compared.sort_by(|a, b| iou(a).total_cmp(&iou(b)));
-    let worst = &compared[..compared.len().min(args.worst)];
-    if let Some(path) = &args.sheet {
-        write_sheet(path, worst, &meanings, &mut pipeline, &camera, spec)?;
-    }
+    let worst = &compared[..compared.len().min(usize::from(args.worst))];
     let figures = total.figures();
     if args.json {
         let record = |one| {
@@ -160,6 +161,9 @@ fn evaluate(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
         print_line(&serde_json::to_string(&report)?)?;
     } else {
         tell(&figures, compared.len(), worst)?;
+    }
+    if let Some(path) = &args.sheet {
+        write_sheet(path, worst, &meanings, &mut pipeline, &camera, spec)?;
     }
     Ok(if total.failed() == 0 { Outcome::Done } else { Outcome::SomeFailed })
 }
@@ -191,9 +195,9 @@ fn run_on(
     camera: &CameraSettings,
     picture: bool,
 ) -> anyhow::Result<(Maps, Option<Picture>)> {
-    let bytes = std::fs::read(file)?;
+    let upright = PictureFile::read(file)?;
     let wanted = Wanted { mask: true, classes: true, picture, ..Wanted::default() };
-    let result = pipeline.process(Frame::Compressed(&bytes), wanted, camera)?;
+    let result = pipeline.process(upright.frame()?, wanted, camera)?;
     let maps = result.maps.context("the model gave no mask")?;
     Ok((maps, result.picture))
 }
@@ -243,7 +247,8 @@ fn write_sheet(
         let line = format!("{} ground {}", name, share(one.figures.ground_iou));
         overlay::write_line(&mut picture, &line, at(index));
     }
-    image::save_buffer(path, &picture.rgb, size.width, size.height, ExtendedColorType::Rgb8)
+    let (color, format) = (ExtendedColorType::Rgb8, ImageFormat::Png);
+    image::save_buffer_with_format(path, &picture.rgb, size.width, size.height, color, format)
         .with_context(|| path.display().to_string())
 }
 

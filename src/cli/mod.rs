@@ -92,8 +92,14 @@ pub struct ModelOptions {
     #[arg(long, value_parser = providers(), overrides_with = "provider")]
     pub provider: Option<Provider>,
     /// Inference threads; 0 takes as many as the machine has, up to four [default: 0]
-    #[arg(long, overrides_with = "threads")]
+    #[arg(long, overrides_with = "threads", value_parser = threads)]
     pub threads: Option<usize>,
+}
+
+/// As many as the parameter takes.
+fn threads(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (0..=64).contains(count));
+    count.ok_or_else(|| "a number from 0 to 64 is wanted".to_owned())
 }
 
 /// Names of [`Precision`].

@@ -198,9 +198,10 @@ fn learn(
     // From before it is read until it is written: a node would write over it.
     let _lock = Lock::take(path, "places.file (or --gallery)", "squeezenet_node places learn")?;
     let memory = load_memory(path, &pipeline)?;
-    let most_views = PlaceSettings::default().max_views;
-    let mut recognizer = PlaceRecognizer::new(memory, Motion::Anywhere);
     let kind = if is_label { Kind::Label } else { Kind::Place };
+    // A node that was told to keep more has them for good.
+    let most_views = PlaceSettings::default().max_views.max(memory.gallery(kind).count(name));
+    let mut recognizer = PlaceRecognizer::new(memory, Motion::Anywhere);
     let wanted =
         Wanted { embedding: !is_label, taught: is_label, picture: true, ..Wanted::default() };
     let outcome = describe_each(files, &mut pipeline, wanted, |file, result| {

@@ -45,6 +45,10 @@ const FARTHEST_M: f64 = 100.0;
 /// Places above the horizon that each beam looks at, and the angle from the lowest to the highest, in radians.
 const RISEN_PLACES: usize = 6;
 const RISEN_SPAN: f64 = 8.0 * std::f64::consts::PI / 180.0;
+/// Directions on either side of the middle, in radians, that all have to see as far as the range goes, and how many are
+/// tried: of a camera that is rolled one side sees less far.
+const AHEAD: f64 = 15.0 * std::f64::consts::PI / 180.0;
+const AHEAD_TRIES: u32 = 17;
 /// Cost, 0 to 1, of what has turned out to be low or noise at most: that of rough ground.
 const MOST_COST_OF_LOW: f32 = 0.5;
 
@@ -97,8 +101,29 @@ pub struct Reach {
     pub max_m: f64,
     /// Up to where the distance's error is what was asked for; `None` where it is nowhere.
     pub usable_m: Option<f64>,
-    /// Up to where the picture shows the ground straight ahead; infinite with the horizon in view.
+    /// From where on the picture shows the ground in its middle.
+    pub from_m: f64,
+    /// Up to where the picture shows the ground in all directions about its middle; infinite with the horizon in view.
     pub seen_m: f64,
+}
+
+impl std::fmt::Display for Reach {
+    /// Up to where distances are known; and how far is walked, where that is more or less than the picture shows.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let known = self.usable_m.unwrap_or(0.0).min(self.seen_m).min(self.max_m);
+        write!(f, "{known:.1} m")?;
+        if self.max_m > known {
+            write!(f, ", walked to {:.1} m as ground.max_range_m says", self.max_m)?;
+        }
+        if self.seen_m < self.max_m {
+            write!(
+                f,
+                ", where the picture ends at {:.1} m: nothing is free that far",
+                self.seen_m
+            )?;
+        }
+        Ok(())
+    }
 }
 
 /// Where the steps of each beam lie on the grid.
@@ -242,11 +267,10 @@ impl BeamTable {
 
         // What the picture shows of the ground.
         let (mut left, mut right) = (f64::NEG_INFINITY, f64::INFINITY);
-        let (mut nearest, mut farthest) = (0.0_f64, f64::INFINITY);
+        let mut nearest = 0.0_f64;
         for direction in &outline.directions {
             let direction = ground_from_camera.rotation * direction;
             let depression = -direction.z.clamp(-1.0, 1.0).asin();
-            farthest = farthest.min(depression);
             if depression > LEAST_DEPRESSION {
                 nearest = nearest.max(depression);
                 let azimuth = direction.y.atan2(direction.x);
@@ -273,7 +297,14 @@ impl BeamTable {
         // How far.
         let sigma = range::with_resolution(rules.pitch_sigma, cell);
         let usable_m = range::usable_m(height, sigma, rules.range_error);
-        let seen_m = farthest_ahead(first, height, |depression| place(0.0, depression).is_some());
+        let middle = f64::midpoint(angle_min, angle_max);
+        let half = AHEAD.min((angle_max - angle_min) / 4.0);
+        let ahead = (0..AHEAD_TRIES)
+            .map(|i| middle + half * (2.0 * f64::from(i) / f64::from(AHEAD_TRIES - 1) - 1.0));
+        let farthest = |azimuth| {
+            farthest_in_view(first, height, |depression| place(azimuth, depression).is_some())
+        };
+        let seen_m = ahead.map(farthest).fold(f64::INFINITY, f64::min);
         let max_m = if rules.max_range_m > 0.0 {
             rules.max_range_m
         } else {
@@ -288,7 +319,10 @@ impl BeamTable {
         if first <= last {
             return too_high(max_m);
         }
-        let reach = Reach { max_m, usable_m, seen_m };
+        let is_seen = |depression: &f64| place(middle, *depression).is_some();
+        let nearest = (0..TRIES).map(|i| depression_of(first, i)).find(is_seen);
+        let from_m = nearest.map_or(f64::INFINITY, |depression| height / depression.tan());
+        let reach = Reach { max_m, usable_m, from_m, seen_m };
 
         // The steps, and some beyond the range: an obstacle at its end has to be told from noise.
         let beyond = (rules.min_length / STEP_CELLS).ceil() as usize + 2;
@@ -429,13 +463,19 @@ fn ray_azimuth(angle_min: f64, beam_step: f64, rays_a_beam: usize, ray: usize) -
     angle_min + (beam as f64 + inside) * beam_step
 }
 
-/// The largest distance straight ahead that is in view.
-fn farthest_ahead(first: f64, height: f64, is_seen: impl Fn(f64) -> bool) -> f64 {
+/// Places along a direction that are looked at, from the nearest to the horizon.
+const TRIES: u32 = 128;
+
+fn depression_of(first: f64, i: u32) -> f64 {
+    first + (LEAST_DEPRESSION - first) * f64::from(i) / f64::from(TRIES)
+}
+
+/// The largest distance in a direction that is in view.
+fn farthest_in_view(first: f64, height: f64, is_seen: impl Fn(f64) -> bool) -> f64 {
     if is_seen(LEAST_DEPRESSION) {
         return f64::INFINITY;
     }
-    const TRIES: u32 = 256;
-    let at = |i: u32| first + (LEAST_DEPRESSION - first) * f64::from(i) / f64::from(TRIES);
+    let at = |i| depression_of(first, i);
     let Some(last) = (0..TRIES).rev().find(|i| is_seen(at(*i))) else { return 0.0 };
     // Between a step that is in view and one that is not.
     let (mut inside, mut outside) = (at(last), at(last + 1));
@@ -647,7 +687,8 @@ fn walk_stretch(
         (None, Some(last)) if is_whole => finish(Some(distance(last)), End::Free),
         (None, Some(last)) => {
             let at = table.distance_at(last);
-            let end = if at >= max { End::Free } else { End::Unknown(at) };
+            // The first step out of view lies beyond the last one in it.
+            let end = if table.distances[end] >= max { End::Free } else { End::Unknown(at) };
             finish(Some(at.min(max)), end)
         }
         (None, None) => finish(None, End::Unknown(table.distances[first])),

@@ -244,6 +244,14 @@ impl CameraModel {
 }
 
 impl CameraInfo {
+    /// Whether pictures of that size have another aspect ratio than what was calibrated: they are taken as squeezed, and
+    /// distances are wrong where the camera cropped them instead.
+    pub fn is_squeezed(&self, size: Size) -> bool {
+        const MOST: f64 = 0.02;
+        let [(scale_x, _), (scale_y, _)] = self.picture_from_full(size);
+        (scale_x / scale_y - 1.0).abs() > MOST
+    }
+
     /// `picture = (full - offset) * scale` for x and y, in edge coordinates.
     fn picture_from_full(&self, size: Size) -> [(f64, f64); 2] {
         let axis = |full: u32, roi: (u32, u32), binning: u32, picture: u32| {

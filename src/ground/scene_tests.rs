@@ -520,6 +520,32 @@ fn the_range_is_what_is_known_well_enough_or_seen() {
 }
 
 #[test]
+fn floor_is_free_as_far_as_the_picture_shows_it() {
+    let rules = WalkRules::default();
+    let (_, pinhole) = cameras().remove(0);
+    // A part of the sensor to the right of the optical axis.
+    let mut right = info("plumb_bob", 200.0, &[]);
+    right.k[2] = -60.0;
+    let right = CameraModel::new(&right, SIZE, false).unwrap();
+    for (camera, pitch, roll) in
+        [(&pinhole, 1.0, 0.0), (&pinhole, 0.7, 0.05), (&pinhole, 0.7, -0.05), (&right, 0.9, 0.0)]
+    {
+        let seen = walked(camera, &Stance::from_angles(0.5, pitch, roll), &[], &rules);
+        assert!(seen.table.reach.max_m > 0.2, "{:?}", seen.table.reach);
+        let ranges = scan_of(&seen).ranges;
+        let middle = ranges.len() / 2;
+        let near = &ranges[middle - 15..middle + 15];
+        assert!(near.iter().all(|range| *range == f32::INFINITY), "{pitch} {roll}: {near:?}");
+    }
+    // What is walked further than that is free nowhere, and it is said.
+    let rules = WalkRules { max_range_m: 9.0, ..rules };
+    let reach = walked(&pinhole, &Stance::from_angles(0.5, 1.0, 0.0), &[], &rules).table.reach;
+    let said = reach.to_string();
+    assert!(said.contains("walked to 9.0 m") && said.contains("nothing is free"), "{said}");
+    assert!(reach.from_m < reach.seen_m, "{reach:?}");
+}
+
+#[test]
 fn the_map_remembers_rolls_and_forgets() {
     let rules = WalkRules { max_range_m: 3.0, ..WalkRules::default() };
     let (_, camera) = cameras().remove(0);

@@ -33,7 +33,7 @@ pub enum At {
 pub enum Insertion {
     /// It is kept.
     Kept,
-    /// It is kept, and time was set back: everything that moves was forgotten first.
+    /// It is kept, and its time was set back: how this frame moved before is forgotten.
     KeptAfterJump,
     /// It is not: a frame that is its own parent or has no name, or one too many.
     Refused,
@@ -155,7 +155,8 @@ impl TfBuffer {
         let is_jump = !is_static
             && self.newest(child).is_some_and(|newest| stamp_ns < newest.saturating_sub(JUMP_NS));
         if is_jump {
-            self.forget_motion();
+            // Of the others each has its own time: a straggler of one does not take the rest along.
+            self.nodes[child].link = None;
         }
         let link = &mut self.nodes[child].link;
         match link {
@@ -185,20 +186,6 @@ impl TfBuffer {
             }
         }
         if is_jump { Insertion::KeptAfterJump } else { Insertion::Kept }
-    }
-
-    /// Forgets everything that moves; what is static stays.
-    pub fn forget_motion(&mut self) {
-        for node in &mut self.nodes {
-            if node.link.as_ref().is_some_and(|link| matches!(link.motion, Motion::Samples(_))) {
-                node.link = None;
-            }
-        }
-    }
-
-    /// Whether anything was said of a frame.
-    pub fn knows(&self, frame: &str) -> bool {
-        self.by_name.contains_key(bare(frame))
     }
 
     /// Whether there is a way between two frames, at whatever time.
@@ -420,6 +407,18 @@ mod tests {
         assert_eq!(jump, Insertion::KeptAfterJump);
         assert!((x_at(&tf, "odom", "camera", At::Stamp(0)) - 9.2).abs() < 1e-12);
         assert!(tf.lookup("odom", "camera", At::Stamp(500 * MS)).is_err());
+    }
+
+    #[test]
+    fn a_frame_whose_time_jumps_takes_no_other_along() {
+        let mut tf = robot();
+        for i in 0..10 {
+            // Two that publish the same wheel, by clocks 2 s apart.
+            tf.insert("base", "wheel", i * 100 * MS + 2000 * MS, shift(0.0, 0.0, 0.0), false);
+            let late = tf.insert("base", "wheel", i * 100 * MS, shift(0.0, 0.0, 0.0), false);
+            assert_eq!(late, Insertion::KeptAfterJump);
+        }
+        assert!(tf.lookup("odom", "camera", At::Stamp(500 * MS)).is_ok());
     }
 
     #[test]

@@ -78,12 +78,6 @@ impl Footprint {
         Self { corners }.points(step)
     }
 
-    /// The middle of that strip.
-    pub fn middle_ahead(&self, depth: f64) -> [f64; 2] {
-        let [(_, front), (right, left)] = self.bounds();
-        [front + depth / 2.0, f64::midpoint(right, left)]
-    }
-
     /// The least and the largest x, then y.
     fn bounds(&self) -> [(f64, f64); 2] {
         [0, 1].map(|axis| {

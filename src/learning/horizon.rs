@@ -35,6 +35,11 @@ impl Horizon {
         self.cells.len() >= LEAST_CELLS
     }
 
+    /// Whether there are as many as are kept.
+    pub fn is_full(&self) -> bool {
+        self.cells.len() == MOST_CELLS
+    }
+
     /// By how much the mean probability of ground rises above the horizon.
     pub fn rise(&self, correction: &Correction) -> f64 {
         let probability = |margin: f32| 1.0 / (1.0 + f64::from(-margin).exp());
@@ -59,13 +64,13 @@ mod tests {
         };
         take(&mut horizon, &[]);
         take(&mut horizon, &frame(1.0, -2.0));
-        assert!(!horizon.is_known());
+        assert!(!horizon.is_known() && !horizon.is_full());
         (0..2).for_each(|_| take(&mut horizon, &frame(1.0, -2.0)));
         // Odds of 1 to 1 where they were 1 to e².
         let before = 1.0 / (1.0 + 2_f64.exp());
         assert!((horizon.rise(&up) - (0.5 - before)).abs() < 1e-6);
         (0..64).for_each(|_| take(&mut horizon, &frame(0.0, 8.0)));
         assert!(horizon.is_known() && horizon.rise(&up) < 1e-3);
-        assert_eq!(horizon.cells.len(), MOST_CELLS);
+        assert!(horizon.is_full());
     }
 }

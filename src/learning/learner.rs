@@ -102,6 +102,8 @@ pub struct Learner {
     horizon: Horizon,
     /// Largest share of the correction that the horizon let pass.
     horizon_share: f64,
+    /// The same before a restart, until the horizon is known as well as it was.
+    restored_share: f64,
     counts: Counts,
     /// Of cameras that have gone.
     left_out: LeftOut,
@@ -123,6 +125,7 @@ impl Learner {
             statistics: Statistics::new(channels + 2),
             horizon: Horizon::default(),
             horizon_share: 1.0,
+            restored_share: 1.0,
             counts: Counts::default(),
             left_out: LeftOut::default(),
             correction: None,
@@ -258,7 +261,8 @@ impl Learner {
             return false;
         }
         (self.counts, self.statistics) = (state.counts, state.statistics);
-        (self.horizon, self.horizon_share) = (Horizon::default(), state.horizon_share);
+        self.horizon = Horizon::default();
+        (self.horizon_share, self.restored_share) = (state.horizon_share, state.horizon_share);
         self.fit();
         true
     }
@@ -349,10 +353,14 @@ impl Learner {
             Some((share, self.horizon.rise(&correction), correction))
         };
         let corrections: Vec<_> = SHARES.into_iter().filter_map(of).collect();
-        // After a restart the horizon is not known yet; what it let pass before holds on.
+        // After a restart the horizon is not known yet; no more passes than before until it is as well known.
         if self.horizon.is_known() {
             let level = corrections.iter().find(|(_, rise, _)| *rise <= MOST_RISE);
-            self.horizon_share = level.map_or(0.0, |(share, ..)| *share);
+            let share = level.map_or(0.0, |(share, ..)| *share);
+            if self.horizon.is_full() {
+                self.restored_share = 1.0;
+            }
+            self.horizon_share = share.min(self.restored_share);
         }
         let mut verdict = Verdict { fall: 0.0, rise: 0.0, share: 0.0 };
         for (share, rise, correction) in corrections {
@@ -554,6 +562,15 @@ mod tests {
         assert!(next.restore(learner.state()));
         assert_eq!(next.report().verdict.unwrap().share, report.verdict.unwrap().share);
         assert_eq!(next.correction(), learner.correction());
+        // Nor where the first frames show something else up there.
+        for step in 0..60 {
+            let at = f64::from(step) * 0.06;
+            let ceiling = |_, row| if row < 12 { ([0.0, 1.0], -1.6) } else { ([1.0, 0.0], -1.5) };
+            next.take(0, seen(100.0 + f64::from(step) * 0.2, at, ceiling));
+        }
+        next.finish();
+        assert!(next.horizon.is_known() && !next.horizon.is_full());
+        assert!(next.report().verdict.unwrap().share <= report.verdict.unwrap().share);
     }
 
     #[test]

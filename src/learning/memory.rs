@@ -23,6 +23,9 @@ const STEP_M: f64 = 0.05;
 const STEP_RAD: f64 = 0.1;
 /// Faster than this no robot of this kind is: tf has jumped.
 const FASTEST_M_S: f64 = 3.0;
+/// The ground does not rise so much on a way, nor under a robot that stands: it was lifted.
+const STEEPEST: f64 = 0.5;
+const LEAST_LIFT_M: f64 = 0.1;
 /// However long nothing was heard, it has not gone farther than that unseen.
 const LEAST_JUMP_M: f64 = 0.5;
 /// And however fast it may be, of more between two frames nothing is known.
@@ -48,6 +51,8 @@ const BUMP_DEPTH_M: f64 = 0.2;
 const BUMP_EVERY_M: f64 = 0.25;
 /// What stopped the robot holds, if it was not driven through within this.
 const HELD_AFTER_M: f64 = 1.0;
+/// It was driven through where the robot stood on so much of it.
+const THROUGH: f64 = 0.9;
 /// Blocks that are remembered for whether they held, and of how many on that is judged.
 const REMEMBERED: usize = 10;
 const LEAST_BLOCKS: usize = 3;
@@ -96,7 +101,7 @@ pub struct Taught {
 pub struct LeftOut {
     /// The robot had gone less than a step since the last one, or the picture came twice.
     pub standing: u64,
-    /// The odometry jumped, and all frames before it were let go; or nothing is known of the way, as the frames
+    /// The odometry jumped or the robot was lifted, and all frames before it were let go; or nothing is known of the way, as the frames
     /// came too seldom.
     pub jumps: u64,
     /// Frames of which the robot has stood on too little since.
@@ -188,6 +193,8 @@ struct Block {
     at_m: f64,
     is_by_person: bool,
     is_marked: bool,
+    /// What lay before the robot, in its frame then, and it has not stood on since.
+    left: Vec<[f64; 2]>,
 }
 
 #[derive(Debug, Clone)]
@@ -251,7 +258,7 @@ impl Memory {
                 self.left_out.jumps += 1;
                 done = self.finish();
                 self.let_go();
-            } else if seconds < 0.0 || is_jump(&change, seconds) {
+            } else if seconds < 0.0 || is_jump(&change, seconds) || self.is_lifted(&pose) {
                 self.left_out.jumps += 1;
                 self.let_go();
             }
@@ -273,7 +280,7 @@ impl Memory {
         // Wheels that slip against what has stopped the robot do not stand on it.
         if !self.is_at_block() {
             self.settle_blocks(&pose);
-            let from_ns = self.fresh_from_ns.max(now_ns.saturating_sub(FRESH_NS));
+            let from_ns = self.fresh_from(now_ns);
             let fresh = self.frames.iter_mut().filter(|f| f.taught.seen.stamp_ns >= from_ns);
             mark(fresh, self.driven_m, &pose, (&self.stood, &self.footprint), Mark::Ground);
         }
@@ -295,12 +302,14 @@ impl Memory {
     /// # Errors
     /// Why that is not marked.
     pub fn block(&mut self, is_by_person: bool) -> Result<(), BlockError> {
-        let Some((_, pose)) = self.last else { return Err(BlockError::NoFrame) };
+        let Some((now_ns, pose)) = self.last else { return Err(BlockError::NoFrame) };
         if self.is_at_block() && self.is_block_marked {
             self.left_out.blocks += 1;
             return Err(BlockError::Again);
         }
-        let block = |at_m, is_marked| Block { odom_from_base: pose, at_m, is_by_person, is_marked };
+        let left = self.ahead.clone();
+        let block =
+            |at_m, is_marked| Block { odom_from_base: pose, at_m, is_by_person, is_marked, left };
         let (through, of) = (self.held.iter().filter(|held| !**held).count(), self.held.len());
         if !is_by_person && of >= LEAST_BLOCKS && 2 * through > of {
             // It is followed all the same, so that it may be believed again.
@@ -311,7 +320,9 @@ impl Memory {
             self.left_out.blocks += 1;
             return Err(BlockError::Disbelieved { through, of });
         }
-        let frames = self.frames.iter_mut();
+        // What has run into the robot was not there before; a person knows.
+        let from_ns = if is_by_person { i64::MIN } else { self.fresh_from(now_ns) };
+        let frames = self.frames.iter_mut().filter(|f| f.taught.seen.stamp_ns >= from_ns);
         let ahead = (&*self.ahead, &self.footprint);
         if mark(frames, self.driven_m, &pose, ahead, Mark::Obstacle) == 0 {
             return Err(BlockError::Unseen);
@@ -323,22 +334,27 @@ impl Memory {
 
     /// Finds out which blocks hold: what the robot stands on did not stop it, and is no obstacle in any frame.
     fn settle_blocks(&mut self, odom_from_base: &Transform) {
-        let [x, y] = self.footprint.middle_ahead(BUMP_DEPTH_M);
         let mut open = Vec::new();
-        for block in std::mem::take(&mut self.blocks) {
-            let place = odom_from_base.inverse() * block.odom_from_base * Point3::new(x, y, 0.0);
-            let is_through = self.footprint.contains([place.x, place.y]);
+        for mut block in std::mem::take(&mut self.blocks) {
+            let base_from_then = odom_from_base.inverse() * block.odom_from_base;
+            let is_stood_on = |[x, y]: &[f64; 2]| {
+                let place = base_from_then * Point3::new(*x, *y, 0.0);
+                self.footprint.contains([place.x, place.y])
+            };
+            let (stood, left): (Vec<_>, Vec<_>) = block.left.iter().copied().partition(is_stood_on);
+            block.left = left;
+            if block.is_marked {
+                let (frames, stood) = (self.frames.iter_mut(), (&*stood, &self.footprint));
+                mark(frames, block.at_m, &block.odom_from_base, stood, Mark::None);
+            }
+            let most_left = (1.0 - THROUGH) * self.ahead.len() as f64;
+            let is_through = block.left.len() as f64 <= most_left;
             if !is_through && self.driven_m - block.at_m < HELD_AFTER_M {
                 open.push(block);
                 continue;
             }
             // One that was not believed is counted already.
-            if is_through && block.is_marked {
-                let frames = self.frames.iter_mut();
-                let ahead = (&*self.ahead, &self.footprint);
-                mark(frames, block.at_m, &block.odom_from_base, ahead, Mark::None);
-                self.left_out.blocks += 1;
-            }
+            self.left_out.blocks += u64::from(is_through && block.is_marked);
             if !block.is_by_person {
                 self.held.push_back(!is_through);
             }
@@ -347,6 +363,19 @@ impl Memory {
             }
         }
         self.blocks = open;
+    }
+
+    /// What frames before this showed may be another thing by now.
+    fn fresh_from(&self, now_ns: i64) -> i64 {
+        self.fresh_from_ns.max(now_ns.saturating_sub(FRESH_NS))
+    }
+
+    /// Whether the robot has risen or sunk as it does on no way since it last moved.
+    fn is_lifted(&self, odom_from_base: &Transform) -> bool {
+        self.stamped.is_some_and(|stamped| {
+            let change = stamped.inverse() * odom_from_base;
+            change.translation.vector.z.abs() > STEEPEST * flat(&change) + LEAST_LIFT_M
+        })
     }
 
     /// Whether the robot has not gone on from where it was stopped.
@@ -681,6 +710,65 @@ pub mod tests {
         (20..24).for_each(|step| drop(memory.take(at(step))));
         let obstacles = |marks: &[Mark]| marks.iter().filter(|m| **m == Mark::Obstacle).count();
         assert!(obstacles(&memory.frames[0].taught.marks) > 3);
+    }
+
+    #[test]
+    fn what_has_run_into_the_robot_was_not_there_before() {
+        for (stands_s, is_stale) in [(1, false), (3, true)] {
+            let mut memory = Memory::new(&Footprint::default());
+            let at = |second: f64, step: u32| seen(second, f64::from(step) * 0.06, plain);
+            (0..20).for_each(|step| drop(memory.take(at(f64::from(step) * 0.2, step))));
+            (1..=4 * stands_s).for_each(|i| drop(memory.take(at(3.8 + f64::from(i) / 4.0, 19))));
+            let said = if is_stale { Err(BlockError::Unseen) } else { Ok(()) };
+            assert_eq!(memory.clone().block(false), said, "after {stands_s} s");
+            assert_eq!(memory.block(true), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_was_met_with_a_corner_and_passed_holds() {
+        let mut memory = Memory::new(&Footprint::default());
+        let at = |step: u32, x: f64, y: f64| {
+            let mut there = seen(f64::from(step) * 0.2, x, plain);
+            there.odom_from_base = from_parts([x, y, 0.0], [0.0, 0.0, 0.0, 1.0]).unwrap();
+            there
+        };
+        (0..20).for_each(|step| drop(memory.take(at(step, f64::from(step) * 0.06, 0.0))));
+        assert_eq!(memory.block(false), Ok(()));
+        let marked = |memory: &Memory| {
+            let marks = &memory.frames[0].taught.marks;
+            marks.iter().filter(|mark| **mark == Mark::Obstacle).count()
+        };
+        let all = marked(&memory);
+        // Back, to the right by as much as takes it past what its left edge met, and on.
+        (20..25)
+            .for_each(|step| drop(memory.take(at(step, 1.14 - 0.06 * f64::from(step - 19), 0.0))));
+        (25..45).for_each(|step| {
+            drop(memory.take(at(step, 0.84 + 0.06 * f64::from(step - 24), -0.15)));
+        });
+        assert!((1..all).contains(&marked(&memory)), "{} of {all}", marked(&memory));
+        assert_eq!(memory.held, [true]);
+    }
+
+    #[test]
+    fn a_robot_that_is_carried_away_has_not_driven() {
+        let mut memory = Memory::new(&Footprint::default());
+        let at = |step: u32, x: f64, z: f64| {
+            let mut there = seen(f64::from(step) * 0.2, x, plain);
+            there.odom_from_base = from_parts([x, 0.0, z], [0.0, 0.0, 0.0, 1.0]).unwrap();
+            there
+        };
+        memory.take(at(0, 0.0, 0.0));
+        // Lifted slowly, then carried ahead.
+        (1..11).for_each(|step| drop(memory.take(at(step, 0.0, 0.05 * f64::from(step)))));
+        assert_eq!(memory.left_out().jumps, 3);
+        let done: Vec<_> =
+            (11..40).flat_map(|i| memory.take(at(i, 0.06 * f64::from(i - 10), 0.5))).collect();
+        assert!(done.is_empty() && memory.frames[0].taught.seen.stamp_ns > 0);
+        // A ramp of one in five is a way.
+        let mut memory = Memory::new(&Footprint::default());
+        (0..40).for_each(|i| drop(memory.take(at(i, 0.06 * f64::from(i), 0.012 * f64::from(i)))));
+        assert_eq!(memory.left_out().jumps, 0);
     }
 
     #[test]

@@ -180,7 +180,11 @@ mod tests {
         let path = folder.path().join("new").join("learning.json");
         assert!(State::read(&path, Some("aa")).unwrap().is_none());
         let mut statistics = Statistics::new(3);
-        statistics.add(&[0.1, 0.7, 1.0], 0.3, 1.7);
+        // Sums of many digits come back to the last bit.
+        for i in 1..300_u16 {
+            let value = f32::from(i).sin() / 3.0;
+            statistics.add(&[value, 0.7, 1.0], f64::from(value).abs() / 7.0, 1.7 / f64::from(i));
+        }
         let counts = Counts { metres: 1.5, frames: 4, ground_cells: 90, obstacle_cells: 1 };
         let state = State { counts, statistics, horizon_share: 0.7 };
         state.clone().write(&path, "street", "aa").unwrap();

@@ -141,7 +141,14 @@ fn collect(
     };
     for (key, child) in children {
         if key == "ros__parameters" {
-            let is_for_all = matches!(path.as_slice(), [only] if only == "**");
+            let Some(last) = path.last() else {
+                return Err(refusal(
+                    node.line,
+                    "no node's name stands above `ros__parameters`: /**: is for every node",
+                ));
+            };
+            // Of many nodes, by whatever names.
+            let is_for_all = last == "*" || last == "**";
             // Sections of other nodes are read too: their form has to be right.
             let mut entries = Vec::new();
             flatten(child, "", is_for_all, &mut entries)?;
@@ -514,6 +521,12 @@ mod tests {
         let places: Vec<_> =
             entries.iter().map(|e| (e.name.as_str(), e.line, e.is_for_all)).collect();
         assert_eq!(places, [("a", 3, true), ("b.c", 7, false)]);
+        for (section, is_for_all) in [("/*", true), ("/robot/**", true), ("/**/squeezenet", false)]
+        {
+            let node = if section == "/*" { "/squeezenet" } else { "/robot/squeezenet" };
+            let entries = parse(&format!("{section}:\n  ros__parameters:\n    a: 1\n"), node);
+            assert_eq!(entries.unwrap()[0].is_for_all, is_for_all, "{section}");
+        }
     }
 
     #[test]
@@ -524,6 +537,7 @@ mod tests {
             assert!(error.reason.contains(expected), "{error}");
         };
         check("labels: 5\n", 1, "ros__parameters");
+        check("ros__parameters:\n  a: 1\n", 1, "no node's name");
         check("/**:\n  labels: 5\n", 2, "found an integer");
         check("/**:\n  ros__parameters: 5\n", 2, "found an integer");
         check("/**:\n  ros__parameters:\n    a: [1,\n", 3, "unclosed bracket");

@@ -106,6 +106,12 @@ pub fn declaration(name: &str) -> Option<&'static Parameter> {
     parts(name).map(|(_, _, policy)| policy)
 }
 
+/// Whether a name is of a policy that other nodes' overrides have, and this one's have not.
+pub fn is_of_others(name: &str) -> bool {
+    const POLICIES: [&str; 4] = ["deadline", "lifespan", "liveliness", "liveliness_lease_duration"];
+    name.rsplit('.').next().is_some_and(|policy| POLICIES.contains(&policy))
+}
+
 /// What is wrong with a name that begins like one of these and is none.
 pub fn misspelt(name: &str) -> Option<String> {
     let is_wrong = name.starts_with(PREFIX) && parts(name).is_none();

@@ -346,7 +346,9 @@ fn own_entries<'a>(
             line: entry.line,
             reason: refuse(&entry.name, reason).to_string(),
         };
-        if let Some(reason) = qos::misspelt(&entry.name) {
+        if let Some(reason) = qos::misspelt(&entry.name)
+            .filter(|_| !entry.is_for_all || !qos::is_of_others(&entry.name))
+        {
             return Err(refused(reason));
         }
         match entry.parameter(cameras) {
@@ -371,12 +373,15 @@ fn is_of_any_node(name: &str) -> bool {
     name == "start_type_description_service"
 }
 
-/// Names in sections for all nodes, or on the command line, that look like ours and are not: each
-/// with what to say of it.
+/// Names in sections for all nodes, or on the command line, that look like ours and are not, by their group or by a letter or
+/// two: each with what to say of it.
 pub fn strays(entries: &[Entry], cameras: &[String]) -> Vec<String> {
     let looks_like_ours = |name: &str| {
-        let group = name.split_once('.').map(|(group, _)| group);
-        group.is_some_and(|group| TABLE.iter().any(|p| p.name.starts_with(&format!("{group}."))))
+        let group = name.split_once('.').map(|(group, _)| format!("{group}."));
+        group.map_or_else(
+            || name.len() > 4 && TABLE.iter().any(|p| distance(name, p.name) <= 2),
+            |group| TABLE.iter().any(|p| p.name.starts_with(&group)),
+        )
     };
     let strays = entries.iter().filter(|entry| {
         entry.is_for_all && entry.parameter(cameras).is_none() && looks_like_ours(&entry.name)
@@ -653,7 +658,8 @@ fn no_topic(topic: &str) -> String {
     }
 }
 
-fn is_topic(topic: &str) -> bool {
+/// Whether a topic can have that name.
+pub fn is_topic(topic: &str) -> bool {
     let has_bad_letter = topic.chars().any(|c| !(c.is_ascii_alphanumeric() || "_/~{}".contains(c)));
     let relative = topic.strip_prefix(['/', '~']).unwrap_or(topic).trim_start_matches('/');
     let is_bad_part =
@@ -1012,14 +1018,19 @@ mod tests {
         .unwrap();
         assert_eq!(store.get("labels.top_k").unwrap().1, &Value::Integer(4));
         let entries = crate::parameter::parse(
-            "/**:\n  ros__parameters: {frame_rate: 1, labels.topk: 1}\n",
+            "/**:\n  ros__parameters: {frame_rate: 1, mode: 2, image_topc: /x, labels.topk: 1}\n",
             "/squeezenet",
         );
         let strays = strays(&entries.unwrap(), &[]);
-        assert!(
-            strays.len() == 1 && strays[0].contains("the nearest is labels.top_k"),
-            "{strays:?}"
-        );
+        assert_eq!(strays.len(), 2, "{strays:?}");
+        assert!(strays[0].contains("the nearest is image_topic"), "{strays:?}");
+        assert!(strays[1].contains("the nearest is labels.top_k"), "{strays:?}");
+        // What other nodes' overrides have is theirs; a slip in one is not.
+        for (policy, is_fine) in [("liveliness", true), ("dept", false)] {
+            let text =
+                format!("/**:\n  ros__parameters: {{qos_overrides./scan.publisher.{policy}: 1}}\n");
+            assert_eq!(started(&text).is_ok(), is_fine, "{policy}");
+        }
     }
 
     #[test]

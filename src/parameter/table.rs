@@ -636,11 +636,18 @@ impl Parameter {
     pub fn check(&self, value: &Value) -> Result<(), String> {
         let expected = self.default.value();
         if std::mem::discriminant(&expected) != std::mem::discriminant(value) {
-            return Err(format!(
-                "{value} is a {}, expected a {}",
-                value.type_name(),
-                expected.type_name()
-            ));
+            let mut reason =
+                format!("{value} is a {}, expected a {}", value.type_name(), expected.type_name());
+            // YAML takes the words for truth values.
+            if let (Choices(choices), Value::Bool(is)) = (self.allowed, value)
+                && let word = if *is { "yes" } else { "no" }
+                && choices.contains(&word)
+            {
+                reason += &format!(
+                    "; with its quotes, \"{word}\", it is one (on a command line '\"{word}\"')"
+                );
+            }
+            return Err(reason);
         }
         let texts: &[String] = match value {
             Value::Text(text) => std::slice::from_ref(text),

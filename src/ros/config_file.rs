@@ -156,7 +156,7 @@ fn sections(text: &str, origin: usize, node: &str) -> Result<Vec<Section>, FileR
     Ok(found)
 }
 
-/// Sections that a user may have meant for this node: they have its name and not its namespace.
+/// Sections that a user may have meant for this node: they have its name and not its namespace. Or that none is for it.
 fn passed_over(path: &Path, sections: &[Section], node: &str) -> Vec<String> {
     let name = node.rsplit('/').next().unwrap_or_default();
     let is_meant =
@@ -169,7 +169,15 @@ fn passed_over(path: &Path, sections: &[Section], node: &str) -> Vec<String> {
             section.node
         )
     });
-    told.collect()
+    let told: Vec<_> = told.collect();
+    let is_for_others = !sections.is_empty() && !sections.iter().any(|section| section.is_own);
+    if !is_for_others || !told.is_empty() {
+        return told;
+    }
+    let path = path.display();
+    vec![format!(
+        "{path}: none of its sections is for {node}, so that it does nothing; /**: holds for every node"
+    )]
 }
 
 /// What the files say together, by the texts that are in force.

@@ -182,11 +182,13 @@ impl CameraState {
         }
     }
 
-    /// The state of the answers: as of the last report, and by what the newest picture is like.
+    /// The state of an answer that goes out now, which is none of the past: as of the last report, and by what its picture is
+    /// like.
     pub fn state(&self) -> AnswerState {
         let rest = self.rest();
+        let of_report = if rest.state == AnswerState::Stale { AnswerState::Ok } else { rest.state };
         let fault = rest.fault.as_ref().map(|faulty| faulty.fault.state(faulty.action));
-        fault.unwrap_or_default().max(rest.state)
+        fault.unwrap_or_default().max(of_report)
     }
 
     /// What is wrong with the newest picture.

@@ -58,7 +58,9 @@ impl TfSlot {
             let kept =
                 buffer.insert(&header.frame_id, &child_frame_id, stamp_ns, transform, is_static);
             if kept == Insertion::KeptAfterJump {
-                tracing::info!("time went back on /tf: what moved before is forgotten");
+                tracing::info!(
+                    "time went back on /tf: how {child_frame_id} moved before is forgotten"
+                );
             }
         }
         drop(buffer);

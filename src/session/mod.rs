@@ -18,7 +18,7 @@ use ort::value::TensorRef;
 use thiserror::Error;
 
 use crate::descriptor::DescriptorError;
-use crate::geometry::Size;
+use crate::geometry::{Fit, Size};
 use crate::install;
 use crate::manifest::{ManifestError, Model};
 use crate::settings::{ModelSettings, Precision, Provider};
@@ -77,6 +77,16 @@ pub enum NetworkError {
         actual: Vec<i64>,
         /// What the manifest says.
         expected: String,
+    },
+    /// The network takes one size, the manifest gives it the shape of each picture.
+    #[error(
+        "model {model}: its network takes inputs of {size} alone, and with input.fit: aspect they have the picture's shape; set fit in its manifest to stretch, letterbox or crop, or export it with free height and width"
+    )]
+    OneSize {
+        /// The model's name.
+        model: String,
+        /// What the network takes, `*` for a free side.
+        size: String,
     },
     /// The descriptors are not this network's.
     #[error(transparent)]
@@ -443,6 +453,17 @@ impl Network {
         // What subscribers may want later has to be there, too.
         let all = NetworkOutputs { place: true, taught: true, mask_features: true, ..needs };
         self.pruned(self.possible(all))?;
+        let index = self.prepare(needs)?;
+        let input = self.sessions[index].1.inputs().first();
+        if let Some([_, _, height, width]) =
+            input.and_then(|input| input.dtype().tensor_shape()).map(|shape| &shape[..])
+            && model.manifest.input.fit == Fit::Aspect
+            && (*height > 0 || *width > 0)
+        {
+            let side = |side: i64| if side > 0 { side.to_string() } else { "*".to_owned() };
+            let size = format!("{}x{}", side(*width), side(*height));
+            return Err(NetworkError::OneSize { model: model.manifest.name.clone(), size });
+        }
         let outputs = self.infer(needs, &tensor, size)?;
         if let Some(spec) = &model.manifest.classification {
             outputs.labels(spec, model.class_names.len())?;

@@ -27,14 +27,15 @@ def field(index: int, value: bytes | str) -> bytes:
     return varint(index << 3 | 2) + varint(len(value)) + value
 
 
-def tensor_type(name: str, channels: int, elements: int = 1) -> bytes:
+def tensor_type(name: str, channels: int, has_one_size: bool = False) -> bytes:
     """ValueInfoProto of a float tensor [1, channels, h, w]."""
-    sizes = [number(1, 1), number(1, channels), field(2, "h"), field(2, "w")]
+    sizes = [number(1, 1), number(1, channels)]
+    sizes += [number(1, HEIGHT), number(1, WIDTH)] if has_one_size else [field(2, "h"), field(2, "w")]
     shape = b"".join(field(1, size) for size in sizes)
-    return field(1, name) + field(2, field(1, number(1, elements) + field(2, shape)))
+    return field(1, name) + field(2, field(1, number(1, 1) + field(2, shape)))
 
 
-def network(has_features: bool) -> bytes:
+def network(has_features: bool, has_one_size: bool) -> bytes:
     """ModelProto: logits of floor, wall, sky are the planes green, red, blue of an rgb input; so are the features, where
     they are wanted."""
     weights = [0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]
@@ -42,15 +43,15 @@ def network(has_features: bool) -> bytes:
     tensor += field(9, struct.pack("<9f", *weights))
     node = field(1, "input") + field(1, "weights") + field(2, "segmentation") + field(4, "Conv")
     graph = field(1, node) + field(2, "colours") + field(5, tensor)
-    graph += field(11, tensor_type("input", 3)) + field(12, tensor_type("segmentation", 3))
+    graph += field(11, tensor_type("input", 3, has_one_size)) + field(12, tensor_type("segmentation", 3))
     if has_features:
         graph += field(1, field(1, "input") + field(2, "mask_features") + field(4, "Relu")) + field(12, tensor_type("mask_features", 3))
     return number(1, 8) + field(7, graph) + field(8, field(1, "") + number(2, 13))
 
 
-def write(folder: Path, has_features: bool = False) -> Path:
+def write(folder: Path, has_features: bool = False, has_one_size: bool = False, fit: str = "stretch") -> Path:
     """The model's files, of one that can learn by driving or not; gives the manifest's path."""
-    data = network(has_features)
+    data = network(has_features, has_one_size)
     (folder / "colours.onnx").write_bytes(data)
     classes = [
         {"name": "floor", "color": [0, 255, 0], "traversability": "traversable", "cost": 0},
@@ -61,7 +62,7 @@ def write(folder: Path, has_features: bool = False) -> Path:
         "schema": 1, "name": "colours", "description": "green floor, red walls, blue sky", "licence": "CC0-1.0",
         "files": [{"precision": "fp32", "path": "colours.onnx", "sha256": hashlib.sha256(data).hexdigest()}],
         "input": {
-            "width": WIDTH, "height": HEIGHT, "fit": "stretch", "channels": "rgb",
+            "width": WIDTH, "height": HEIGHT, "fit": fit, "channels": "rgb",
             "mean": [0.0, 0.0, 0.0], "scale": [0.0625, 0.0625, 0.0625],
         },
         "segmentation": {"output": "segmentation", "temperature": 1.0, "classes": classes},

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import colour_model
 import numpy as np
 import onnxruntime
 import pytest
@@ -51,6 +52,13 @@ def test_usage_and_set_up_end_with_2(coffee):
     assert run("image").returncode == 2
     done = run("image", "--model", "resnet", str(coffee))
     assert done.returncode == 2 and "no model \"resnet\"" in done.stderr and "squeezenet1_1_imagenet" in done.stderr
+
+
+def test_networks_of_one_size_are_told_from_those_of_any(coffee, tmp_path):
+    done = run("image", "--json", "--model", str(colour_model.write(tmp_path, has_one_size=True)), str(coffee))
+    assert done.returncode == 0, done.stderr
+    aspect = run("image", "--model", str(colour_model.write(tmp_path, has_one_size=True, fit="aspect")), str(coffee))
+    assert aspect.returncode == 2 and "320x240 alone" in aspect.stderr and "stretch" in aspect.stderr
 
 
 def test_model_lists_and_shows_cards():

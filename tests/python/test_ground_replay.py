@@ -24,7 +24,7 @@ OUTPUTS = {
     "local_map": OccupancyGrid,
 }
 # A frame's tf waits for the sample after it, however busy the machine.
-PARAMETERS = {"ground": {"tf_wait_ms": 1000.0}, "inference": {"provider": "cpu"}, "input": {"max_age_ms": 0.0}}
+PARAMETERS = {"ground": {"tf_wait_ms": 1000.0, "camera_info_topic": "camera/camera_info"}, "inference": {"provider": "cpu"}, "input": {"max_age_ms": 0.0}}
 # The camera's calibration comes with the third picture.
 UNCALIBRATED = 2
 
@@ -98,7 +98,7 @@ def play(peer: Peer, bag: Path, answers: list, log) -> None:
 
 def replayed(bag: Path, out: Path, model: Path, folder: Path) -> dict[str, list[bytes]]:
     parameters = folder / "parameters.yaml"
-    parameters.write_text("/squeezenet:\n  ros__parameters:\n    ground: {tf_wait_ms: 1000.0}\n")
+    parameters.write_text("/squeezenet:\n  ros__parameters:\n    ground: {tf_wait_ms: 1000.0, camera_info_topic: camera/camera_info}\n")
     done = subprocess.run(
         [binary(), "replay", str(bag), "--out", str(out), "--outputs", ",".join(OUTPUTS), "--model", str(model),
          "--params-file", str(parameters)],

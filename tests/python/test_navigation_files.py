@@ -121,7 +121,9 @@ def test_the_nav2_demo_is_composed(variant):
     context.launch_configurations["variant"] = variant
     assert len(module.start(context)) == 4
     # What is not given is left to the parameter file.
-    assert not dict(module.start(context)[0].launch_arguments)
+    config = str(ROOT / "config" / "squeezenet.yaml")
+    assert dict(module.start(context)[0].launch_arguments) == {"config": config}
+    assert context.launch_configurations["use_sim_time"] == ""
     given = {"image_topic": "/eye", "config": "mine.yaml", "use_sim_time": "true"}
     context.launch_configurations.update(given)
     assert dict(module.start(context)[0].launch_arguments) == given

@@ -224,7 +224,7 @@ def done(seconds: float, step: int, args: argparse.Namespace) -> float:
 def rate(seconds: float, step: int, args: argparse.Namespace) -> float:
     """A short warm-up in steps, then flat, then falling straight to zero over the last part of the training."""
     left = 1.0 - done(seconds, step, args)
-    return args.lr * min(1.0, (step + 1) / 150) * max(0.0, min(1.0, left / args.cool))
+    return args.lr * min(1.0, (step + 1) / 150) * max(0.0, min(1.0, left / max(args.cool, 1e-9)))
 
 
 def validation(anywhere: Anywhere, args: argparse.Namespace) -> list[tuple[str, LabelledSet, list[tuple[Path, Path]]]]:

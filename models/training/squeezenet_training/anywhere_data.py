@@ -94,10 +94,11 @@ class Anywhere:
         return table
 
     def ground_of_labels(self, one: LabelledSet) -> np.ndarray:
-        """Whether each label of a set is ground: 1, 0, or 255 for one that is not listed."""
+        """Whether each label of a set is ground: 1, 0, or 255 for one that is not listed, or may be both."""
         table = np.full(256, UNLABELLED, np.uint8)
         for label, meant in one.labels.items():
-            table[label] = self.ground[self.names.index(meant[0])]
+            is_ground = {bool(self.ground[self.names.index(name)]) for name in meant}
+            table[label] = is_ground.pop() if len(is_ground) == 1 else UNLABELLED
         return table
 
 

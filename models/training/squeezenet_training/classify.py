@@ -163,6 +163,9 @@ def run(args: argparse.Namespace) -> None:
     first_epoch, checkpoint_path = 0, args.out / "last.pt"
     if checkpoint_path.exists():
         state = torch.load(checkpoint_path, weights_only=True, map_location="cpu")
+        if state["names"] != train.names:
+            known, here = ", ".join(state["names"]), ", ".join(train.names)
+            raise SystemExit(f"{checkpoint_path} learnt {known}; the folders are {here}: take another --out, or the folders as they were")
         classifier.load_state_dict(state["classifier"])
         backbone.load_state_dict(state["backbone"])
         optimizer.load_state_dict(state["optimizer"])

@@ -28,11 +28,21 @@ def list_folders(folder: Path) -> list[str]:
 
 
 def open_picture(path: Path) -> Image.Image:
-    """RGB, upright, 8 bits a channel; of 16 bits the high byte, as the node takes them."""
+    """RGB, upright, 8 bits a channel; of 16 bits the high eight of those in use, as the node takes them."""
     picture = ImageOps.exif_transpose(read(path))
     if picture.mode.startswith("I"):
-        picture = Image.fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        values = np.asarray(picture).astype(np.int64).clip(0, 65535)
+        picture = Image.fromarray((values >> (used_bits(values) - 8)).astype(np.uint8))
     return picture.convert("RGB")
+
+
+def used_bits(values: np.ndarray) -> int:
+    """The bits that hold the brightest value, as cameras have them: 8, 10, 12, 14 or 16. Values of 8 bits that were spread over
+    16 (times 256 or 257) use all of these."""
+    any_bits = int(np.bitwise_or.reduce(values, axis=None))
+    if any_bits & 0xFF == 0 or bool((values >> 8 == values & 0xFF).all()):
+        return 16
+    return next(depth for depth in (8, 10, 12, 14, 16) if any_bits < 1 << depth)
 
 
 def open_mask(path: Path) -> np.ndarray:

@@ -12,7 +12,10 @@ from PIL import Image, ImageEnhance, ImageFilter
 from torch.utils.data import Dataset
 
 from .pictures import list_files, open_pair
-from .preprocess import to_tensor
+from .preprocess import to_tensor, whole_picture
+
+VIEW = (480, 360)
+"""The network's nominal input, of the models that are trained here."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,15 @@ def pairs(folder: Path) -> list[tuple[Path, Path]]:
     return [(path, masks[path.stem]) for path in images]
 
 
+def as_fed(picture: Image.Image, mask: np.ndarray) -> tuple[Image.Image, np.ndarray]:
+    """A picture and its mask at the size of the network's input."""
+    fed = whole_picture(picture, VIEW)
+    return fed, np.asarray(Image.fromarray(mask).resize(fed.size, Image.Resampling.NEAREST))
+
+
 class SegmentationSet(Dataset):
-    """All pictures in memory; `augment` gives crops of `size` (width, height), else whole ones."""
+    """All pictures in memory, as large as the node feeds them to the network; `augment` gives crops of `size` (width, height),
+    else whole ones."""
 
     def __init__(
         self, folders: list[Path], classes: SegmentationClasses, augment: bool,
@@ -73,7 +83,7 @@ class SegmentationSet(Dataset):
     ) -> None:
         files = [pair for folder in folders for pair in pairs(folder)][:limit]
         self.names = [image.name for image, _ in files]
-        loaded = [open_pair(*pair) for pair in files]
+        loaded = [as_fed(*open_pair(*pair)) for pair in files]
         self.pictures = [picture for picture, _ in loaded]
         self.masks = [classes.targets(mask, path) for (_, mask), (_, path) in zip(loaded, files)]
         self.count = len(classes.classes)

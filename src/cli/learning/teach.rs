@@ -7,10 +7,10 @@ use clap::Args;
 
 use super::{new_learner, restore};
 use crate::cli::labelled::{LabelMeaning, Truth, pairs, read_classes, read_label};
+use crate::cli::picture_file::PictureFile;
 use crate::cli::print::{print_line, tell};
 use crate::cli::{ModelOptions, Outcome};
 use crate::file_lock::Lock;
-use crate::frame::Frame;
 use crate::geometry::Size;
 use crate::learning::{Footprint, Learner, Mark};
 use crate::pipeline::Pipeline;
@@ -84,9 +84,9 @@ fn teach(
     pipeline: &mut Pipeline,
     learner: &mut Learner,
 ) -> anyhow::Result<()> {
-    let bytes = std::fs::read(file)?;
+    let upright = PictureFile::read(file)?;
     let wanted = Wanted { cells: true, ..Wanted::default() };
-    let result = pipeline.process(Frame::Compressed(&bytes), wanted, &CameraSettings::default())?;
+    let result = pipeline.process(upright.frame()?, wanted, &CameraSettings::default())?;
     let cells = result.cells.context("the picture is too small to learn from")?;
     let truth = read_label(label, result.image_size)?;
     let is_above = |cell| driven && cells.pixel(cell)[1] < HORIZON * f64::from(truth.size.height);

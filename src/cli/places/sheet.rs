@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use image::{ExtendedColorType, RgbImage, imageops};
+use image::{ExtendedColorType, ImageFormat, RgbImage, imageops};
 
 use crate::geometry::Size;
 use crate::overlay;
@@ -46,7 +46,8 @@ pub fn write(memory: &Memory, path: &Path) -> anyhow::Result<usize> {
     for ((column, row), name, _) in cells.iter().filter(|((column, _), ..)| *column == 0) {
         overlay::write_line(&mut picture, name, (*column as u32 * CELL.0, *row as u32 * CELL.1));
     }
-    image::save_buffer(path, &picture.rgb, size.width, size.height, ExtendedColorType::Rgb8)
+    let (color, format) = (ExtendedColorType::Rgb8, ImageFormat::Png);
+    image::save_buffer_with_format(path, &picture.rgb, size.width, size.height, color, format)
         .with_context(|| path.display().to_string())?;
     Ok(cells.len())
 }

@@ -58,6 +58,11 @@ impl GroundCamera {
     }
 }
 
+/// As the node resolves a name without a namespace.
+fn absolute(topic: String) -> String {
+    if topic.starts_with('/') { topic } else { format!("/{topic}") }
+}
+
 impl Ground {
     /// Opens the bag a second time, from its start: static transforms stand there.
     ///
@@ -68,8 +73,9 @@ impl Ground {
             .iter()
             .map(|camera| {
                 let own = settings.cameras.get(&camera.name).cloned().unwrap_or_default();
-                let own = CameraSettings { image_topic: camera.topic.clone(), ..own };
-                let info_topic = camera_info_topic(&own, &own.image_topic);
+                let mut own = CameraSettings { image_topic: camera.topic.clone(), ..own };
+                let info_topic = absolute(camera_info_topic(&own, &own.image_topic));
+                own.ground.camera_info_topic.clone_from(&info_topic);
                 GroundCamera { info_topic, own, info: None }
             })
             .collect();

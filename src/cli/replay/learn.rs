@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::learning::{new_learner, restore};
 use crate::cli::print::tell_left;
 use crate::file_lock::Lock;
-use crate::ground_messages::Taken;
+use crate::ground_messages::{Taken, without_numbers};
 use crate::head::segmentation::ClassMapping;
 use crate::learning::{
     BLOCKED_TYPES, Bumper, Correction, CorrectionSlot, Footprint, Learner, Mark, Report, Seen,
@@ -215,9 +215,9 @@ impl Learning {
 
     /// Notes a frame of which is not known where it was taken.
     pub fn note_unplaced(&mut self, reason: &str) {
-        // Numbers in it change from frame to frame; its first words do not.
-        let first = reason.split([':', ';']).next().unwrap_or_default();
-        *self.unplaced.entry(first.to_owned()).or_default() += 1;
+        // What follows the first words changes from frame to frame, and so do numbers in them.
+        let first = without_numbers(reason.split([':', ';']).next().unwrap_or_default());
+        *self.unplaced.entry(first).or_default() += 1;
     }
 
     /// Holds a frame against its true mask, `[height, width]` of ids of `image_width`.

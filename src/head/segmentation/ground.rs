@@ -11,12 +11,14 @@ const LETHAL: f32 = 254.0;
 
 impl SegmentationHead {
     /// The probability of ground (traversable and caution), of obstacles, and the expected cost of
-    /// each cell, NaN where that is not known. A grid with fewer logits than `spec` has classes for gives an empty one.
+    /// each cell, NaN where that is not known. What the mask shows as unknown, the most probable kind being less than
+    /// `min_confidence`, is neither ground nor obstacle. A grid with fewer logits than `spec` has classes for gives an empty one.
     pub fn ground(
         &mut self,
         grid: Grid<'_>,
         spec: &SegmentationSpec,
         mapping: &ClassMapping,
+        min_confidence: f32,
     ) -> GroundGrid {
         let classes = mapping.cost.len();
         let (width, height) = (grid.size.width as usize, grid.size.height as usize);
@@ -35,11 +37,15 @@ impl SegmentationHead {
             let cells = &mut cells[start..];
             let plane = |index: usize| &planes.values[index * width..][..width];
             let kind = |kind: Traversability| plane(logits.first_kind() + usize::from(kind.id()));
-            let obstacle = kind(Traversability::Obstacle);
-            let ground = [Traversability::Traversable, Traversability::Caution].map(kind);
+            let [free, caution, obstacle, background] = Traversability::ALL.map(kind);
             let cost = [logits.cost_sum(), logits.cost_sum() + 1].map(plane);
             for (x, cell) in cells.iter_mut().enumerate() {
-                cell.ground = ground[0][x] + ground[1][x];
+                let best = free[x].max(caution[x]).max(obstacle[x]).max(background[x]);
+                if best < min_confidence {
+                    *cell = Cell { cost: f32::NAN, ..Cell::default() };
+                    continue;
+                }
+                cell.ground = free[x] + caution[x];
                 cell.obstacle = obstacle[x];
                 // Where what has no cost is more probable than the rest, there is none.
                 let is_known = cost[1][x] >= 0.5;
