@@ -54,6 +54,36 @@ def test_usage_and_set_up_end_with_2(coffee):
     assert done.returncode == 2 and "no model \"resnet\"" in done.stderr and "squeezenet1_1_imagenet" in done.stderr
 
 
+def test_labelled_photographs_are_turned_and_never_written_over(tmp_path):
+    """`masks evaluate` on one photograph, as a telephone stores it: upright, lying and on its head."""
+    upright = Picture.fromarray(photograph("coffee"))
+    label = np.full((480, 640), 2, np.uint8)
+    label[240:] = 1
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": {"1": ["floor", "traversable"], "2": ["thing", "obstacle"]}}))
+    stored = {1: upright, 3: upright.transpose(Picture.Transpose.ROTATE_180), 6: upright.transpose(Picture.Transpose.ROTATE_90)}
+    found = {}
+    for orientation, picture in stored.items():
+        images, labels = tmp_path / f"images{orientation}", tmp_path / f"labels{orientation}"
+        images.mkdir()
+        labels.mkdir()
+        exif = Picture.Exif()
+        exif[0x0112] = orientation
+        picture.save(images / "a.jpg", quality=97, exif=exif)
+        Picture.fromarray(label).save(labels / "a.png")
+        asked = ["masks", "evaluate", str(images), str(labels), "--classes", str(tmp_path / "classes.json")]
+        done = run(*asked, "--json")
+        assert done.returncode == 0, done.stderr
+        found[orientation] = json.loads(done.stdout)["ground_iou"]
+    assert max(found.values()) - min(found.values()) < 0.03, found
+    before = (images / "a.jpg").read_bytes()
+    over = run(*asked, "--sheet", str(images / "a.jpg"))
+    assert over.returncode == 2 and "which is read" in over.stderr and (images / "a.jpg").read_bytes() == before
+    sheet = run(*asked, "--sheet", str(tmp_path / "sheet"))
+    assert sheet.returncode == 0 and (tmp_path / "sheet").read_bytes().startswith(b"\x89PNG"), sheet.stderr
+    many = run(*asked, "--threads", "65")
+    assert many.returncode == 2 and "0 to 64" in many.stderr
+
+
 def test_networks_of_one_size_are_told_from_those_of_any(coffee, tmp_path):
     done = run("image", "--json", "--model", str(colour_model.write(tmp_path, has_one_size=True)), str(coffee))
     assert done.returncode == 0, done.stderr

@@ -369,7 +369,17 @@ def run(args: argparse.Namespace) -> None:
         else:
             state = read(args.init)
             if "optimizers" in state:
+                if len(state["optimizers"]) != len(optimizers):
+                    raise SystemExit(
+                        f"{args.init}: is of a training {'without' if kept else 'with'} --backbone-rate; take its final.pt, weights alone"
+                    )
+                groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+                asked = [{name: value for name, value in group.items() if name != "params"} for group in groups]
                 load(state)
+                # What the command line says holds, not what it said then.
+                for optimizer in optimizers:
+                    for group in optimizer.param_groups:
+                        group.update(asked.pop(0))
                 step = state["step"]
             else:
                 branch.load_state_dict(state)

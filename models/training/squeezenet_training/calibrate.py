@@ -151,6 +151,8 @@ def anywhere(args: argparse.Namespace, backbone) -> dict:
             known = np.flatnonzero(rows != UNLABELLED)[::5]
             cells.append(logits[0].flatten(1).T[known])
             truths.append(torch.from_numpy(rows[known]))
+        if not sum(map(len, truths)):
+            raise SystemExit(f"{folder}: none of the labels of its pictures is listed under {one.name} in {args.sets}")
         cells, outside = torch.cat(cells), torch.where(meanings[torch.cat(truths)], 0.0, -torch.inf)
         likelihood[one.name] = [
             (torch.logsumexp(cells / t, 1) - torch.logsumexp(cells / t + outside, 1)).mean().item() for t in temperatures

@@ -1,5 +1,7 @@
 """`anywhere` on tiny generated data: sets of different labels, a backbone that learns and keeps its labels."""
 
+import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -140,6 +142,18 @@ def test_half_of_the_labels_of_another_crop_lie_over_a_crop():
     assert np.array_equal(labels[changed], target_above[changed])
     assert np.array_equal((np.asarray(picture) == (200, 100, 0)).all(2), changed), "pixels and labels go together"
     assert mixed(below, target, above, np.full_like(target, UNLABELLED))[1].tolist() == target.tolist()
+
+
+def test_a_label_that_may_be_ground_or_not_is_neither(data: Path):
+    read = Anywhere.load(data / "sets.yaml")
+    for meant, wanted in ((["sky", "floor"], UNLABELLED), (["floor", "sky"], UNLABELLED), (["floor"], 1), (["sky", "box"], 0)):
+        one = dataclasses.replace(read.sets[0], labels={0: meant})
+        assert read.ground_of_labels(one)[0] == wanted, meant
+
+
+def test_a_rate_without_cooling_stays():
+    args = argparse.Namespace(steps=1000, lr=4e-3, cool=0.0)
+    assert [anywhere.rate(0.0, step, args) for step in (500, 999)] == [4e-3, 4e-3]
 
 
 def test_kinds_are_by_traversability(data: Path):

@@ -37,7 +37,25 @@ def data_set(folder: Path, mask: np.ndarray = HALF, picture: Image.Image | bytes
 def test_pixels_of_the_ignore_index_count_nowhere(tmp_path: Path, ignore):
     data = SegmentationSet([data_set(tmp_path)], classes(tmp_path, ignore), False)
     assert np.unique(data[0][1]).tolist() == [1, 255]
-    assert data.pixel_counts().tolist() == [0, HALF.sum()]
+    assert data.pixel_counts().tolist() == [0, (data[0][1] == 1).sum()]
+
+
+def test_pictures_come_as_large_as_the_network_takes_them(tmp_path: Path):
+    mask = np.zeros((750, 1000), np.uint8)
+    mask[375:] = 1
+    data = SegmentationSet([data_set(tmp_path, mask)], classes(tmp_path), False)
+    image, target = data[0]
+    assert image.shape[1:] == target.shape == (360, 480)
+    assert target[170].max() == 0 and target[190].min() == 1
+    odd = data_set(tmp_path, mask[:125, :333], name="b.png")
+    shapes = {tuple(target.shape) for _, target in SegmentationSet([odd], classes(tmp_path), False)}
+    assert all(side % 8 == 0 for shape in shapes for side in shape), shapes
+
+
+def test_of_16_bits_those_in_use_are_taken(tmp_path: Path):
+    for name, brightest, high in (("12.png", 4095, 255), ("16.png", 65535, 255), ("spread.png", 200 * 257, 200)):
+        Image.fromarray(np.array([[0, brightest]], np.uint16)).save(tmp_path / name)
+        assert np.asarray(open_picture(tmp_path / name))[0].tolist() == [[0] * 3, [high] * 3], name
 
 
 def test_an_index_that_is_no_class_is_refused_with_the_file(tmp_path: Path):

@@ -117,6 +117,12 @@ def test_classify_tells_stripes_apart(command, backbone: Path, stripes: Path, tm
     assert log[-1]["top1"] >= 0.9
     assert (tmp_path / "confusion.png").stat().st_size > 1000
     assert torch.load(tmp_path / "final.pt", weights_only=True)["names"] == ["lying", "standing"]
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    for name, other in (("lying", "standing"), ("standing", "upright")):
+        (renamed / other).symlink_to(stripes / name)
+    with pytest.raises(SystemExit, match="learnt lying, standing; the folders are standing, upright"):
+        command(classify, "--data", renamed, *options[2:], "--epochs", 8)
 
 
 def test_classify_fine_tunes_an_untrained_1_0(command, stripes: Path, tmp_path: Path):
