@@ -122,7 +122,7 @@ def test_classify_tells_stripes_apart(command, backbone: Path, stripes: Path, tm
     for name, other in (("lying", "standing"), ("standing", "upright")):
         (renamed / other).symlink_to(stripes / name)
     with pytest.raises(SystemExit, match="learnt lying, standing; the folders are standing, upright"):
-        command(classify, "--data", renamed, *options[2:], "--epochs", 8)
+        command(classify, "--data", renamed, *options[4:], "--epochs", 8)
 
 
 def test_classify_fine_tunes_an_untrained_1_0(command, stripes: Path, tmp_path: Path):
