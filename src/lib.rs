@@ -44,6 +44,7 @@ pub mod restarts;
 pub mod result;
 #[cfg(feature = "ros")]
 pub mod ros;
+mod same_file;
 pub mod schedule;
 pub mod session;
 pub mod settings;

@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{Outcome, models_dir, print_line};
+use super::{Outcome, absolute, models_dir, print_line};
 use crate::finding::{Finding, Level};
 use crate::install;
 use crate::manifest::{self, Model};
-use crate::parameter::is_topic;
+use crate::parameter::check_topic;
 use crate::session::{self, Network};
 use crate::settings::{CameraSettings, ModelSettings, Precision, Provider};
 
 /// A topic as it is named on the graph.
 fn topic(text: &str) -> Result<String, String> {
-    let whole = if text.starts_with('/') { text.to_owned() } else { format!("/{text}") };
-    if is_topic(&whole) { Ok(whole) } else { Err("that is no topic name".to_owned()) }
+    let whole = absolute(text);
+    check_topic(&whole).map(|()| whole)
 }
 
 /// Arguments of `doctor`.

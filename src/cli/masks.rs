@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
-use image::{ExtendedColorType, ImageFormat, RgbImage, imageops};
+use image::{RgbImage, imageops};
 use serde::Serialize;
 
 use super::labelled::{LabelMeaning, pairs, read_classes, read_label};
 use super::learning::LearningOptions;
 use super::overwrite::{self, Target};
-use super::picture_file::PictureFile;
+use super::picture_file::{PictureFile, write_png};
 use super::{ModelOptions, Outcome, print, print_line};
 use crate::geometry::Size;
 use crate::head::segmentation::UNKNOWN;
@@ -62,8 +62,8 @@ struct EvaluateArgs {
     #[arg(long, value_name = "PNG")]
     sheet: Option<PathBuf>,
     /// How many pictures the sheet shows
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    worst: u16,
+    #[arg(long, default_value_t = 12)]
+    worst: usize,
     /// Pixels below this confidence are unknown; as the parameter mask.min_confidence
     #[arg(long, default_value_t = CameraSettings::default().mask.min_confidence, value_parser = probability)]
     min_confidence: f32,
@@ -118,6 +118,7 @@ struct Report<'a> {
 fn evaluate(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
     let meanings = read_classes(&args.classes)?;
     let files = pairs(&args.images, &args.labels)?;
+    ensure!(args.sheet.is_none() || args.worst > 0, "--sheet without a picture: --worst is 0");
     let read: Vec<PathBuf> =
         files.iter().flat_map(|(image, label)| [image, label]).cloned().collect();
     overwrite::refuse(&read, &Target::all("--sheet", args.sheet.clone()))?;
@@ -142,7 +143,7 @@ fn evaluate(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
     // A picture without ground, in label and mask, has no IoU and is not among the worst.
     let iou = |one: &Compared| one.figures.ground_iou.unwrap_or(1.0);
     compared.sort_by(|a, b| iou(a).total_cmp(&iou(b)));
-    let worst = &compared[..compared.len().min(usize::from(args.worst))];
+    let worst = &compared[..compared.len().min(args.worst)];
     let figures = total.figures();
     if args.json {
         let record = |one| {
@@ -247,9 +248,7 @@ fn write_sheet(
         let line = format!("{} ground {}", name, share(one.figures.ground_iou));
         overlay::write_line(&mut picture, &line, at(index));
     }
-    let (color, format) = (ExtendedColorType::Rgb8, ImageFormat::Png);
-    image::save_buffer_with_format(path, &picture.rgb, size.width, size.height, color, format)
-        .with_context(|| path.display().to_string())
+    write_png(path, &picture)
 }
 
 /// A share, or a dash where there was nothing to take it of.

@@ -8,7 +8,7 @@ mod learning;
 mod masks;
 mod model;
 mod output_names;
-pub mod overwrite;
+mod overwrite;
 mod parameters;
 mod picture_file;
 pub(crate) mod places;
@@ -94,6 +94,11 @@ pub struct ModelOptions {
     /// Inference threads; 0 takes as many as the machine has, up to four [default: 0]
     #[arg(long, overrides_with = "threads", value_parser = threads)]
     pub threads: Option<usize>,
+}
+
+/// A topic as a node resolves it that runs in no namespace.
+fn absolute(topic: &str) -> String {
+    if topic.starts_with('/') { topic.to_owned() } else { format!("/{topic}") }
 }
 
 /// As many as the parameter takes.

@@ -1,8 +1,8 @@
-//! Keeps a command from writing over what it reads. Files are told apart by what they are, not by
-//! how their paths are spelt: links of either kind, `./` and other ways round make no difference.
+//! Keeps a command from writing over what it reads.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use crate::same_file::is_same;
 
 /// A file that will be written, and the option that asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,27 +39,10 @@ pub fn refuse(inputs: &[PathBuf], targets: &[Target]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether two paths lead to one file, or would if it were there.
-pub fn is_same(one: &Path, other: &Path) -> bool {
-    let identity = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
-    match (identity(one), identity(other)) {
-        (Some(one), Some(other)) => one == other,
-        (None, None) => place(one).is_some_and(|one| Some(one) == place(other)),
-        _ => false,
-    }
-}
-
 /// Whether a file, there or not, lies directly in a folder.
 pub fn is_in(file: &Path, folder: &Path) -> bool {
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     is_same(parent.unwrap_or(Path::new(".")), folder)
-}
-
-/// The folder of a file that is not there yet, as the system knows it, and the file's name.
-fn place(path: &Path) -> Option<(PathBuf, std::ffi::OsString)> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = std::fs::canonicalize(folder.unwrap_or(Path::new("."))).ok()?;
-    Some((folder, path.file_name()?.to_owned()))
 }
 
 #[cfg(test)]

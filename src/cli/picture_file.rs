@@ -3,6 +3,9 @@
 
 use std::path::Path;
 
+use anyhow::Context;
+use image::{ExtendedColorType, ImageFormat};
+
 use crate::decode::Decoder;
 use crate::decode::orientation::Orientation;
 use crate::frame::{Frame, FrameError, RawImage};
@@ -10,6 +13,17 @@ use crate::result::Picture;
 
 /// Larger files are not read: raw pixels of the largest picture that is decoded take less.
 const MAX_BYTES: u64 = 256 << 20;
+
+/// Writes a picture as PNG, whatever the file's name ends in.
+///
+/// # Errors
+/// The system's, with the file's name.
+pub fn write_png(path: &Path, picture: &Picture) -> anyhow::Result<()> {
+    let Picture { size, rgb } = picture;
+    let (color, format) = (ExtendedColorType::Rgb8, ImageFormat::Png);
+    image::save_buffer_with_format(path, rgb, size.width, size.height, color, format)
+        .with_context(|| path.display().to_string())
+}
 
 /// A JPEG or PNG file, turned upright if need be.
 #[derive(Debug)]

@@ -49,6 +49,7 @@ use crate::output::Output;
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::place::PlaceRecognizer;
 use crate::result::{FrameResult, Wanted};
+use crate::same_file::is_same;
 use crate::session::{Network, default_threads};
 use crate::settings::{HealthAction, MaskKind, Provider, Settings};
 use crate::timing::{Stopwatch, milliseconds};
@@ -544,7 +545,7 @@ impl ReplayArgs {
         let is_renewed = |target: &Target| {
             let golden = self.golden.as_ref();
             target.option == "--write-golden"
-                && golden.is_some_and(|path| overwrite::is_same(path, &target.path))
+                && golden.is_some_and(|path| is_same(path, &target.path))
         };
         let (renewed, others): (Vec<Target>, _) = targets.into_iter().partition(is_renewed);
         overwrite::refuse(&inputs, &others)?;

@@ -101,8 +101,8 @@ pub struct Taught {
 pub struct LeftOut {
     /// The robot had gone less than a step since the last one, or the picture came twice.
     pub standing: u64,
-    /// The odometry jumped or the robot was lifted, and all frames before it were let go; or nothing is known of the way, as the frames
-    /// came too seldom.
+    /// The odometry jumped or the robot was lifted, and all frames before it were let go; or nothing is known of the
+    /// way, as the frames came too seldom.
     pub jumps: u64,
     /// Frames of which the robot has stood on too little since.
     pub unvisited: u64,
@@ -281,7 +281,7 @@ impl Memory {
         if !self.is_at_block() {
             self.settle_blocks(&pose);
             let from_ns = self.fresh_from(now_ns);
-            let fresh = self.frames.iter_mut().filter(|f| f.taught.seen.stamp_ns >= from_ns);
+            let fresh = since(&mut self.frames, from_ns);
             mark(fresh, self.driven_m, &pose, (&self.stood, &self.footprint), Mark::Ground);
         }
         // A frame that shows a block waits until that has held.
@@ -322,7 +322,7 @@ impl Memory {
         }
         // What has run into the robot was not there before; a person knows.
         let from_ns = if is_by_person { i64::MIN } else { self.fresh_from(now_ns) };
-        let frames = self.frames.iter_mut().filter(|f| f.taught.seen.stamp_ns >= from_ns);
+        let frames = since(&mut self.frames, from_ns);
         let ahead = (&*self.ahead, &self.footprint);
         if mark(frames, self.driven_m, &pose, ahead, Mark::Obstacle) == 0 {
             return Err(BlockError::Unseen);
@@ -429,6 +429,11 @@ impl Memory {
         let camera_from_odom = odom_from_camera.inverse();
         self.frames.push_back(Frame { taught, map, camera_from_odom, at_m: self.driven_m });
     }
+}
+
+/// Frames of that time and later.
+fn since(frames: &mut VecDeque<Frame>, from_ns: i64) -> impl Iterator<Item = &mut Frame> {
+    frames.iter_mut().filter(move |frame| frame.taught.seen.stamp_ns >= from_ns)
 }
 
 /// Marks points of the robot's frame in those of these frames that saw them from a straight way off; gives how many

@@ -498,6 +498,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn topic_or_none(&self, name: &str) -> Result<String, Refusal> {
+        let topic = self.text(name);
+        if !topic.is_empty() {
+            check_topic(topic).map_err(|reason| self.refuse(name, reason))?;
+        }
+        Ok(topic.to_owned())
+    }
+
     fn bool(&self, name: &str) -> bool {
         self.value(name) == Some(&Value::Bool(true))
     }
@@ -589,13 +597,7 @@ fn settings(values: &BTreeMap<String, Value>) -> Result<Settings, Refusal> {
             smoothing: common.double("places.smoothing"),
             max_views: common.integer("places.max_views") as usize,
             thumbnails: common.bool("places.thumbnails"),
-            pose_topic: match common.text("places.pose_topic") {
-                "" => String::new(),
-                topic if is_topic(topic) => topic.to_owned(),
-                topic => {
-                    return Err(refuse("places.pose_topic", no_topic(topic)));
-                }
-            },
+            pose_topic: common.topic_or_none("places.pose_topic")?,
         },
         learning: LearningSettings {
             is_enabled: common.bool("learning.enabled"),
@@ -650,16 +652,21 @@ fn reliability(text: &str) -> Reliability {
     }
 }
 
-fn no_topic(topic: &str) -> String {
-    if topic.len() > LONGEST_TOPIC {
-        format!("a topic name has at most {LONGEST_TOPIC} letters, this one {}", topic.len())
+/// Whether a topic can have that name.
+///
+/// # Errors
+/// Why not.
+pub fn check_topic(topic: &str) -> Result<(), String> {
+    if is_topic(topic) {
+        Ok(())
+    } else if topic.len() > LONGEST_TOPIC {
+        Err(format!("a topic name has at most {LONGEST_TOPIC} letters, this one {}", topic.len()))
     } else {
-        format!("{topic:?} is no topic name")
+        Err(format!("{topic:?} is no topic name"))
     }
 }
 
-/// Whether a topic can have that name.
-pub fn is_topic(topic: &str) -> bool {
+fn is_topic(topic: &str) -> bool {
     let has_bad_letter = topic.chars().any(|c| !(c.is_ascii_alphanumeric() || "_/~{}".contains(c)));
     let relative = topic.strip_prefix(['/', '~']).unwrap_or(topic).trim_start_matches('/');
     let is_bad_part =
@@ -671,13 +678,9 @@ pub fn is_topic(topic: &str) -> bool {
 }
 
 fn ground_settings(reader: &Reader<'_>) -> Result<GroundSettings, Refusal> {
-    let topic = reader.text("ground.camera_info_topic");
-    if !topic.is_empty() && !is_topic(topic) {
-        return Err(refuse("ground.camera_info_topic", no_topic(topic)));
-    }
     Ok(GroundSettings {
         frame: reader.text("ground.frame").to_owned(),
-        camera_info_topic: topic.to_owned(),
+        camera_info_topic: reader.topic_or_none("ground.camera_info_topic")?,
         is_rectified: match reader.text("ground.rectified") {
             "yes" => Some(true),
             "no" => Some(false),
@@ -703,9 +706,7 @@ fn ground_settings(reader: &Reader<'_>) -> Result<GroundSettings, Refusal> {
 
 fn camera_settings(reader: &Reader<'_>) -> Result<CameraSettings, Refusal> {
     let topic = reader.text("image_topic");
-    if !is_topic(topic) {
-        return Err(reader.refuse("image_topic", no_topic(topic)));
-    }
+    check_topic(topic).map_err(|reason| reader.refuse("image_topic", reason))?;
     let side = |name| match reader.integer(name) {
         size @ 1..64 => {
             Err(reader.refuse(name, format!("{size} is not allowed, it must be 0 or 64 to 4096")))

@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use super::parameter_services::Parameters;
-use crate::cli::overwrite::is_same;
 use crate::install;
 use crate::manifest;
 use crate::parameter::{self, Entry, FileRefusal, Given, Section, Store, Value};
+use crate::same_file::is_same;
 
 /// How often the files are looked at. A change is read when it has been the same for two looks.
 const LOOK: Duration = Duration::from_millis(50);

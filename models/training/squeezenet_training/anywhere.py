@@ -19,7 +19,7 @@ from .backbone import Classifier, SqueezeNet, load_pretrained, save_backbone
 from .losses import lovasz_softmax
 from .muon import Muon
 from .pictures import open_pair
-from .preprocess import MEAN_BGR, to_tensor, whole_picture
+from .preprocess import MEAN_BGR, VIEW, to_tensor, whole_picture
 from .segment import Averaged, has_fast_bf16, make_optimizers, seed_all
 from .segmentation_data import pairs
 from .segmentation_metrics import upsampled_probabilities
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cool", type=float, default=0.3, metavar="SHARE", help="the last part of the training, in which the rate falls to zero")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, nargs=2, default=(416, 320), metavar=("WIDTH", "HEIGHT"), help="of the training crops")
-    parser.add_argument("--view", type=int, nargs=2, default=(480, 360), metavar=("WIDTH", "HEIGHT"), help="of the network")
+    parser.add_argument("--view", type=int, nargs=2, default=VIEW, metavar=("WIDTH", "HEIGHT"), help="of the network")
     parser.add_argument("--lr", type=float, default=8e-3)
     parser.add_argument("--weight-decay", type=float, default=0.02)
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's choice")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from .anywhere_data import UNLABELLED, Anywhere
 from .backbone import load_pretrained
 from .pictures import open_pair, open_picture
-from .preprocess import to_tensor, whole_picture
+from .preprocess import VIEW, to_tensor, whole_picture
 from .segmentation_data import SegmentationClasses, SegmentationSet, pairs
 from .segmentation_metrics import calibration_error, confusion, iou, upsampled_probabilities
 from .segmenter import load_branch
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sets", type=Path, help="YAML of `anywhere`, instead of --classes: --val is the folder of its sets")
     parser.add_argument("--free", action="store_true", help="with --sets: only those that a model for any use may learn from")
     parser.add_argument("--set-pictures", type=int, default=24, help="with --sets: pictures of each set")
-    parser.add_argument("--size", type=int, nargs=2, default=(480, 360))
+    parser.add_argument("--size", type=int, nargs=2, default=VIEW)
     parser.add_argument("--out", type=Path, required=True, help="JSON of temperatures and figures")
 
 

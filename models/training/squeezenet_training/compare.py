@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .backbone import Classifier, SqueezeNet, load_pretrained
 from .pictures import open_picture
-from .preprocess import crop_picture, to_tensor
+from .preprocess import VIEW, crop_picture, to_tensor
 from .segmenter import SegmentationBranch
 
 CROPS = {"1.0": (224, 224), "1.1": (227, 227)}
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", type=Path, help="squeezenet1_1_imagenet.onnx; without it: random weights")
     parser.add_argument("--imagenet", type=Path, help="folder of pictures with labels.csv (file, class_index)")
     parser.add_argument("--classes", type=int, default=11, help="of the segmentation branch")
-    parser.add_argument("--size", type=int, nargs=2, default=(480, 360), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--size", type=int, nargs=2, default=VIEW, metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15, help="timed runs of each; they take turns")
     parser.add_argument("--out", type=Path, help="Markdown file for the table")

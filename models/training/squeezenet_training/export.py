@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .backbone import Classifier, SqueezeNet, load_pretrained
 from .pictures import open_picture
-from .preprocess import test_picture, to_tensor, whole_picture
+from .preprocess import VIEW, test_picture, to_tensor, whole_picture
 from .segmentation_data import SegmentationClasses
 from .segmenter import ConvBn, GroundBranch, SegmentationBranch, load_branch
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--card", type=Path, help="text of the card")
     parser.add_argument("--description", default="SqueezeNet v1.1, labels and mask")
     parser.add_argument("--licence", default="BSD-2-Clause")
-    parser.add_argument("--size", type=int, nargs=2, default=(480, 360), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--size", type=int, nargs=2, default=VIEW, metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="pictures to check the export with")
 
 

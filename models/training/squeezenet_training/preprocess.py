@@ -4,6 +4,8 @@ import numpy as np
 from PIL import Image
 
 MEAN_BGR = np.array([104.0, 117.0, 123.0], np.float32)
+VIEW = (480, 360)
+"""Width and height of the network's nominal input, of the models that are trained here."""
 
 
 def to_tensor(picture: Image.Image) -> np.ndarray:

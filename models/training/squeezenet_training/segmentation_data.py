@@ -12,10 +12,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from torch.utils.data import Dataset
 
 from .pictures import list_files, open_pair
-from .preprocess import to_tensor, whole_picture
-
-VIEW = (480, 360)
-"""The network's nominal input, of the models that are trained here."""
+from .preprocess import VIEW, to_tensor, whole_picture
 
 
 @dataclass(frozen=True)

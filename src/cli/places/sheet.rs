@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use image::{ExtendedColorType, ImageFormat, RgbImage, imageops};
+use image::{RgbImage, imageops};
 
+use crate::cli::picture_file::write_png;
 use crate::geometry::Size;
 use crate::overlay;
 use crate::place::Memory;
@@ -46,8 +47,6 @@ pub fn write(memory: &Memory, path: &Path) -> anyhow::Result<usize> {
     for ((column, row), name, _) in cells.iter().filter(|((column, _), ..)| *column == 0) {
         overlay::write_line(&mut picture, name, (*column as u32 * CELL.0, *row as u32 * CELL.1));
     }
-    let (color, format) = (ExtendedColorType::Rgb8, ImageFormat::Png);
-    image::save_buffer_with_format(path, &picture.rgb, size.width, size.height, color, format)
-        .with_context(|| path.display().to_string())?;
+    write_png(path, &picture)?;
     Ok(cells.len())
 }

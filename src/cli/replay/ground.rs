@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::output::Made;
 use super::source::Camera;
 use crate::bag::{Bag, BagError, Message, Messages, Selection};
+use crate::cli::absolute;
 use crate::geometry::Size;
 use crate::ground::tf_buffer::TfBuffer;
 use crate::ground::{CameraInfo, Reason};
@@ -58,11 +59,6 @@ impl GroundCamera {
     }
 }
 
-/// As the node resolves a name without a namespace.
-fn absolute(topic: String) -> String {
-    if topic.starts_with('/') { topic } else { format!("/{topic}") }
-}
-
 impl Ground {
     /// Opens the bag a second time, from its start: static transforms stand there.
     ///
@@ -74,7 +70,7 @@ impl Ground {
             .map(|camera| {
                 let own = settings.cameras.get(&camera.name).cloned().unwrap_or_default();
                 let mut own = CameraSettings { image_topic: camera.topic.clone(), ..own };
-                let info_topic = absolute(camera_info_topic(&own, &own.image_topic));
+                let info_topic = absolute(&camera_info_topic(&own, &own.image_topic));
                 own.ground.camera_info_topic.clone_from(&info_topic);
                 GroundCamera { info_topic, own, info: None }
             })
