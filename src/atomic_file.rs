@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes a file beside `path` and renames it, so that a crash at any byte leaves the old file or
 /// the new one. Its folder is made where it is missing. A link is followed, and a file that is
@@ -12,7 +12,7 @@ use std::path::Path;
 /// The system's.
 pub fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     // What is renamed onto a link would take the link's place.
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = followed(path);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
@@ -26,6 +26,24 @@ pub fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(&path)?;
     std::fs::File::open(folder)?.sync_all()
+}
+
+/// Where a path leads, by way of links, be there a file already or not.
+pub fn followed(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // As many as the system follows.
+    for _ in 0..40 {
+        let Ok(target) = std::fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    let whole = std::fs::canonicalize(&path).ok();
+    // Two names of one folder lead to one file in it.
+    let in_folder = || {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = std::fs::canonicalize(folder.unwrap_or(Path::new("."))).ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    whole.or_else(in_folder).unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -57,5 +75,22 @@ mod tests {
         write(&link, b"2").unwrap();
         assert!(link.is_symlink());
         assert_eq!(std::fs::read(&real).unwrap(), b"2");
+    }
+
+    #[test]
+    fn a_link_to_what_is_not_there_yet_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        std::fs::create_dir(folder.path().join("kept")).unwrap();
+        std::os::unix::fs::symlink("second", &first).unwrap();
+        std::os::unix::fs::symlink("kept/real", &second).unwrap();
+        write(&first, b"1").unwrap();
+        assert!(first.is_symlink() && second.is_symlink());
+        assert_eq!(std::fs::read(folder.path().join("kept/real")).unwrap(), b"1");
+        // Links that lead to each other lead nowhere, and that is the system's error.
+        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+        std::os::unix::fs::symlink(&one, &other).unwrap();
+        std::os::unix::fs::symlink(&other, &one).unwrap();
+        let _ = write(&one, b"1");
     }
 }

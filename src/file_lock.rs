@@ -5,6 +5,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::atomic_file::followed;
+
 /// Why the file is not ours to write.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -49,8 +51,7 @@ impl Lock {
     /// [`LockError::Held`]
     pub fn take(path: &Path, parameter: &'static str, holder: &str) -> Result<Self, LockError> {
         // A link is followed, as it is when the file is written.
-        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let mut name = real.into_os_string();
+        let mut name = followed(path).into_os_string();
         name.push(".lock");
         let lock_path = PathBuf::from(name);
         let io = |reason| LockError::Io { path: lock_path.clone(), reason };
@@ -60,14 +61,16 @@ impl Lock {
         }
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock_path);
-        let mut file = match opened {
-            Ok(file) => file,
-            Err(error)
-                if [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem]
-                    .contains(&error.kind()) =>
-            {
-                return Ok(Self { _file: None });
-            }
+        let is_refused = |error: &std::io::Error| {
+            [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem].contains(&error.kind())
+        };
+        let (mut file, is_ours) = match opened {
+            Ok(file) => (file, true),
+            // Another user's, who was here before: it locks as well, only our name cannot stand in it.
+            Err(error) if is_refused(&error) => match File::open(&lock_path) {
+                Ok(file) => (file, false),
+                Err(_) => return Ok(Self { _file: None }),
+            },
             Err(error) => return Err(io(error)),
         };
         match file.try_lock() {
@@ -79,13 +82,17 @@ impl Lock {
                 let holder = holder.trim().to_owned();
                 return Err(LockError::Held { path: path.to_owned(), parameter, holder });
             }
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+            Err(TryLockError::Error(error))
+                if error.kind() == ErrorKind::Unsupported || !is_ours =>
+            {
                 return Ok(Self { _file: None });
             }
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
-        file.set_len(0).map_err(io)?;
-        writeln!(file, "{holder}, process {}", std::process::id()).map_err(io)?;
+        if is_ours {
+            file.set_len(0).map_err(io)?;
+            writeln!(file, "{holder}, process {}", std::process::id()).map_err(io)?;
+        }
         Ok(Self { _file: Some(file) })
     }
 }
@@ -117,5 +124,21 @@ mod tests {
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let _lock = Lock::take(&path, "places.file", "one").unwrap();
         assert!(matches!(Lock::take(&link, "places.file", "two"), Err(LockError::Held { .. })));
+        let (path, link) = (folder.path().join("later.bin"), folder.path().join("early.bin"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let _later = Lock::take(&path, "places.file", "one").unwrap();
+        assert!(matches!(Lock::take(&link, "places.file", "two"), Err(LockError::Held { .. })));
+    }
+
+    #[test]
+    fn a_lock_that_may_only_be_read_locks_as_well() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("places.bin");
+        let lock_path = folder.path().join("places.bin.lock");
+        std::fs::write(&lock_path, "").unwrap();
+        std::fs::set_permissions(&lock_path, std::fs::Permissions::from_mode(0o444)).unwrap();
+        let _lock = Lock::take(&path, "places.file", "one").unwrap();
+        assert!(matches!(Lock::take(&path, "places.file", "two"), Err(LockError::Held { .. })));
     }
 }

@@ -14,6 +14,7 @@
 pub mod answer_state;
 mod atomic_file;
 pub mod bag;
+pub mod caught;
 pub mod cli;
 pub mod decode;
 pub mod descriptor;

@@ -7,7 +7,9 @@ use std::process::{Command, Output, Stdio};
 
 use squeezenet_node::bag::writer::BagWriter;
 use squeezenet_node::bag::{Bag, Message, Selection};
-use squeezenet_node::message::{CompressedImage, Header, Image, RosMessage, Stamp, Text};
+use squeezenet_node::message::{
+    CompressedImage, Header, Image, RosMessage, Stamp, Text, TfMessage, TransformStamped,
+};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -266,6 +268,65 @@ fn a_copy_has_the_new_answers_alone() {
     let (code, _, stderr) = run(&arguments).unwrap();
     assert!(code == 0 && stderr.contains("not copied: /squeezenet/labels"), "{stderr}");
     assert_eq!(messages(&again).len(), 4, "two pictures and their labels");
+}
+
+#[test]
+fn a_copy_of_a_part_has_what_was_latched_before_and_every_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let [input, out] = ["in.mcap", "out.mcap"].map(|name| folder.path().join(name));
+    let mut writer = BagWriter::create(&input).unwrap();
+    let pictures = writer.add("/front/image_raw", Image::TYPE, false).unwrap();
+    let frames = writer.add("/tf_static", TfMessage::TYPE, true).unwrap();
+    let news = writer.add("/news", Text::TYPE, false).unwrap();
+    let frame = TransformStamped { header: header(1), child_frame_id: "lens", transform: None };
+    let static_frames = TfMessage { transforms: vec![frame] }.to_cdr();
+    writer.write(frames, SECOND, SECOND, &static_frames).unwrap();
+    writer.write(news, SECOND, SECOND, &Text("old").to_cdr()).unwrap();
+    for number in 0..7 {
+        let time = SECOND * (1 + u64::from(number));
+        writer.write(pictures, time, time, &image(number)).unwrap();
+    }
+    writer.finish().unwrap();
+    let options = ["--outputs", "labels", "--copy", "--from", "2", "--every", "2"];
+    let arguments = [&["replay", text(&input), "--out", text(&out)][..], &options].concat();
+    let Some((code, _, stderr)) = run(&arguments) else { return };
+    assert_eq!(code, 0, "{stderr}");
+    let all = messages(&out);
+    let times = |topic: &str| -> Vec<u64> {
+        let found = all.iter().filter(|message| &*message.topic == topic);
+        found.map(|message| message.log_time / SECOND).collect()
+    };
+    assert_eq!(times("/tf_static"), [3]);
+    assert_eq!(times("/front/image_raw"), [3, 4, 5, 6, 7]);
+    assert_eq!(times("/squeezenet/labels"), [3, 5, 7]);
+    assert!(times("/news").is_empty());
+}
+
+#[test]
+fn another_recording_is_not_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = bag(folder.path(), 1);
+    let drive = folder.path().join("drive2");
+    std::fs::create_dir(&drive).unwrap();
+    let recorded = drive.join("drive2_0.mcap");
+    let mut bytes = std::fs::read(&input).unwrap();
+    let library = b"squeezenet_node ";
+    let at = bytes.windows(library.len()).position(|found| found == library).unwrap();
+    bytes[at..at + library.len()].copy_from_slice(b"libmcap 1.4.0   ");
+    std::fs::write(&recorded, &bytes).unwrap();
+    for out in [&drive, &recorded] {
+        let Some((code, _, stderr)) = run(&["replay", text(&input), "--out", text(out)]) else {
+            return;
+        };
+        assert!(code == 2 && stderr.contains("would replace"), "{stderr}");
+        assert!(std::fs::read(&recorded).unwrap() == bytes);
+    }
+    // Nor is the metadata of one in another format.
+    std::fs::rename(&recorded, drive.join("drive2_0.db3")).unwrap();
+    std::fs::write(drive.join("metadata.yaml"), "theirs").unwrap();
+    let (code, _, stderr) = run(&["replay", text(&input), "--out", text(&drive)]).unwrap();
+    assert!(code == 2 && stderr.contains("metadata.yaml"), "{stderr}");
+    assert_eq!(std::fs::read_to_string(drive.join("metadata.yaml")).unwrap(), "theirs");
 }
 
 #[test]

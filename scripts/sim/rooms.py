@@ -64,6 +64,7 @@ class World:
     start: tuple[float, float, float] = (0.0, 0.0, 0.0)
     floor: str = ""  # a kind of textures.UNUSUAL; empty: as the seed says
     floor_tone: float = 1.0  # how dark the floor is painted over
+    patterns: int = 0  # of cloth, that parts name as materials: pattern0, pattern1...
 
     @property
     def width(self) -> float:
@@ -271,15 +272,15 @@ FURNITURE = {
 }
 
 
-def place(rng: np.random.Generator, world: World) -> None:
-    """Puts the furniture where it leaves every part of the floor within reach."""
+def place(rng: np.random.Generator, world: World, names: list[str], passage: float = PASSAGE, make=thing) -> None:
+    """Puts what `make` makes of the names where it leaves every part of the floor within reach."""
     walls = np.repeat(np.repeat(~world.free, round(CELL / GRID), 0), round(CELL / GRID), 1)
-    reach = PASSAGE / 2
+    reach = passage / 2
     taken, standing = walls.copy(), walls.copy()
     floor_cells = np.argwhere(world.free)
-    for name in FURNITURE[world.kind]:
+    for name in names:
         for _ in range(60):
-            candidate = thing(rng, name)
+            candidate = make(rng, name)
             row, column = floor_cells[rng.integers(len(floor_cells))]
             candidate.x, candidate.y = ((column, row) + rng.random(2)) * CELL
             hx, hy = candidate.extent()
@@ -304,7 +305,7 @@ def place(rng: np.random.Generator, world: World) -> None:
                 continue
             # Others are a passage away (those at a wall may stand side by side), walls likewise.
             others = taken & ~walls if candidate.against_wall else taken
-            if (grown(own, PASSAGE) & others).any() and not (candidate.against_wall and rng.random() < 0.3):
+            if (grown(own, passage) & others).any() and not (candidate.against_wall and rng.random() < 0.3):
                 continue
             if len([part for part in parts_of(~grown(standing | wide, reach)) if len(part) * GRID**2 > POCKET]) != 1:
                 continue
@@ -397,7 +398,7 @@ def lit_floor(rng: np.random.Generator, world: World) -> np.ndarray:
     """The floor's picture: its material, rugs, and the soft shadows at the foot of what stands there."""
     kind = rng.choice(textures.OUTDOORS if world.kind == "path" else textures.INDOORS)
     picture = world.floor_tone * textures.floor(rng, world.floor or kind, world.width, world.height)
-    if not world.floor and world.kind in ("flat", "hall", "office"):
+    if not world.floor and world.kind in ("flat", "hall", "office", "home"):
         for _ in range(rng.integers(0, 3)):
             cells = np.argwhere(world.free)
             row, column = cells[rng.integers(len(cells))]
@@ -435,7 +436,7 @@ def plan_world(seed: int) -> World:
     kind = KINDS[(seed - 1) % len(KINDS)]
     rng = np.random.default_rng([seed, 1])
     world = World(seed, kind, plan(rng, kind))
-    place(rng, world)
+    place(rng, world, FURNITURE[kind])
     # A start with room around it, looking along the longest free line.
     roomy = parts_of(~world.occupied(grow=PASSAGE / 2))[0]
     row, column = roomy[rng.integers(len(roomy))]
@@ -471,6 +472,8 @@ def model_of(world: World) -> mujoco.MjSpec:
     add_material(spec, "matt", specular=0.1)
     for name, slope, depth in (("cardboard", 0.6, 0.04), ("cloth", 0.3, 0.08), ("plaster", 1.5, 0.03), ("leaves", 0.6, 0.2)):
         add_material(spec, name, 0.85 + depth * textures.noise(rng, 256, slope)[..., None].repeat(3, 2), cube=True, specular=0.05)
+    for number in range(world.patterns):
+        add_material(spec, f"pattern{number}", textures.cloth(rng), cube=True, specular=0.02)
     add_material(spec, "wood", 0.85 + 0.07 * textures.noise(rng, 256, 1.0, 10.0)[..., None].repeat(3, 2), cube=True, specular=0.2)
     body = spec.worldbody
     gloss = 0.25 if world.floor == "white_gloss" else 0.0 if outdoors else float(rng.choice([0.0, 0.0, 0.04, 0.08]))

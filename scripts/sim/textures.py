@@ -137,6 +137,31 @@ def wall(rng: np.random.Generator, kind: str) -> np.ndarray:
     return base * shade[..., None]
 
 
+def cloth(rng: np.random.Generator) -> np.ndarray:
+    """A piece of cloth [256, 256, 3]: plain, striped, checked, dotted, or with blots of colours."""
+    size = 256
+    y, x = np.mgrid[0:size, 0:size] / size
+    first, second, third = (colour(rng, (0, 1), (0.0, 0.8), (0.1, 0.98)) for _ in range(3))
+    count = int(rng.integers(3, 12))
+    kind = rng.choice(["plain", "plain", "stripes", "checks", "dots", "blots"])
+    if kind == "stripes":
+        at = (x * count % 1 < rng.uniform(0.2, 0.6))[..., None]
+        picture = np.where(at, first, second)
+    elif kind == "checks":
+        across, along = (x * count % 1 < 0.5), (y * count % 1 < 0.5)
+        picture = (np.where(across[..., None], first, second) + np.where(along[..., None], first, third)) / 2
+    elif kind == "dots":
+        at = np.hypot(x * count % 1 - 0.5, y * count % 1 - 0.5) < rng.uniform(0.2, 0.45)
+        other = ((np.floor(x * count) + np.floor(y * count)) % 2 == 0)[..., None]
+        picture = np.where(at[..., None], np.where(other, second, third), first)
+    elif kind == "blots":
+        field, other = noise(rng, size, 1.2), noise(rng, size, 1.2)
+        picture = np.where((field > 0.6)[..., None], second, np.where((other > 0.8)[..., None], third, first))
+    else:
+        picture = np.broadcast_to(first, (size, size, 3))
+    return picture * (1 + 0.06 * noise(rng, size, 1.0) + 0.04 * noise(rng, size, 0.3))[..., None]
+
+
 def sky(rng: np.random.Generator) -> np.ndarray:
     """A side of the sky [256, 256, 3], row 0 up."""
     height = np.linspace(1, 0, 256)[:, None, None]

@@ -380,6 +380,12 @@ impl Walk {
 
     fn finish(self) -> McapIndex {
         let Self { mut index, indexed, statistics } = self;
+        if !index.damages.is_empty() {
+            // Some of the message indexes may be lost: a chunk may hold more than those that are left name.
+            let chunks =
+                index.segments.iter_mut().filter(|segment| segment.packing != Packing::Bare);
+            chunks.for_each(|segment| segment.channels = None);
+        }
         index.segments.sort_by_key(|segment| (segment.start, segment.offset));
         let has_all_indexes = index.segments.iter().all(|segment| segment.channels.is_some());
         let counts = statistics.as_ref().unwrap_or(&indexed);

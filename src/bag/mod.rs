@@ -267,8 +267,9 @@ impl Bag {
             return Err(problems.into_iter().next().unwrap_or(none));
         }
         for file in &mut files {
-            if let BagFile::Mcap(file) = file {
-                problems.append(&mut file.take_problems());
+            match file {
+                BagFile::Mcap(file) => problems.append(&mut file.take_problems()),
+                BagFile::Sqlite(file) => problems.extend(file.take_problem()),
             }
         }
         let mut topics = BTreeMap::<String, Topic>::new();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use crate::bag::compression::{PlainPath, Source, unpack_message};
 use crate::bag::{BagError, MAX_MESSAGE_BYTES, Message, Messages, Selection, Topic};
@@ -20,6 +20,8 @@ pub(super) struct SqliteFile {
     plain: PlainPath,
     topics: Vec<Topic>,
     span: Option<(u64, u64)>,
+    way: Way,
+    problem: Option<BagError>,
 }
 
 impl SqliteFile {
@@ -28,9 +30,13 @@ impl SqliteFile {
         let connection = connect(&path, &plain)?;
         let told = |error: rusqlite::Error| sqlite_error(&path, &error);
         let definitions = definitions(&connection);
-        let counts: BTreeMap<i64, i64> =
-            pairs(&connection, "SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id")
-                .map_err(told)?;
+        let (census, way, problem) = match census(&connection) {
+            Ok(census) => (census, Way::Times, None),
+            Err(error) => match damaged_census(&connection) {
+                Some((census, way)) => (census, way, Some(told(error))),
+                None => return Err(told(error)),
+            },
+        };
         let columns = "SELECT id, name, type, serialization_format, offered_qos_profiles";
         let mut statement = connection
             .prepare(&format!("{columns} FROM topics ORDER BY id"))
@@ -45,7 +51,7 @@ impl SqliteFile {
             let ros_type: String = row.get(2)?;
             Ok(Topic {
                 name: row.get(1)?,
-                count: unsigned(counts.get(&row.get(0)?).copied().unwrap_or(0)),
+                count: unsigned(census.counts.get(&row.get(0)?).copied().unwrap_or(0)),
                 serialization: row.get(3)?,
                 offered_qos_profiles: row.get(4)?,
                 definition: definitions.get(&ros_type).cloned().unwrap_or_default(),
@@ -53,14 +59,14 @@ impl SqliteFile {
             })
         });
         let topics = rows.and_then(Iterator::collect).map_err(told)?;
-        let span = connection
-            .query_row("SELECT MIN(timestamp), MAX(timestamp) FROM messages", [], |row| {
-                Ok(row.get::<_, Option<i64>>(0)?.zip(row.get::<_, Option<i64>>(1)?))
-            })
-            .map_err(told)?
-            .map(|(start, end)| (unsigned(start), unsigned(end)));
+        let span = census.span.map(|(start, end)| (unsigned(start), unsigned(end)));
         drop(statement);
-        Ok(Self { path, plain, topics, span })
+        Ok(Self { path, plain, topics, span, way, problem })
+    }
+
+    /// What is damaged, though some of it can be read.
+    pub(super) fn take_problem(&mut self) -> Option<BagError> {
+        self.problem.take()
     }
 
     pub(super) fn topics(&self) -> &[Topic] {
@@ -85,6 +91,7 @@ impl SqliteFile {
             path: self.path.clone(),
             _plain: self.plain.clone(),
             topics,
+            way: self.way,
             last: (i64::try_from(selection.from).unwrap_or(i64::MAX), i64::MIN),
             to: i64::try_from(selection.to).unwrap_or(i64::MAX),
             page: VecDeque::new(),
@@ -161,8 +168,83 @@ fn open_copy(file: &Path, left_over: &[&PathBuf]) -> std::io::Result<rusqlite::R
 /// A hostile file's schema runs no functions with side effects. What cannot be read at all is
 /// found here and not with the first message.
 fn checked(connection: Connection) -> rusqlite::Result<Connection> {
-    connection.execute_batch("PRAGMA trusted_schema = OFF; SELECT COUNT(*) FROM sqlite_schema")?;
+    const LOOK: &str = "PRAGMA trusted_schema = OFF; SELECT COUNT(*) FROM sqlite_schema";
+    if let Err(error) = connection.execute_batch(LOOK) {
+        if error.sqlite_error_code() != Some(ErrorCode::DatabaseCorrupt) {
+            return Err(error);
+        }
+        // A file that is shorter than its header says is refused whole; so it is read as far as it goes.
+        connection.execute_batch("PRAGMA writable_schema = ON")?;
+        connection.execute_batch(LOOK)?;
+    }
     Ok(connection)
+}
+
+/// How many messages there are of each topic, by its id, and of which times.
+struct Census {
+    counts: BTreeMap<i64, i64>,
+    span: Option<(i64, i64)>,
+}
+
+fn census(connection: &Connection) -> rusqlite::Result<Census> {
+    let counts = pairs(connection, "SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id")?;
+    let times = "SELECT MIN(timestamp), MAX(timestamp) FROM messages";
+    let span = connection.query_row(times, [], |row| {
+        Ok(row.get::<_, Option<i64>>(0)?.zip(row.get::<_, Option<i64>>(1)?))
+    })?;
+    Ok(Census { counts, span })
+}
+
+/// How the rows of `messages` are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By the index by time: a damaged page of the table costs its own messages alone.
+    Times,
+    /// By id, through the table itself: of a file that is cut off the index may be lost whole. Recorders write in the
+    /// order of time.
+    Ids,
+}
+
+impl Way {
+    /// Times and ids of the rows behind `?1`, `?2` (a time and an id), up to the time `?3`, at most `?4`.
+    fn query(self) -> &'static str {
+        match self {
+            Self::Times => {
+                "SELECT timestamp, id FROM messages
+                 WHERE timestamp >= ?1 AND (timestamp > ?1 OR id > ?2) AND timestamp <= ?3
+                 ORDER BY timestamp, id LIMIT ?4"
+            }
+            Self::Ids => {
+                "SELECT timestamp, id FROM messages NOT INDEXED
+                 WHERE id > ?2 AND timestamp >= ?1 AND timestamp <= ?3
+                 ORDER BY id LIMIT ?4"
+            }
+        }
+    }
+}
+
+/// The same of a damaged file, and the way that leads to more of it. `None` if neither leads to anything.
+fn damaged_census(connection: &Connection) -> Option<(Census, Way)> {
+    let found = [Way::Times, Way::Ids].map(|way| (census_by(connection, way), way));
+    let found = found.into_iter().filter_map(|(census, way)| Some((census?, way)));
+    // Of two that lead to as much the first, which is in order for certain.
+    found.rev().max_by_key(|(census, _)| census.counts.values().sum::<i64>())
+}
+
+fn census_by(connection: &Connection, way: Way) -> Option<Census> {
+    let mut times = connection.prepare(way.query()).ok()?;
+    let mut topic = connection.prepare("SELECT topic_id FROM messages WHERE id = ?1").ok()?;
+    let mut census = Census { counts: BTreeMap::new(), span: None };
+    let mut rows = times.query((i64::MIN, i64::MIN, i64::MAX, -1)).ok()?;
+    while let Ok(Some(row)) = rows.next() {
+        let (Ok(time), Ok(id)) = (row.get::<_, i64>(0), row.get::<_, i64>(1)) else { continue };
+        if let Ok(topic) = topic.query_row([id], |found| found.get(0)) {
+            *census.counts.entry(topic).or_default() += 1;
+            let (start, end) = census.span.unwrap_or((time, time));
+            census.span = Some((start.min(time), end.max(time)));
+        }
+    }
+    census.span.is_some().then_some(census)
 }
 
 /// Whether the file's header says that it is written with a write-ahead log.
@@ -213,12 +295,10 @@ fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-/// A row without its payload.
+/// Where a row is: what the index by time holds.
 struct Row {
     id: i64,
     timestamp: i64,
-    topic: Arc<str>,
-    bytes: i64,
 }
 
 struct SqliteMessages {
@@ -227,7 +307,8 @@ struct SqliteMessages {
     /// Kept for as long as the connection: a temporary file goes away with it.
     _plain: PlainPath,
     topics: BTreeMap<i64, Arc<str>>,
-    /// Time and id of the last row that was paged in.
+    way: Way,
+    /// Time and id of the last row that was paged in; by ids, the time stays the first that is wanted.
     last: (i64, i64),
     to: i64,
     page: VecDeque<Row>,
@@ -235,32 +316,36 @@ struct SqliteMessages {
 }
 
 impl SqliteMessages {
-    /// Reads the next rows' times and sizes, without their payloads.
+    /// Reads the next rows' times and ids, without anything else.
     fn turn_page(&mut self) -> rusqlite::Result<()> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT timestamp, id, topic_id, length(data) FROM messages
-             WHERE timestamp >= ?1 AND (timestamp > ?1 OR id > ?2) AND timestamp <= ?3
-             ORDER BY timestamp, id LIMIT ?4",
-        )?;
+        let mut statement = self.connection.prepare_cached(self.way.query())?;
         let (timestamp, id) = self.last;
         let mut rows = statement.query((timestamp, id, self.to, PAGE_ROWS))?;
         let mut count = 0;
         while let Some(row) = rows.next()? {
             let (timestamp, id) = (row.get(0)?, row.get(1)?);
-            self.last = (timestamp, id);
+            self.last = (if self.way == Way::Times { timestamp } else { self.last.0 }, id);
             count += 1;
-            if let Some(topic) = self.topics.get(&row.get(2)?) {
-                let bytes = row.get::<_, Option<i64>>(3)?.unwrap_or(0);
-                self.page.push_back(Row { id, timestamp, topic: topic.clone(), bytes });
-            }
+            self.page.push_back(Row { id, timestamp });
         }
         self.is_done = count < PAGE_ROWS;
         Ok(())
     }
 
-    fn payload(&self, row: &Row) -> Result<Vec<u8>, String> {
-        if row.bytes.unsigned_abs() > MAX_MESSAGE_BYTES {
-            return Err(format!("{} bytes; at most {MAX_MESSAGE_BYTES} are read", row.bytes));
+    /// Topic and size of a row; `None` if its topic is not wanted.
+    fn head(&self, row: &Row) -> rusqlite::Result<Option<(Arc<str>, i64)>> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT topic_id, length(data) FROM messages WHERE id = ?1")?;
+        statement.query_row([row.id], |found| {
+            let topic = self.topics.get(&found.get(0)?).cloned();
+            Ok(topic.zip(Some(found.get::<_, Option<i64>>(1)?.unwrap_or(0))))
+        })
+    }
+
+    fn payload(&self, row: &Row, bytes: i64) -> Result<Vec<u8>, String> {
+        if bytes.unsigned_abs() > MAX_MESSAGE_BYTES {
+            return Err(format!("{bytes} bytes; at most {MAX_MESSAGE_BYTES} are read"));
         }
         let read = || {
             let mut statement =
@@ -280,26 +365,32 @@ impl Iterator for SqliteMessages {
     type Item = Result<Message, BagError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.page.is_empty() && !self.is_done {
-            if let Err(error) = self.turn_page() {
-                // The table's tree is broken: what has been read of this page is still good.
-                self.is_done = true;
-                return Some(Err(sqlite_error(&self.path, &error)));
+        loop {
+            while self.page.is_empty() && !self.is_done {
+                if let Err(error) = self.turn_page() {
+                    // The way ends here: what has been read of this page is still good.
+                    self.is_done = true;
+                    return Some(Err(sqlite_error(&self.path, &error)));
+                }
             }
-        }
-        let row = self.page.pop_front()?;
-        let log_time = unsigned(row.timestamp);
-        Some(match self.payload(&row) {
-            Ok(payload) => {
-                Ok(Message { topic: row.topic, log_time, publish_time: log_time, payload })
-            }
-            Err(reason) => Err(BagError::Message {
+            let row = self.page.pop_front()?;
+            let log_time = unsigned(row.timestamp);
+            let told = |topic: &str, reason| BagError::Message {
                 path: self.path.clone(),
-                topic: row.topic.to_string(),
+                topic: topic.to_owned(),
                 log_time,
                 reason,
-            }),
-        })
+            };
+            let (topic, bytes) = match self.head(&row) {
+                Ok(Some(head)) => head,
+                Ok(None) => continue,
+                Err(error) => return Some(Err(told("a message", format!("sqlite3: {error}")))),
+            };
+            return Some(match self.payload(&row, bytes) {
+                Ok(payload) => Ok(Message { topic, log_time, publish_time: log_time, payload }),
+                Err(reason) => Err(told(&topic, reason)),
+            });
+        }
     }
 }
 

@@ -187,7 +187,7 @@ fn what_is_no_bag_is_refused_with_a_reason() {
     assert!(error.contains("no .mcap or .db3"), "{error}");
 }
 
-fn sqlite(path: &Path, numbers: std::ops::Range<u8>, pack: bool) {
+fn sqlite(path: &Path, numbers: impl IntoIterator<Item = u8>, pack: bool) {
     let connection = Connection::open(path).unwrap();
     connection
         .execute_batch(
@@ -200,7 +200,7 @@ fn sqlite(path: &Path, numbers: std::ops::Range<u8>, pack: bool) {
                (2, '/place', 'std_msgs/msg/String', 'cdr', '');",
         )
         .unwrap();
-    for number in numbers.rev() {
+    for number in numbers {
         let payload = picture(number);
         let payload = if pack { zstd::encode_all(&payload[..], 1).unwrap() } else { payload };
         let time = (1 + i64::from(number)) * 1_000_000_000;
@@ -217,7 +217,7 @@ fn split_sqlite_bags_are_read_in_order_plain_and_packed() {
         let mut names = Vec::new();
         for (part, numbers) in [0..7, 7..12, 12..20].into_iter().enumerate() {
             let mut path = folder.path().join(format!("bag_{part}.db3"));
-            sqlite(&path, numbers, is_message_packed);
+            sqlite(&path, numbers.rev(), is_message_packed);
             if is_file_packed {
                 let packed = zstd::encode_all(&std::fs::read(&path).unwrap()[..], 1).unwrap();
                 std::fs::remove_file(&path).unwrap();
@@ -244,17 +244,45 @@ fn split_sqlite_bags_are_read_in_order_plain_and_packed() {
 fn a_damaged_sqlite_page_does_not_lose_the_rest() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bag.db3");
-    sqlite(&path, 0..20, false);
-    let mut bytes = std::fs::read(&path).unwrap();
-    let page = bytes.len() / 4096 / 2 * 4096;
-    bytes[page..page + 64].fill(0xff);
-    std::fs::write(&path, bytes).unwrap();
-    let bag = Bag::open(&path);
-    if let Ok(bag) = bag {
-        let messages: Vec<_> =
-            bag.messages(&Selection::topics(["/camera/image_raw"])).unwrap().collect();
-        assert!(!messages.is_empty());
+    sqlite(&path, 0..200, false);
+    let whole = std::fs::read(&path).unwrap();
+    let mut damaged_tables = 0;
+    for page in (0..whole.len() / 4096).step_by(3).skip(2) {
+        let mut bytes = whole.clone();
+        // A leaf of a table; the index is the way to the rest.
+        if bytes[page * 4096] != 13 {
+            continue;
+        }
+        damaged_tables += 1;
+        bytes[page * 4096..page * 4096 + 64].fill(0xff);
+        std::fs::write(&path, bytes).unwrap();
+        let bag = Bag::open(&path).unwrap();
+        assert!(bag.problems()[0].to_string().contains("malformed"), "{:?}", bag.problems());
+        let of_camera = Selection::topics(["/camera/image_raw"]);
+        let (good, bad): (Vec<_>, Vec<_>) =
+            bag.messages(&of_camera).unwrap().partition(Result::is_ok);
+        assert!(good.len() > 180 && !bad.is_empty(), "page {page}: {} good, {bad:?}", good.len());
+        assert!(bag.topic("/camera/image_raw").unwrap().count >= good.len() as u64);
     }
+    assert!(damaged_tables > 2);
+}
+
+#[test]
+fn a_sqlite_file_that_is_cut_off_is_read_as_far_as_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bag.db3");
+    sqlite(&path, 0..200, false);
+    let whole = std::fs::read(&path).unwrap();
+    for (percent, least) in [(95, 180), (60, 110), (30, 50)] {
+        std::fs::write(&path, &whole[..whole.len() * percent / 100]).unwrap();
+        let bag = Bag::open(&path).unwrap();
+        assert!(bag.problems()[0].to_string().contains("malformed"), "{:?}", bag.problems());
+        let of_camera = Selection::topics(["/camera/image_raw"]);
+        let good = bag.messages(&of_camera).unwrap().filter(Result::is_ok).count();
+        assert!(good >= least, "{percent} %: {good}");
+    }
+    std::fs::write(&path, &whole[..4096]).unwrap();
+    assert!(Bag::open(&path).unwrap_err().to_string().contains("bag.db3: sqlite3: "));
 }
 
 #[test]

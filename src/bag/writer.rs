@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 use mcap::records::MessageHeader;
@@ -13,6 +13,9 @@ use crate::message::definition::{definition, type_hash};
 
 /// Bytes of a chunk before compression, as rosbag2 makes them by default.
 const CHUNK_BYTES: u64 = 768 << 10;
+
+/// What stands in the header of every file that is written here, before the version.
+const LIBRARY: &str = "squeezenet_node ";
 
 /// A bag being written: a `.mcap` file, or a directory with one and `metadata.yaml`.
 ///
@@ -52,7 +55,7 @@ impl BagWriter {
         let file = File::create(&file_path).map_err(io)?;
         let writer = WriteOptions::new()
             .profile("ros2")
-            .library(concat!("squeezenet_node ", env!("CARGO_PKG_VERSION")))
+            .library(format!("{LIBRARY}{}", env!("CARGO_PKG_VERSION")))
             .compression(Some(Compression::Zstd))
             // The fastest level: masks are long runs, pictures are packed already.
             .compression_level(1)
@@ -72,6 +75,22 @@ impl BagWriter {
         let name = whole.as_deref().unwrap_or(path).file_name().unwrap_or(path.as_os_str());
         let file = format!("{}_0.mcap", name.to_string_lossy());
         vec![path.join(file), path.join("metadata.yaml")]
+    }
+
+    /// A recording that [`create`](Self::create) would replace and that was not made here: a recorder's, whose
+    /// loss nobody wants.
+    pub fn replaces(path: &Path) -> Option<PathBuf> {
+        const HEADER_BYTES: u64 = 512;
+        let files = Self::files(path);
+        let (file, metadata) = (files.first()?, files.get(1));
+        let mut start = Vec::new();
+        match File::open(file) {
+            Ok(found) => drop(found.take(HEADER_BYTES).read_to_end(&mut start)),
+            // Its metadata is that of another's files.
+            Err(_) => return metadata.filter(|path| path.exists()).cloned(),
+        }
+        let is_ours = start.windows(LIBRARY.len()).any(|found| found == LIBRARY.as_bytes());
+        (!start.is_empty() && !is_ours).then(|| file.clone())
     }
 
     /// The MCAP file.

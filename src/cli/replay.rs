@@ -498,7 +498,7 @@ impl Replay {
         self.recorder.fill(&mut self.report);
         let mut compared = 0;
         if let Some(golden) = self.golden.take() {
-            let (count, differences) = golden.finish(self.is_whole);
+            let (count, differences) = golden.finish(self.is_whole && !self.report.stopped);
             compared = count;
             self.report.golden = Some(differences);
         }
@@ -556,6 +556,12 @@ impl ReplayArgs {
         {
             let (out, bag) = (out.display(), self.bag.display());
             anyhow::bail!("--out {out} would add a file to the recording {bag}, which is read");
+        }
+        if let Some(found) = self.out.as_deref().and_then(BagWriter::replaces) {
+            let found = found.display();
+            anyhow::bail!(
+                "--out would replace {found}, which replay did not make: name another, or move it away"
+            );
         }
         Ok(())
     }
@@ -615,7 +621,13 @@ fn choice(args: &ReplayArgs, bag: &Bag) -> anyhow::Result<Choice> {
     let start = bag.span().map_or(0, |(start, _)| start);
     // A number of seconds that is too large for the clock means the end.
     let at = |seconds: f64| start.saturating_add((seconds * 1e9) as u64);
-    Ok(Choice { from: at(args.from), to: at(args.to), every: args.every, limit: args.limit })
+    Ok(Choice {
+        from: at(args.from),
+        to: at(args.to),
+        every: args.every,
+        limit: args.limit,
+        is_copied: args.copy,
+    })
 }
 
 /// For the progress bar; a stretch of time is taken to hold its share.

@@ -2,7 +2,6 @@
 //! header and checked before memory is taken; the `format` string of the message is not trusted.
 
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -11,6 +10,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::jpeg::Segments;
 use super::{JPEG_START, PNG_START, PixelLayout, sixteen_bit};
+use crate::caught::catch;
 use crate::frame::{FrameError, MAX_PIXELS, MAX_SIDE, check_size};
 use crate::geometry::Size;
 
@@ -44,7 +44,7 @@ pub(super) fn unpack(file: &[u8], pixels: &mut Vec<u8>) -> Result<(PixelLayout, 
 /// A file on which its decoder panics is refused: whoever sends one must not end the node.
 fn guarded<T>(unpack: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
     // Pixels that are half written are written anew by the next file.
-    catch_unwind(AssertUnwindSafe(unpack)).unwrap_or_else(|_| {
+    catch(unpack).unwrap_or_else(|_| {
         Err(broken("its decoder panicked on it, please report it with the file"))
     })
 }

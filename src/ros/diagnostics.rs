@@ -88,7 +88,7 @@ struct Rest {
     lacking: Option<String>,
     window_start: Instant,
     /// Received, processed, replaced, too old, rejected, left out, ahead, faulty at the last report.
-    reported: [u64; 8],
+    reported: [u64; 9],
     /// But for what the newest picture itself is like.
     state: AnswerState,
     watch: Watch,
@@ -127,7 +127,7 @@ impl CameraState {
                 topic: None,
                 lacking: None,
                 window_start: Instant::now(),
-                reported: [0; 8],
+                reported: [0; 9],
                 state: AnswerState::Stale,
                 watch: Watch::default(),
                 fault: None,
@@ -307,6 +307,7 @@ impl CameraState {
             &self.left_out,
             &self.ahead,
             &self.faulty,
+            &self.unheard,
         ];
         let counts = counters.map(|counter| counter.load(Relaxed));
         let mut rest = self.rest();
@@ -330,6 +331,8 @@ impl CameraState {
             replaced: fresh[2],
             too_old: fresh[3],
             rejected: fresh[4],
+            answered: fresh[1],
+            unheard: fresh[8],
             ahead: (fresh[6] > 0).then_some((fresh[6], rest.last_ahead)),
             failure,
             last_error: rest.last_error.as_deref(),
@@ -430,6 +433,9 @@ struct Observed<'a> {
     replaced: u64,
     too_old: u64,
     rejected: u64,
+    answered: u64,
+    /// Frames that nobody subscribes to a result of.
+    unheard: u64,
     /// Frames with stamps ahead of this clock, and how far the last was.
     ahead: Option<(u64, (Duration, bool))>,
     failure: Option<&'a str>,
@@ -496,6 +502,9 @@ fn judge(state: &Observed<'_>) -> (AnswerState, String) {
         );
         return (WARN, text);
     }
+    if state.answered == 0 && state.unheard > 0 {
+        return (OK, "frames come, and nobody subscribes to a result of them".to_owned());
+    }
     (OK, "frames are answered".to_owned())
 }
 
@@ -513,6 +522,8 @@ mod tests {
             replaced: 0,
             too_old: 0,
             rejected: 0,
+            answered: 30,
+            unheard: 0,
             ahead: None,
             failure: None,
             last_error: Some("step of 5 bytes"),
@@ -526,6 +537,8 @@ mod tests {
             assert!(message.contains(words), "{message:?} lacks {words:?}");
         };
         check(base(), DiagnosticStatus::OK as i8, "answered");
+        let idle = Observed { answered: 0, unheard: 30, ..base() };
+        check(idle, DiagnosticStatus::OK as i8, "nobody subscribes");
         check(Observed { replaced: 2, ..base() }, DiagnosticStatus::OK as i8, "answered");
         check(
             Observed { replaced: 9, ..base() },

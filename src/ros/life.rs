@@ -335,7 +335,7 @@ fn prepare_beside(base: &Arc<Base>) -> std::io::Result<()> {
             Err(error) => {
                 let reason = format!("{error:#}; the model that runs goes on");
                 tracing::error!("{reason}");
-                base.models.tell_failure(reason);
+                base.models.tell_failure(reason, &asked, &base.settings);
             }
         }
     };

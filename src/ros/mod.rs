@@ -65,6 +65,8 @@ pub use survey::survey;
 
 /// The node's name, unless it is remapped.
 const NAME: &str = "squeezenet";
+/// How long a step of the lifecycle that is under way may take when the node is to end.
+const STEP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs the node until SIGINT or SIGTERM, and gives exit status 1 where it ended because a thread
 /// went on panicking.
@@ -123,10 +125,12 @@ pub fn run() -> anyhow::Result<ExitCode> {
     });
     tracing::info!("stopping");
     shutdown.cancel();
-    // Who is still being configured cannot be asked to stop: the process ends.
-    if let Ok(mut life) = life.try_lock() {
-        runtime.block_on(life.cleanup());
-    }
+    // A step that is under way goes first. One that takes long cannot be asked to stop: the process ends.
+    runtime.block_on(async {
+        if let Ok(mut life) = tokio::time::timeout(STEP_PATIENCE, life.lock()).await {
+            life.cleanup().await;
+        }
+    });
     spin_end.cancel();
     let node = spin_thread.join();
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -1,12 +1,12 @@
 //! Models come and go here: loaded and tried beside the one that runs, swapped between two frames.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
 
+use crate::caught::catch;
 use crate::install;
 use crate::manifest::Model;
 use crate::parameter::Refusal;
@@ -75,8 +75,7 @@ impl ModelSlot {
         let is_other_model = before.model != after.model;
         let fallback = if is_other_model { *lock(&self.execution) } else { None };
         // Who loads for a client of a service must not end with what a runtime does to it.
-        let prepare = AssertUnwindSafe(|| self.prepare(after, fallback));
-        let prepared = catch_unwind(prepare)
+        let prepared = catch(|| self.prepare(after, fallback))
             .unwrap_or_else(|_| Err(anyhow::anyhow!("it cannot be loaded, see the log")));
         let pipeline = prepared.map_err(|error| {
             let name = first_difference(&before, after);
@@ -97,7 +96,9 @@ impl ModelSlot {
         fallback: Option<Execution>,
     ) -> anyhow::Result<Pipeline> {
         let mut pipeline = load(settings, fallback)?;
-        pipeline.warm_up(*lock(&self.wanted))?;
+        // Not locked meanwhile: the inference thread notes there what each frame is answered with.
+        let wanted = *lock(&self.wanted);
+        pipeline.warm_up(wanted)?;
         Ok(pipeline)
     }
 
@@ -105,8 +106,12 @@ impl ModelSlot {
     pub fn put_in_force(&self, current: &ArcSwap<Settings>, settings: Arc<Settings>) {
         let mut next = lock(&self.next);
         if let Some(loaded) = lock(&self.loaded).take() {
-            *next = Some(loaded);
-            *lock(&self.asked) = Some(settings.model.clone());
+            let mut asked = lock(&self.asked);
+            // The node may have been cleaned up while it was loaded.
+            if asked.is_some() {
+                *next = Some(loaded);
+                *asked = Some(settings.model.clone());
+            }
         }
         current.store(settings);
     }
@@ -137,9 +142,12 @@ impl ModelSlot {
         (settings, next)
     }
 
-    /// The model that the settings in force ask for cannot run; the one that runs goes on.
-    pub fn tell_failure(&self, reason: String) {
-        *lock(&self.warning) = Some(reason);
+    /// The model that was prepared for `asked` cannot run, and the one that runs goes on: that is a warning unless the
+    /// settings in force ask for something else by now.
+    pub fn tell_failure(&self, reason: String, asked: &ModelSettings, current: &ArcSwap<Settings>) {
+        if lock(&self.asked).is_some() && current.load().model == *asked {
+            *lock(&self.warning) = Some(reason);
+        }
     }
 
     /// Remembers what the last frame was answered with.

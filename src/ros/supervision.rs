@@ -10,6 +10,7 @@ use std::time::Instant;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
+use crate::caught::is_catching;
 use crate::restarts::{self, Restarts};
 
 /// The one that hears of panics, for tasks wherever they are started.
@@ -52,8 +53,10 @@ impl Watch {
             let what = info.payload_as_str().unwrap_or("no message");
             let place = info.location().map(|at| format!(" at {at}")).unwrap_or_default();
             tracing::error!("thread {name} panicked{place}: {what}");
-            *watch.last() =
-                Some((Instant::now(), format!("thread {name} panicked{place}: {what}")));
+            if !is_catching() {
+                *watch.last() =
+                    Some((Instant::now(), format!("thread {name} panicked{place}: {what}")));
+            }
         }));
     }
 

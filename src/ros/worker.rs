@@ -94,6 +94,7 @@ impl Worker {
     pub fn run(&mut self) {
         self.pipeline.network().pin_caller();
         self.follow_model();
+        let mut told: Option<Arc<Settings>> = None;
         loop {
             let turn = self.mailboxes.take();
             self.take_changes();
@@ -102,6 +103,11 @@ impl Worker {
                 self.swap(next);
                 self.cameras.values_mut().for_each(|active| active.announced = None);
                 self.announce();
+            }
+            // The names of a mask's ids go out before the first mask that has them.
+            if told.as_ref().is_none_or(|told| !Arc::ptr_eq(told, &settings)) {
+                self.announce();
+                told = Some(settings.clone());
             }
             self.consumers.places.turn();
             let (index, arrival) = match turn {
@@ -275,12 +281,18 @@ impl Worker {
         let missing = (asked != wanted && !asked.picture).then_some(asked);
         if *lacking != missing {
             let text = missing.map(|asked| {
+                let parts = [
+                    ("labels", asked.labels && !wanted.labels),
+                    ("the mask", asked.segmentation() && !wanted.segmentation()),
+                    ("places", asked.places && !wanted.places),
+                    ("the embedding", asked.embedding && !wanted.embedding),
+                ];
+                let lacking: Vec<&str> =
+                    parts.iter().filter(|(_, is_lacking)| *is_lacking).map(|part| part.0).collect();
                 format!(
-                    "model {} has no head for all that subscribers want: labels {}, mask {}, places {}; choose another model",
+                    "subscribers want what model {} has no head for: {}; choose another model",
                     self.pipeline.network().model().manifest.name,
-                    if wanted.labels || !asked.labels { "yes" } else { "no" },
-                    if wanted.segmentation() || !asked.segmentation() { "yes" } else { "no" },
-                    if wanted.places || !asked.places { "yes" } else { "no" },
+                    lacking.join(", "),
                 )
             });
             if let Some(text) = &text {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::source::Camera;
+use crate::cli::absolute;
 use crate::cli::print::tell;
 use crate::install;
 use crate::manifest;
@@ -59,7 +60,8 @@ pub fn settings(files: &[PathBuf]) -> anyhow::Result<Settings> {
 pub fn of_cameras(settings: &Settings, cameras: &[Camera]) -> BTreeMap<String, CameraSettings> {
     let named = &settings.cameras;
     let of = |camera: &Camera| {
-        let by_topic = named.values().find(|settings| settings.image_topic == camera.topic);
+        let by_topic =
+            named.values().find(|settings| absolute(&settings.image_topic) == camera.topic);
         let only = named.values().next().filter(|_| named.len() == 1);
         let found = by_topic.or_else(|| named.get(&camera.name)).or(only);
         if found.is_none() {
@@ -91,7 +93,7 @@ mod tests {
         };
         let one = write(
             "one.yaml",
-            "/**:\n  ros__parameters:\n    cameras: [front, rear]\n    labels.top_k: 3\n    rear:\n      image_topic: /back\n      labels.top_k: 9\n",
+            "/**:\n  ros__parameters:\n    cameras: [front, rear]\n    labels.top_k: 3\n    rear:\n      image_topic: back\n      labels.top_k: 9\n",
         );
         let two = write("two.yaml", "/**:\n  ros__parameters:\n    labels.top_k: 4\n");
         let settings = settings(&[one.clone(), two]).unwrap();

@@ -3,7 +3,7 @@
 
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use crate::bag::{Bag, BagError, FROM_ROS_1, Message, Selection};
+use crate::bag::{Bag, BagError, FROM_ROS_1, Message, Selection, Topic};
 use crate::cli::print::tell;
 use crate::frame::{Frame, FrameError, check_format};
 use crate::message::{CompressedImage, Header, Image, RosMessage, Stamp};
@@ -35,6 +35,9 @@ pub struct Choice {
     pub every: u64,
     /// Frames in all.
     pub limit: u64,
+    /// Whether the recording is copied: then what `every` leaves out is handed over too, and what was latched
+    /// before `from` comes first.
+    pub is_copied: bool,
 }
 
 /// What the reading thread hands over.
@@ -186,6 +189,16 @@ fn measurements(bag: &Bag, topic: &str, is_compressed: bool) -> Option<String> {
     }
 }
 
+/// Whether late subscribers get the topic's messages too: what is copied from later on lacks them otherwise.
+fn is_latched(topic: &Topic) -> bool {
+    // By name since Jazzy, by number before.
+    let profiles = &topic.offered_qos_profiles;
+    topic.name == "/tf_static"
+        || ["durability: transient_local", "durability: 1\n"]
+            .iter()
+            .any(|words| profiles.contains(words))
+}
+
 /// `/front/image_raw/compressed` is the camera `front`; `/pictures` is `pictures`.
 fn camera_name(topic: &str) -> String {
     let parts: Vec<&str> = topic.split('/').filter(|part| !part.is_empty()).collect();
@@ -207,9 +220,26 @@ pub fn read(
     let topics = cameras.iter().map(|camera| &camera.topic).chain(others).cloned();
     let selection = Selection { from: choice.from, to: choice.to, ..Selection::topics(topics) };
     let mut messages = bag.messages(&selection)?;
+    let latched = match choice.from {
+        from if choice.is_copied && bag.span().is_some_and(|(start, _)| start < from) => {
+            let topics = bag.topics().iter().filter(|topic| is_latched(topic));
+            let wanted = topics.map(|topic| &topic.name).filter(|name| others.contains(name));
+            let selection = Selection { to: from - 1, ..Selection::topics(wanted) };
+            Some(bag.messages(&selection)?)
+        }
+        _ => None,
+    };
     let cameras = cameras.to_vec();
     let (sender, receiver) = sync_channel(AHEAD);
     std::thread::spawn(move || {
+        for message in latched.into_iter().flatten() {
+            let item = message.map_or_else(Item::Problem, |message| {
+                Item::Other(Message { log_time: choice.from, ..message })
+            });
+            if sender.send(item).is_err() {
+                return;
+            }
+        }
         let mut seen = vec![0; cameras.len()];
         let mut frames = 0;
         while frames < choice.limit {
@@ -221,11 +251,14 @@ pub fn read(
                         None => Item::Other(message),
                         Some(camera) => {
                             seen[camera] += 1;
-                            if !u64::is_multiple_of(seen[camera] - 1, choice.every) {
-                                continue;
+                            match u64::is_multiple_of(seen[camera] - 1, choice.every) {
+                                true => {
+                                    frames += 1;
+                                    Item::Frame(QueuedFrame { camera, message })
+                                }
+                                false if choice.is_copied => Item::Other(message),
+                                false => continue,
                             }
-                            frames += 1;
-                            Item::Frame(QueuedFrame { camera, message })
                         }
                     }
                 }
