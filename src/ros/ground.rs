@@ -38,7 +38,7 @@ pub struct GroundState {
 struct Said {
     /// What holds of the last frame: facts, or why there is no ground.
     last: Option<Result<String, String>>,
-    /// Since when that reason holds.
+    /// Since when it is another than what was logged.
     since: Option<Instant>,
     logged: String,
     /// Since when the ground is doubted, and whether that was logged.
@@ -82,22 +82,18 @@ impl GroundState {
 
     fn say(&self, prefix: &str, now: Result<String, String>, doubt: Option<String>) {
         let mut said = self.said();
-        match &now {
-            Ok(facts) => {
-                if !is_same_but_for_numbers(&said.logged, facts) {
-                    tracing::info!("{prefix}ground: {facts}");
-                    said.logged.clone_from(facts);
-                }
-                said.since = None;
+        let (Ok(words) | Err(words)) = &now;
+        // The first facts at once; what changes from frame to frame is no news.
+        let is_first = now.is_ok() && said.logged.is_empty();
+        if is_same_but_for_numbers(&said.logged, words) {
+            said.since = None;
+        } else if is_first || said.since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+            match &now {
+                Ok(facts) => tracing::info!("{prefix}ground: {facts}"),
+                Err(reason) => tracing::warn!("{prefix}no ground: {reason}"),
             }
-            Err(reason) => {
-                let since = *said.since.get_or_insert_with(Instant::now);
-                let is_news = !is_same_but_for_numbers(&said.logged, reason);
-                if is_news && since.elapsed() >= PATIENCE {
-                    tracing::warn!("{prefix}no ground: {reason}");
-                    said.logged.clone_from(reason);
-                }
-            }
+            said.logged.clone_from(words);
+            said.since = None;
         }
         let Some(doubt) = doubt else {
             (said.last, said.doubted) = (Some(now), None);
