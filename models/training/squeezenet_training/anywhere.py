@@ -327,7 +327,7 @@ def run(args: argparse.Namespace) -> None:
         if is_wide(state.get("branch", state)) != args.wide:
             raise SystemExit(f"{path}: is of a branch of another width: {'leave out' if args.wide else 'give'} --wide")
         if state.get("branch", state)["head.weight"].shape[1] != GroundBranch.WIDTH:
-            raise SystemExit(f"{path}: is of the narrower branch of before; begin with --init and the model that was exported of it")
+            raise SystemExit(f"{path}: is of the narrower branch of before, which cannot go on")
         return state
 
     def load(state: dict) -> None:

@@ -17,7 +17,7 @@ from onnx.utils import Extractor
 from torch import Tensor, nn
 
 from .backbone import Classifier, SqueezeNet, load_pretrained
-from .pictures import open_picture
+from .pictures import list_files, open_picture
 from .preprocess import VIEW, test_picture, to_tensor, whole_picture
 from .segmentation_data import SegmentationClasses
 from .segmenter import ConvBn, GroundBranch, SegmentationBranch, load_branch
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--description", default="SqueezeNet v1.1, labels and mask")
     parser.add_argument("--licence", default="BSD-2-Clause")
     parser.add_argument("--size", type=int, nargs=2, default=VIEW, metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="pictures to check the export with")
+    parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="pictures to check the export with, or folders of which some are taken")
 
 
 class Combined(nn.Module):
@@ -165,7 +165,8 @@ def run(args: argparse.Namespace) -> None:
     unproven = path.with_name(f".{path.name}")
     write_onnx(model, unproven, tuple(args.size))
     test = to_tensor(whole_picture(test_picture(), tuple(args.size)))
-    pictures = [to_tensor(whole_picture(open_picture(p), tuple(args.size))) for p in args.pictures]
+    files = [file for path in args.pictures for file in (list_files(path) if path.is_dir() else [path])]
+    pictures = [to_tensor(whole_picture(open_picture(file), tuple(args.size))) for file in files[:: max(1, len(files) // 16)]]
     worst = verify(model, unproven, [test, *pictures])
     # What is no number is no agreement.
     if not worst <= 1e-3:

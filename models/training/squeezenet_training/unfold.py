@@ -21,9 +21,7 @@ def load_model(branch: GroundBranch, path: Path, backbone: SqueezeNet, batches: 
     """Fills `branch` with the weights of the model at `path`, whose normalisations are folded into its convolutions.
 
     Each normalisation is made anew from the mean and deviation that its convolution has on `batches`
-    (`[N, 3, H, W]`, as the backbone takes them), so that the branch answers as the model does. So it
-    does where the model's is of the narrower kind that was made until November 2026: what is new is
-    random, and nothing reads it yet.
+    (`[N, 3, H, W]`, as the backbone takes them), so that the branch answers as the model does.
     """
     found = {one.name: one for one in onnx.load(str(path)).graph.initializer}
 
@@ -32,10 +30,7 @@ def load_model(branch: GroundBranch, path: Path, backbone: SqueezeNet, batches: 
             raise SystemExit(f"{path}: no `branch.{name}`: not a model that `export` made of an `anywhere` run")
         value = torch.from_numpy(numpy_helper.to_array(found[f"branch.{name}"]).copy()).to(like.device)
         if value.shape != like.shape:
-            is_narrower = all(old <= new for old, new in zip(value.shape, like.shape, strict=True))
-            if branch.wide or not is_narrower or name.startswith("head") and len(value) != len(like):
-                raise SystemExit(f"{path}: `branch.{name}` is {list(value.shape)}, {list(like.shape)} is wanted: other classes, or another --wide?")
-            return widened(value, like, reads_last=name.startswith("lateral16"))
+            raise SystemExit(f"{path}: `branch.{name}` is {list(value.shape)}, {list(like.shape)} is wanted: other classes, or another --wide?")
         return value
 
     blocks = {name: one for name, one in branch.named_modules() if isinstance(one, ConvBn)}
@@ -64,19 +59,6 @@ def load_model(branch: GroundBranch, path: Path, backbone: SqueezeNet, batches: 
         mean, square = torch.stack(moments[name]).mean(0)
         renew(block[0], block[1], mean.float(), (square - mean.square()).clamp_min(1e-10).float())
     branch.train(was_training)
-
-
-def widened(value: Tensor, like: Tensor, reads_last: bool) -> Tensor:
-    """`value` as the first outputs of `like`, of the first inputs, or the last; they read nothing of the others."""
-    outputs = len(value)
-    new = torch.zeros_like(like) if like.dim() == 1 else like.clone()
-    if like.dim() > 1:
-        new[:outputs] = 0
-        at = like.shape[1] - value.shape[1] if reads_last else 0
-        new[:outputs, at : at + value.shape[1]] = value
-    else:
-        new[:outputs] = value
-    return new
 
 
 def renew(convolution: nn.Conv2d, normalisation: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
