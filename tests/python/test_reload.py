@@ -208,7 +208,7 @@ def test_a_head_that_the_model_lacks_is_said(start, peer) -> None:
     peer.wait_subscribed(camera)
     peer.wait_published(f"{NODE}/mask")
     camera.publish(image_message(photograph("coffee")))
-    process.wait_for("labels yes, mask no, ")
+    process.wait_for("has no head for: the mask; choose another model")
 
     def is_said() -> bool:
         camera.publish(image_message(photograph("coffee")))

@@ -172,6 +172,10 @@ def run(args: argparse.Namespace) -> None:
     random.Random(args.seed).shuffle(files)
     size = (manifest["input"]["width"], manifest["input"]["height"])
     reader = Pictures(files[: args.count], size)
+    shapes = {tensor.shape[2:] for tensor in reader.tensors}
+    if args.method != "minmax" and len(shapes) > 1:
+        told = ", ".join(f"{width}x{height}" for height, width in sorted(shapes))
+        raise SystemExit(f"--method {args.method} takes pictures of one aspect ratio alone; these come as {told}: leave some out, or use minmax")
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
