@@ -2,7 +2,9 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::same_file::followed;
 
 /// Writes a file beside `path` and renames it, so that a crash at any byte leaves the old file or
 /// the new one. Its folder is made where it is missing. A link is followed, and a file that is
@@ -26,24 +28,6 @@ pub fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(&path)?;
     std::fs::File::open(folder)?.sync_all()
-}
-
-/// Where a path leads, by way of links, be there a file already or not.
-pub fn followed(path: &Path) -> PathBuf {
-    let mut path = path.to_owned();
-    // As many as the system follows.
-    for _ in 0..40 {
-        let Ok(target) = std::fs::read_link(&path) else { break };
-        path = path.parent().unwrap_or(Path::new("")).join(target);
-    }
-    let whole = std::fs::canonicalize(&path).ok();
-    // Two names of one folder lead to one file in it.
-    let in_folder = || {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = std::fs::canonicalize(folder.unwrap_or(Path::new("."))).ok()?;
-        Some(folder.join(path.file_name()?))
-    };
-    whole.or_else(in_folder).unwrap_or(path)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::atomic_file::followed;
+use crate::same_file::followed;
 
 /// Why the file is not ours to write.
 #[derive(Debug, thiserror::Error)]

@@ -14,6 +14,17 @@ pub fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
+/// Where a path leads, by way of links, be there a file already or not.
+pub fn followed(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // As many as the system follows.
+    for _ in 0..40 {
+        let Ok(target) = std::fs::read_link(&path) else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    place(&path).map_or(path, |(folder, name)| folder.join(name))
+}
+
 /// The folder of a file that is not there yet, as the system knows it, and the file's name.
 fn place(path: &Path) -> Option<(PathBuf, std::ffi::OsString)> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

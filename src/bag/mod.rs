@@ -135,6 +135,14 @@ pub struct Topic {
     pub definition: (String, String),
 }
 
+impl Topic {
+    /// Whether who subscribes late gets what was published before: what is copied from later on lacks it otherwise.
+    pub fn is_latched(&self) -> bool {
+        self.name == "/tf_static"
+            || writer::in_words(&self.offered_qos_profiles).contains("durability: transient_local")
+    }
+}
+
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {

@@ -240,6 +240,14 @@ fn split_sqlite_bags_are_read_in_order_plain_and_packed() {
     }
 }
 
+/// A damaged sqlite3 file of which some can be read, which is told.
+fn damaged(path: &Path, bytes: &[u8]) -> Bag {
+    std::fs::write(path, bytes).unwrap();
+    let bag = Bag::open(path).unwrap();
+    assert!(bag.problems()[0].to_string().contains("malformed"), "{:?}", bag.problems());
+    bag
+}
+
 #[test]
 fn a_damaged_sqlite_page_does_not_lose_the_rest() {
     let folder = tempfile::tempdir().unwrap();
@@ -255,9 +263,7 @@ fn a_damaged_sqlite_page_does_not_lose_the_rest() {
         }
         damaged_tables += 1;
         bytes[page * 4096..page * 4096 + 64].fill(0xff);
-        std::fs::write(&path, bytes).unwrap();
-        let bag = Bag::open(&path).unwrap();
-        assert!(bag.problems()[0].to_string().contains("malformed"), "{:?}", bag.problems());
+        let bag = damaged(&path, &bytes);
         let of_camera = Selection::topics(["/camera/image_raw"]);
         let (good, bad): (Vec<_>, Vec<_>) =
             bag.messages(&of_camera).unwrap().partition(Result::is_ok);
@@ -274,9 +280,7 @@ fn a_sqlite_file_that_is_cut_off_is_read_as_far_as_it_goes() {
     sqlite(&path, 0..200, false);
     let whole = std::fs::read(&path).unwrap();
     for (percent, least) in [(95, 180), (60, 110), (30, 50)] {
-        std::fs::write(&path, &whole[..whole.len() * percent / 100]).unwrap();
-        let bag = Bag::open(&path).unwrap();
-        assert!(bag.problems()[0].to_string().contains("malformed"), "{:?}", bag.problems());
+        let bag = damaged(&path, &whole[..whole.len() * percent / 100]);
         let of_camera = Selection::topics(["/camera/image_raw"]);
         let good = bag.messages(&of_camera).unwrap().filter(Result::is_ok).count();
         assert!(good >= least, "{percent} %: {good}");

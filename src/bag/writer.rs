@@ -244,7 +244,7 @@ fn nested(profiles: &str) -> String {
 
 /// QoS profiles with words for policies: recorders before Jazzy wrote the numbers of rmw, which a reader of the
 /// version that is written here does not know.
-fn in_words(profiles: &str) -> String {
+pub(super) fn in_words(profiles: &str) -> String {
     const POLICIES: [(&str, &[&str]); 4] = [
         ("history", &["system_default", "keep_last", "keep_all", "unknown"]),
         (

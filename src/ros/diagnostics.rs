@@ -87,7 +87,7 @@ struct Rest {
     /// What subscribers want and the model does not give.
     lacking: Option<String>,
     window_start: Instant,
-    /// Received, processed, replaced, too old, rejected, left out, ahead, faulty at the last report.
+    /// Received, processed, replaced, too old, rejected, left out, ahead, faulty, unheard at the last report.
     reported: [u64; 9],
     /// But for what the newest picture itself is like.
     state: AnswerState,

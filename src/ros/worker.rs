@@ -102,7 +102,7 @@ impl Worker {
             if let Some(next) = next {
                 self.swap(next);
                 self.cameras.values_mut().for_each(|active| active.announced = None);
-                self.announce();
+                told = None;
             }
             // The names of a mask's ids go out before the first mask that has them.
             if told.as_ref().is_none_or(|told| !Arc::ptr_eq(told, &settings)) {

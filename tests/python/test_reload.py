@@ -212,7 +212,7 @@ def test_a_head_that_the_model_lacks_is_said(start, peer) -> None:
 
     def is_said() -> bool:
         camera.publish(image_message(photograph("coffee")))
-        return any("has no head for" in status.message for status in diagnostics.statuses()[-3:])
+        return any("has no head for: the mask" in status.message for status in diagnostics.statuses()[-3:])
 
     wait(is_said, 10, process.log)
     assert Parameters(peer).set({"model": OTHER_MODEL})[0].successful

@@ -16,6 +16,7 @@ from onnx.shape_inference import infer_shapes
 from onnx.utils import Extractor
 from torch import Tensor, nn
 
+from .anywhere import spread
 from .backbone import Classifier, SqueezeNet, load_pretrained
 from .pictures import list_files, open_picture
 from .preprocess import VIEW, test_picture, to_tensor, whole_picture
@@ -165,8 +166,8 @@ def run(args: argparse.Namespace) -> None:
     unproven = path.with_name(f".{path.name}")
     write_onnx(model, unproven, tuple(args.size))
     test = to_tensor(whole_picture(test_picture(), tuple(args.size)))
-    files = [file for path in args.pictures for file in (list_files(path) if path.is_dir() else [path])]
-    pictures = [to_tensor(whole_picture(open_picture(file), tuple(args.size))) for file in files[:: max(1, len(files) // 16)]]
+    files = [file for path in args.pictures for file in (spread(list_files(path), 16) if path.is_dir() else [path])]
+    pictures = [to_tensor(whole_picture(open_picture(file), tuple(args.size))) for file in files]
     worst = verify(model, unproven, [test, *pictures])
     # What is no number is no agreement.
     if not worst <= 1e-3:

@@ -108,6 +108,7 @@ def test_an_exported_model_goes_on_as_the_same_function():
     names = [one.name for one in session.get_outputs()]
     for image in images:
         answers = dict(zip(names, session.run(names, {"image": image.numpy()}), strict=True))
+        assert answers["mask_features"].shape[1] == branch.WIDTH
         with torch.no_grad():
             logits, _ = branch(backbone(image))
         assert np.abs(logits.numpy() - answers["segmentation"]).max() < 2e-3 * np.abs(answers["segmentation"]).max()

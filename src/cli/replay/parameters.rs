@@ -93,14 +93,19 @@ mod tests {
         };
         let one = write(
             "one.yaml",
-            "/**:\n  ros__parameters:\n    cameras: [front, rear]\n    labels.top_k: 3\n    rear:\n      image_topic: back\n      labels.top_k: 9\n",
+            "/**:\n  ros__parameters:\n    cameras: [front, rear, side]\n    labels.top_k: 3\n    rear:\n      image_topic: /back\n      labels.top_k: 9\n    side:\n      image_topic: aside\n      labels.top_k: 7\n",
         );
         let two = write("two.yaml", "/**:\n  ros__parameters:\n    labels.top_k: 4\n");
         let settings = settings(&[one.clone(), two]).unwrap();
-        let cameras = [camera("/x", "front"), camera("/back", "back"), camera("/other", "other")];
+        let cameras = [
+            camera("/x", "front"),
+            camera("/back", "back"),
+            camera("/other", "other"),
+            camera("/aside", "view"),
+        ];
         let of = of_cameras(&settings, &cameras);
         let top_k: Vec<usize> = of.values().map(|settings| settings.labels.top_k).collect();
-        assert_eq!(top_k, [9, 4, 5], "back, front and the default");
+        assert_eq!(top_k, [9, 4, 5, 7], "back, front, the default and a relative topic");
         let bad = write("bad.yaml", "/**:\n  ros__parameters:\n    labels.top_k: many\n");
         let error = super::settings(&[one, bad]).unwrap_err().to_string();
         assert!(error.contains("bad.yaml, line 3: parameter labels.top_k"), "{error}");

@@ -3,7 +3,7 @@
 
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use crate::bag::{Bag, BagError, FROM_ROS_1, Message, Selection, Topic};
+use crate::bag::{Bag, BagError, FROM_ROS_1, Message, Selection};
 use crate::cli::print::tell;
 use crate::frame::{Frame, FrameError, check_format};
 use crate::message::{CompressedImage, Header, Image, RosMessage, Stamp};
@@ -189,16 +189,6 @@ fn measurements(bag: &Bag, topic: &str, is_compressed: bool) -> Option<String> {
     }
 }
 
-/// Whether late subscribers get the topic's messages too: what is copied from later on lacks them otherwise.
-fn is_latched(topic: &Topic) -> bool {
-    // By name since Jazzy, by number before.
-    let profiles = &topic.offered_qos_profiles;
-    topic.name == "/tf_static"
-        || ["durability: transient_local", "durability: 1\n"]
-            .iter()
-            .any(|words| profiles.contains(words))
-}
-
 /// `/front/image_raw/compressed` is the camera `front`; `/pictures` is `pictures`.
 fn camera_name(topic: &str) -> String {
     let parts: Vec<&str> = topic.split('/').filter(|part| !part.is_empty()).collect();
@@ -220,14 +210,14 @@ pub fn read(
     let topics = cameras.iter().map(|camera| &camera.topic).chain(others).cloned();
     let selection = Selection { from: choice.from, to: choice.to, ..Selection::topics(topics) };
     let mut messages = bag.messages(&selection)?;
-    let latched = match choice.from {
-        from if choice.is_copied && bag.span().is_some_and(|(start, _)| start < from) => {
-            let topics = bag.topics().iter().filter(|topic| is_latched(topic));
-            let wanted = topics.map(|topic| &topic.name).filter(|name| others.contains(name));
-            let selection = Selection { to: from - 1, ..Selection::topics(wanted) };
-            Some(bag.messages(&selection)?)
-        }
-        _ => None,
+    let is_later_part = bag.span().is_some_and(|(start, _)| start < choice.from);
+    let latched = if choice.is_copied && is_later_part {
+        let topics = bag.topics().iter().filter(|topic| topic.is_latched());
+        let wanted = topics.map(|topic| &topic.name).filter(|name| others.contains(name));
+        let before = Selection { to: choice.from - 1, ..Selection::topics(wanted) };
+        Some(bag.messages(&before)?)
+    } else {
+        None
     };
     let cameras = cameras.to_vec();
     let (sender, receiver) = sync_channel(AHEAD);
@@ -251,13 +241,13 @@ pub fn read(
                         None => Item::Other(message),
                         Some(camera) => {
                             seen[camera] += 1;
-                            match u64::is_multiple_of(seen[camera] - 1, choice.every) {
-                                true => {
-                                    frames += 1;
-                                    Item::Frame(QueuedFrame { camera, message })
-                                }
-                                false if choice.is_copied => Item::Other(message),
-                                false => continue,
+                            if u64::is_multiple_of(seen[camera] - 1, choice.every) {
+                                frames += 1;
+                                Item::Frame(QueuedFrame { camera, message })
+                            } else if choice.is_copied {
+                                Item::Other(message)
+                            } else {
+                                continue;
                             }
                         }
                     }
