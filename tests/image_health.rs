@@ -115,7 +115,7 @@ fn cut_jpeg(picture: &Picture) -> Option<Picture> {
     file.truncate(file.len() / 2);
     file.extend([0xff, 0xd9]);
     let mut decoder = Decoder::default();
-    decoder.decode(Frame::Compressed(&file)).ok().map(|pixels| pixels.to_picture())
+    decoder.decode(Frame::file(&file)).ok().map(|pixels| pixels.to_picture())
 }
 
 fn judged(measures: &ImageMeasures) -> Option<ImageFault> {
@@ -223,7 +223,7 @@ fn hardly_a_false_alarm_and_nearly_every_fault_is_found_on_real_pictures() {
     let mut at = Duration::ZERO;
     for (index, path) in files.iter().enumerate() {
         let bytes = std::fs::read(path).unwrap();
-        let pixels = decoder.decode(Frame::Compressed(&bytes)).unwrap();
+        let pixels = decoder.decode(Frame::file(&bytes)).unwrap();
         let measures = measure(&pixels).unwrap();
         let picture = pixels.to_picture();
         spread[0].1.push(measures);

@@ -104,6 +104,7 @@ def draw(path: Path, points: dict[str, list[tuple[float, float, float, str]]], t
     axes[0].legend(fontsize=7)
     figure.suptitle(title, fontsize=9)
     figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
 
 

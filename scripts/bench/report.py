@@ -43,11 +43,11 @@ class Results:
         """How the section's figures came about."""
         if self.head is None:
             return f"Not measured yet: `{COMMANDS[self.experiment]}`."
-        is_quick = self.head["options"]["quick"]
-        quick = " **A quick run, to see that it works: its figures mean nothing.**" if is_quick else ""
-        rounds = self.head["options"]["rounds"]
+        options = self.head["options"]
+        quick = " **A quick run, to see that it works: its figures mean nothing.**" if options["quick"] else ""
+        models = " and ".join(options["models"] if "models" in options else [options["model"]])
         minutes = self.records[-1]["wall_s"] / 60
-        return f"`{COMMANDS[self.experiment]}`, {self.head['date']}, {rounds} rounds in {minutes:.1f} min.{quick}"
+        return f"`{COMMANDS[self.experiment]}`, {models}, {self.head['date']}, {options['rounds']} rounds in {minutes:.1f} min.{quick}"
 
 
 def median(values: Iterable[float]) -> float:
@@ -123,7 +123,9 @@ def machine_section(all_results: list[Results]) -> str:
     }
     last = heads_[-1]
     versions = ", ".join(f"{name} {number}" for name, number in last["packages"].items())
-    lines = [f"Processor: {machine}." for machine in sorted(machines)]
+    models = {head["options"]["model"] for head in heads_ if "model" in head["options"]}
+    lines = [f"Model: {model}." for model in sorted(models)]
+    lines += [f"Processor: {machine}." for machine in sorted(machines)]
     lines.append(
         f"{last['memory_gb']} GB of memory, {last['system']}, Python {last['python']}, {versions}, {last['middleware']}"
         f" with `{last['profile']}`, commits {', '.join(sorted({h['commit'] for h in heads_}))}."

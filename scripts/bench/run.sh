@@ -8,7 +8,7 @@ root=$(cd "$here/../.." && pwd)
 set +u; . "$root/env.sh"; set -u
 bench=$root/.deps/bench
 packages=$bench/packages
-if ! cmp -s "$here/requirements.txt" "$bench/installed.txt"; then
+if [ ! -d "$packages" ] || ! cmp -s "$here/requirements.txt" "$bench/installed.txt"; then
     echo "==> installing what the benchmarks need in .deps/bench"
     rm -rf "$packages"
     mkdir -p "$bench"

@@ -19,7 +19,7 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 
 import rooms
 from driver import Driver, Limits
-from film import Film, Map
+from film import SUFFIXES, Film, Map
 from link import NoAnswer, Node, Robot, beams, binary, pixels_of
 from robot import RADIUS, Camera, NoRenderer, Simulation
 
@@ -52,7 +52,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--hz", type=float, default=5.0, help="frames a second of simulated time")
     parser.add_argument("--speed", type=float, default=Limits.speed, help="m/s at most")
     parser.add_argument("--drive-by", choices=["scan", "cmd_vel"], default="scan", help="what steers: our driver, or yours on /cmd_vel")
-    parser.add_argument("--film", type=Path, default=Path("sim.gif"), help="animation to write: .gif, .png or .webp")
+    parser.add_argument("--film", type=Path, default=Path("sim.gif"), help=f"animation to write: {', '.join(SUFFIXES)}")
     parser.add_argument("--film-frames", type=int, default=40, help="pictures of it at most")
     parser.add_argument("--json", type=Path, default=Path("sim.json"), help="figures to write")
     return parser
@@ -66,6 +66,13 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--camera-height", type=float, default=Camera.height_m, metavar="M")
     parser.add_argument("--camera-pitch", type=float, default=Camera.pitch_deg, metavar="DEG", help="positive looks down")
     parser.add_argument("--camera-hfov", type=float, default=Camera.hfov_deg, metavar="DEG")
+
+
+def check_folders(parser: argparse.ArgumentParser, *files: Path | None) -> None:
+    """Refuses files that could not be written in the end."""
+    for file in files:
+        if file and not file.parent.is_dir():
+            parser.error(f"{file}: there is no folder {file.parent}")
 
 
 def camera_of(options: argparse.Namespace) -> Camera:
@@ -199,7 +206,11 @@ class Drive:
 
 
 def main() -> int:
-    options = arguments().parse_args()
+    parser = arguments()
+    options = parser.parse_args()
+    if options.film.suffix not in SUFFIXES:
+        parser.error(f"--film {options.film}: its name must end in one of {', '.join(SUFFIXES)}")
+    check_folders(parser, options.film, options.json, options.node_log)
     camera = camera_of(options)
     film, results = Film(options.film_frames), []
     node = robot = None
@@ -225,7 +236,6 @@ def main() -> int:
             robot.close()
         if node:
             node.stop()
-    film.save(options.film)
     total = {
         "metres": round(sum(result["metres"] for result in results), 2),
         "collisions": sum(len(result["collisions"]) for result in results),
@@ -235,6 +245,7 @@ def main() -> int:
         "camera": {"height_m": camera.height_m, "pitch_deg": camera.pitch_deg, "hfov_deg": camera.hfov_deg}, "rooms": results,
     }
     options.json.write_text(json.dumps(total, indent=2) + "\n")
+    film.save(options.film)
     for result in results:
         if not result["success"]:
             print(f"sim: seed {result['seed']}, {result['kind']}: {result['end']}, touched: {', '.join(result['collisions']) or 'nothing'}")

@@ -9,6 +9,8 @@ from rooms import GRID, World
 
 HEIGHT = 264
 CELL = 0.05
+# That an animation may end in.
+SUFFIXES = (".gif", ".png", ".webp")
 
 
 class Map:

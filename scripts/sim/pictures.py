@@ -76,7 +76,7 @@ def main() -> int:
                     break
                 yaw = chance.uniform(-math.pi, math.pi)
                 simulation.place(x, y, yaw)
-            name = f"sim_{seed}_{view}"
+            name = f"{'home' if options.homes else 'sim'}_{seed}_{view}"
             picture = Image.fromarray(simulation.picture())
             picture.save(options.out / "images" / f"{name}.jpg", quality=int(chance.integers(70, 95)))
             Image.fromarray(simulation.labels()).save(options.out / "labels" / f"{name}.png")

@@ -66,14 +66,15 @@ fn parse_classes(content: &ClassesFile) -> anyhow::Result<Vec<Option<LabelMeanin
     Ok(meanings)
 }
 
+/// Whether a file is a picture by its name: a JPEG or PNG that is not hidden, as those that macOS leaves beside them.
+pub(super) fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    !is_hidden && matches!(extension.as_deref(), Some("jpg" | "jpeg" | "png"))
+}
+
 /// Pictures with the label of the same stem, in the order of their names.
 pub(super) fn pairs(images: &Path, labels: &Path) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
-    let is_picture = |path: &Path| {
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        let is_hidden =
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        !is_hidden && matches!(extension.as_deref(), Some("jpg" | "jpeg" | "png"))
-    };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(images).with_context(|| images.display().to_string())? {
         let path = entry?.path();
@@ -99,8 +100,8 @@ pub(super) fn read_label(path: &Path, picture: Size) -> anyhow::Result<Truth> {
         (Size::new(info.width, info.height), info.color_type, info.bit_depth);
     let is_single = matches!(color, png::ColorType::Grayscale | png::ColorType::Indexed);
     ensure!(
-        is_single && depth == png::BitDepth::Eight,
-        "{}: {color:?} of {} bits a channel, where a label has one channel of 8 bits",
+        is_single && depth != png::BitDepth::Sixteen,
+        "{}: {color:?} of {} bits a channel, where a label has one channel of at most 8 bits",
         path.display(),
         depth as u8
     );
@@ -115,9 +116,21 @@ pub(super) fn read_label(path: &Path, picture: Size) -> anyhow::Result<Truth> {
     );
     let pixels = u64::from(size.width) * u64::from(size.height);
     ensure!(pixels <= MAX_PIXELS, "{}: {pixels} pixels are too many", path.display());
-    let mut ids = vec![0; size.area()];
-    reader.next_frame(&mut ids).with_context(context)?;
-    Ok(Truth { size, ids })
+    let line = reader
+        .output_line_size(size.width)
+        .with_context(|| format!("{}: too wide", path.display()))?;
+    let mut packed = vec![0; line * size.height as usize];
+    reader.next_frame(&mut packed).with_context(context)?;
+    let ids = packed.chunks_exact(line).flat_map(|line| unpacked(line, depth as u8, size.width));
+    Ok(Truth { size, ids: ids.collect() })
+}
+
+/// The values of a row of so many bits each, the first in the highest bits.
+fn unpacked(line: &[u8], bits: u8, width: u32) -> impl Iterator<Item = u8> {
+    let mask = u8::MAX >> (8 - bits);
+    let places = (0..8 / bits).rev().map(move |place| place * bits);
+    let values = line.iter().flat_map(move |byte| places.clone().map(move |at| byte >> at & mask));
+    values.take(width as usize)
 }
 
 #[cfg(test)]
@@ -171,6 +184,19 @@ mod tests {
         write(png::ColorType::Grayscale, &[255, 0]);
         assert_eq!(read_label(&path, size).unwrap().ids, [255, 0]);
         write(png::ColorType::Rgb, &[0; 6]);
-        assert!(read_label(&path, size).unwrap_err().to_string().contains("one channel of 8 bits"));
+        assert!(
+            read_label(&path, size)
+                .unwrap_err()
+                .to_string()
+                .contains("one channel of at most 8 bits")
+        );
+        let mut encoder = png::Encoder::new(File::create(&path).unwrap(), 5, 2);
+        encoder.set_color(png::ColorType::Indexed);
+        encoder.set_depth(png::BitDepth::Two);
+        encoder.set_palette(vec![9; 3 * 4]);
+        let rows = [0b00_01_10_11, 0b10_000000, 0b11_10_01_00, 0b01_000000];
+        encoder.write_header().unwrap().write_image_data(&rows).unwrap();
+        let ids = read_label(&path, Size::new(5, 2)).unwrap().ids;
+        assert_eq!(ids, [0, 1, 2, 3, 2, 3, 2, 1, 0, 1], "as small tools write them");
     }
 }

@@ -50,7 +50,7 @@ enum MasksCommand {
 struct EvaluateArgs {
     /// Folder of pictures, JPEG or PNG
     images: PathBuf,
-    /// Folder of labels: a PNG for each picture's stem, 8 bits and one channel, an id a pixel
+    /// Folder of labels: a PNG for each picture's stem, one channel of at most 8 bits, or a palette, an id a pixel
     labels: PathBuf,
     /// What the ids mean: JSON, {"classes": {"ID": ["NAME", "traversable|caution|obstacle|background|ignore"]}}
     #[arg(long, value_name = "FILE")]

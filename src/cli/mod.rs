@@ -51,7 +51,7 @@ pub enum Command {
     Image(image::ImageArgs),
     /// Latency of each stage and throughput of this machine and model
     Bench(bench::BenchArgs),
-    /// What models there are, or one model's card
+    /// What models there are, or one model's facts, licence and where its card is
     Model(model::ModelArgs),
     /// How well masks agree with pictures labelled by hand
     Masks(masks::MasksArgs),

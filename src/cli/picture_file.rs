@@ -47,7 +47,7 @@ impl PictureFile {
         if orientation.is_upright() {
             return Ok(Self::AsStored(bytes));
         }
-        let picture = Decoder::default().decode(Frame::Compressed(&bytes))?.to_picture();
+        let picture = Decoder::default().decode(Frame::file(&bytes))?.to_picture();
         Ok(Self::Turned(orientation.apply(&picture)))
     }
 
@@ -57,7 +57,7 @@ impl PictureFile {
     /// None in practice: a turned picture is whole.
     pub fn frame(&self) -> Result<Frame<'_>, FrameError> {
         match self {
-            Self::AsStored(bytes) => Ok(Frame::Compressed(bytes)),
+            Self::AsStored(bytes) => Ok(Frame::file(bytes)),
             Self::Turned(Picture { size, rgb }) => {
                 RawImage::new("rgb8", size.width, size.height, 0, false, rgb).map(Frame::Raw)
             }

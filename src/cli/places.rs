@@ -204,6 +204,7 @@ fn learn(
     let mut recognizer = PlaceRecognizer::new(memory, Motion::Anywhere);
     let wanted =
         Wanted { embedding: !is_label, taught: is_label, picture: true, ..Wanted::default() };
+    let mut taught = 0;
     let outcome = describe_each(files, &mut pipeline, wanted, |file, result| {
         let thumbnail = result.picture.as_ref().map(overlay::thumbnail).transpose()?;
         let view =
@@ -211,8 +212,12 @@ fn learn(
         let vector = if is_label { &result.taught_embedding } else { &result.embedding };
         let Some(vector) = vector else { return Ok(()) };
         let outcome = recognizer.teach(kind, name, vector, view, most_views);
+        taught += 1;
         print_line(&format!("{}: {outcome}", file.display()))
     })?;
+    if taught == 0 {
+        bail!("none of the pictures taught anything: {} is as it was", path.display());
+    }
     place::write(path, &recognizer.memory().to_bytes()?)?;
     let gallery = recognizer.memory().gallery(kind);
     print_line(&format!("{name}: {} views in {}", gallery.count(name), path.display()))?;

@@ -71,6 +71,7 @@ pub struct ReplayArgs {
         long,
         value_name = "NAMES",
         value_delimiter = ',',
+        requires = "out",
         default_value = "labels,mask,confidence,label_info,vision_info,traversability,obstacles,timing"
     )]
     outputs: Vec<String>,
@@ -498,7 +499,8 @@ impl Replay {
         self.recorder.fill(&mut self.report);
         let mut compared = 0;
         if let Some(golden) = self.golden.take() {
-            let (count, differences) = golden.finish(self.is_whole && !self.report.stopped);
+            let (count, differences) =
+                golden.finish(self.is_whole && !self.report.stopped, &args.topics);
             compared = count;
             self.report.golden = Some(differences);
         }

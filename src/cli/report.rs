@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 256 << 20;
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Folders that `replay --report` wrote, or their report.json
+    /// Folders or pages that `replay --report` wrote, or their report.json
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
     /// Write index.html and report.json of the whole here
@@ -62,9 +62,15 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     Ok(if merged.is_bad() { Outcome::SomeFailed } else { Outcome::Done })
 }
 
-/// The report of a folder, or the file itself.
+/// The report of a folder, that beside a page, or the file itself.
 fn file_of(folder: &Path) -> PathBuf {
-    if folder.is_dir() { folder.join("report.json") } else { folder.to_owned() }
+    let is_page = folder.extension().is_some_and(|extension| extension == "html");
+    if folder.is_dir() || is_page {
+        let [_, json] = report_files(folder);
+        json
+    } else {
+        folder.to_owned()
+    }
 }
 
 fn open(folder: &Path) -> anyhow::Result<Report> {

@@ -1,6 +1,7 @@
 //! Bilinear interpolation of a colour filter array.
 
-use crate::frame::{BayerPattern, RawImage};
+use super::Pixels;
+use crate::frame::BayerPattern;
 
 /// Where red stands in the 2x2 cell: column, row. Blue stands diagonally opposite.
 fn red_site(pattern: BayerPattern) -> (usize, usize) {
@@ -12,20 +13,21 @@ fn red_site(pattern: BayerPattern) -> (usize, usize) {
     }
 }
 
-/// Fills `rgb` with the packed picture. At the border the neighbour that is missing is replaced
-/// by the one on the other side, which has the same colour.
-pub(super) fn interpolate(image: &RawImage<'_>, pattern: BayerPattern, rgb: &mut Vec<u8>) {
-    let (width, height) = (image.width() as usize, image.height() as usize);
+/// Fills `rgb` with the packed picture of what a colour filter let through, a byte a pixel. At the border the
+/// neighbour that is missing is replaced by the one on the other side, which has the same colour; of a single
+/// row or column by the pixel itself.
+pub(super) fn interpolate(filtered: Pixels<'_>, pattern: BayerPattern, rgb: &mut Vec<u8>) {
+    let (width, height) = (filtered.size.width as usize, filtered.size.height as usize);
     let (red_x, red_y) = red_site(pattern);
     rgb.resize(3 * width * height, 0);
     let reflect = |i: usize, last: usize| {
-        let before = if i == 0 { 1 } else { i - 1 };
-        let after = if i == last { last - 1 } else { i + 1 };
+        let before = if i == 0 { last.min(1) } else { i - 1 };
+        let after = if i == last { last.saturating_sub(1) } else { i + 1 };
         (before, after)
     };
     for (y, out_row) in rgb.chunks_exact_mut(3 * width).enumerate() {
         let (above, below) = reflect(y, height - 1);
-        let [above, here, below] = [above, y, below].map(|row| image.row(row as u32));
+        let [above, here, below] = [above, y, below].map(|row| filtered.row(row as u32));
         let is_red_row = y % 2 == red_y;
         for (x, pixel) in out_row.chunks_exact_mut(3).enumerate() {
             let (left, right) = reflect(x, width - 1);

@@ -8,9 +8,7 @@ pub mod orientation;
 mod sixteen_bit;
 mod yuv422_420;
 
-#[cfg(test)]
-use crate::frame::BayerPattern;
-use crate::frame::{Encoding, Frame, FrameError, RawImage};
+use crate::frame::{BayerPattern, Encoding, Frame, FrameError, RawImage};
 use crate::geometry::Size;
 use crate::result::Picture;
 
@@ -96,6 +94,8 @@ impl<'a> Pixels<'a> {
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
+    /// What a colour filter let through, pixel by pixel.
+    filtered: Vec<u8>,
 }
 
 impl Decoder {
@@ -109,9 +109,16 @@ impl Decoder {
     pub fn decode<'a>(&'a mut self, frame: Frame<'a>) -> Result<Pixels<'a>, FrameError> {
         match frame {
             Frame::Raw(image) => Ok(self.decode_raw(image)),
-            Frame::Compressed(file) => {
+            Frame::Compressed { file, filter } => {
                 let (layout, size) = compressed::unpack(file, &mut self.buffer)?;
-                Ok(packed(layout, size, &self.buffer))
+                match filter {
+                    // A file of colours has been through the filter, whatever its format says.
+                    Some(pattern) if layout == PixelLayout::Gray => {
+                        std::mem::swap(&mut self.buffer, &mut self.filtered);
+                        Ok(self.interpolate(size, pattern))
+                    }
+                    _ => Ok(packed(layout, size, &self.buffer)),
+                }
             }
         }
     }
@@ -127,11 +134,7 @@ impl Decoder {
             Encoding::Bgra8 => borrowed(PixelLayout::Bgra),
             Encoding::Mono8 => borrowed(PixelLayout::Gray),
             Encoding::Mono16 => {
-                let value =
-                    if image.is_bigendian() { u16::from_be_bytes } else { u16::from_le_bytes };
-                let pixels = (0..image.height()).flat_map(|y| image.row(y).chunks_exact(2));
-                self.buffer.clear();
-                sixteen_bit::scale(pixels.map(|p| value([p[0], p[1]])), &mut self.buffer);
+                sixteen_bit::scale_image(&image, &mut self.buffer);
                 packed(PixelLayout::Gray, size, &self.buffer)
             }
             Encoding::Uyvy | Encoding::Yuyv | Encoding::Nv12 | Encoding::Nv21 | Encoding::Nv24 => {
@@ -139,10 +142,21 @@ impl Decoder {
                 packed(PixelLayout::Rgb, size, &self.buffer)
             }
             Encoding::Bayer8(pattern) => {
-                bayer::interpolate(&image, pattern, &mut self.buffer);
+                bayer::interpolate(borrowed(PixelLayout::Gray), pattern, &mut self.buffer);
                 packed(PixelLayout::Rgb, size, &self.buffer)
             }
+            Encoding::Bayer16(pattern) => {
+                sixteen_bit::scale_image(&image, &mut self.filtered);
+                self.interpolate(size, pattern)
+            }
         }
+    }
+
+    /// Colours of what is in `filtered`.
+    fn interpolate(&mut self, size: Size, pattern: BayerPattern) -> Pixels<'_> {
+        let filtered = packed(PixelLayout::Gray, size, &self.filtered);
+        bayer::interpolate(filtered, pattern, &mut self.buffer);
+        packed(PixelLayout::Rgb, size, &self.buffer)
     }
 }
 

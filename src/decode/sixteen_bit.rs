@@ -3,6 +3,8 @@
 
 use std::sync::Once;
 
+use crate::frame::RawImage;
+
 /// Bits that cameras use of 16.
 const DEPTHS: [u32; 5] = [8, 10, 12, 14, 16];
 
@@ -36,6 +38,14 @@ pub(super) fn scale(values: impl Iterator<Item = u16> + Clone, bytes: &mut Vec<u
     }
     let shift = bits - 8;
     bytes.extend(values.map(|value| (value >> shift) as u8));
+}
+
+/// Fills `bytes` with the pixels of a picture of 16 bits a pixel, scaled.
+pub(super) fn scale_image(image: &RawImage<'_>, bytes: &mut Vec<u8>) {
+    let value = if image.is_bigendian() { u16::from_be_bytes } else { u16::from_le_bytes };
+    let pixels = (0..image.height()).flat_map(|y| image.row(y).chunks_exact(2));
+    bytes.clear();
+    scale(pixels.map(|p| value([p[0], p[1]])), bytes);
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Every encoding, with and without row padding, against a picture of known colours.
 
+use std::io::Cursor;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -41,13 +43,16 @@ fn encode(encoding: Encoding, padding: usize) -> (usize, Vec<u8>) {
                 Encoding::Yuyv => row.extend([luma, if x == even { u } else { v }]),
                 Encoding::Uyvy => row.extend([if x == even { u } else { v }, luma]),
                 Encoding::Nv12 | Encoding::Nv21 | Encoding::Nv24 => row.push(luma),
-                Encoding::Bayer8(pattern) => {
+                Encoding::Bayer8(pattern) | Encoding::Bayer16(pattern) => {
                     let channels = match pattern {
                         BayerPattern::Rggb => [[0, 1], [1, 2]],
                         BayerPattern::Bggr => [[2, 1], [1, 0]],
                         BayerPattern::Gbrg => [[1, 2], [0, 1]],
                         BayerPattern::Grbg => [[1, 0], [2, 1]],
                     };
+                    if matches!(encoding, Encoding::Bayer16(_)) {
+                        row.push(77);
+                    }
                     row.push([r, g, b][channels[y % 2][x % 2]]);
                 }
             }
@@ -147,6 +152,39 @@ fn bayer_comes_back_within_interpolation() {
     for name in ["bayer_rggb8", "bayer_bggr8", "bayer_gbrg8", "bayer_grbg8"] {
         check(name, 6);
     }
+    for name in ["bayer_rggb16", "bayer_bggr16", "bayer_gbrg16", "bayer_grbg16"] {
+        check(name, 6);
+    }
+}
+
+#[test]
+fn a_compressed_picture_of_a_colour_filter_has_colours() {
+    let name = "bayer_gbrg8";
+    let (_, bytes) = encode(name.parse().unwrap(), 0);
+    let raw = RawImage::new(name, SIZE.width, SIZE.height, 0, false, &bytes).unwrap();
+    let expected = Decoder::default().decode(Frame::Raw(raw)).unwrap().to_picture();
+    let filtered = image::GrayImage::from_raw(SIZE.width, SIZE.height, bytes).unwrap();
+    let mut file = Cursor::new(Vec::new());
+    filtered.write_to(&mut file, image::ImageFormat::Png).unwrap();
+    let file = file.into_inner();
+    let mut decoder = Decoder::default();
+    let mut decode = |format: &str, file: &[u8]| {
+        let frame = Frame::compressed(format, file).unwrap();
+        decoder.decode(frame).unwrap().to_picture()
+    };
+    for _ in 0..2 {
+        assert_eq!(decode("bayer_gbrg8; png compressed ", &file), expected);
+    }
+    let grey = decode("mono8; png compressed ", &file);
+    assert!(grey.rgb.chunks_exact(3).all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2]));
+    // Of the driver's own colours nothing is left to interpolate.
+    let coloured = jpeg_of(48, 32);
+    let format = "bayer_gbrg8; jpeg compressed bgr8";
+    assert_eq!(decode(format, &coloured), decode("jpeg", &coloured));
+    let row = image::GrayImage::from_raw(3, 1, vec![10, 20, 30]).unwrap();
+    let mut file = Cursor::new(Vec::new());
+    row.write_to(&mut file, image::ImageFormat::Png).unwrap();
+    assert_eq!(decode("bayer_gbrg8; png compressed ", &file.into_inner()).rgb.len(), 9);
 }
 
 fn jpeg_of(width: u32, height: u32) -> Vec<u8> {
@@ -186,7 +224,7 @@ fn huffman_tables_that_a_usb_camera_leaves_out_are_put_in() {
     assert!(without.len() + 400 < whole.len());
     let decode = |file: &[u8]| {
         let mut decoder = Decoder::default();
-        decoder.decode(Frame::Compressed(file)).map(|pixels| pixels.to_picture())
+        decoder.decode(Frame::file(file)).map(|pixels| pixels.to_picture())
     };
     assert_eq!(decode(&without).unwrap(), decode(&whole).unwrap());
     assert!(decode(&without[..without.len() / 2]).is_err());
@@ -200,7 +238,7 @@ fn a_cut_picture_is_refused_though_its_thumbnail_has_an_end() {
     let with = [&whole[..2], &[0xff, 0xe1], &length, &exif, &whole[2..]].concat();
     let decode = |file: &[u8]| {
         let mut decoder = Decoder::default();
-        decoder.decode(Frame::Compressed(file)).map(|pixels| pixels.size)
+        decoder.decode(Frame::file(file)).map(|pixels| pixels.size)
     };
     assert_eq!(decode(&with).unwrap(), SIZE);
     assert_eq!(decode(&[&with, [0; 20].as_slice()].concat()).unwrap(), SIZE, "padded");
@@ -217,7 +255,7 @@ fn pictures_of_16_bits_are_scaled_by_the_bits_they_use() {
         let grey = |x: u32, _| image::Luma([((150 + 10 * x as u16) << (bits - 8)) | 1]);
         let picture = image::ImageBuffer::<image::Luma<u16>, Vec<u16>>::from_fn(6, 3, grey);
         let file = png_of(&image::DynamicImage::ImageLuma16(picture.clone()));
-        let pixels = decoder.decode(Frame::Compressed(&file)).unwrap();
+        let pixels = decoder.decode(Frame::file(&file)).unwrap();
         assert_eq!((pixels.layout, pixels.row(2)[5]), (PixelLayout::Gray, expected), "{bits} bits");
         let bytes: Vec<u8> = picture.iter().flat_map(|value| value.to_be_bytes()).collect();
         let image = RawImage::new("mono16", 6, 3, 12, true, &bytes).unwrap();
@@ -227,7 +265,7 @@ fn pictures_of_16_bits_are_scaled_by_the_bits_they_use() {
         image::Rgba([100 + 1000 * x as u16, 7, 1000, 65535])
     });
     let file = png_of(&image::DynamicImage::ImageRgba16(rgba));
-    let picture = decoder.decode(Frame::Compressed(&file)).unwrap().to_picture();
+    let picture = decoder.decode(Frame::file(&file)).unwrap().to_picture();
     assert_eq!(picture.rgb[3..6], [68, 0, 62], "12 bits, whatever alpha holds");
 }
 
@@ -235,7 +273,7 @@ fn pictures_of_16_bits_are_scaled_by_the_bits_they_use() {
 fn a_small_file_that_claims_a_huge_picture_takes_no_memory() {
     let mut decoder = Decoder::default();
     let mut check = |file: &[u8]| {
-        let error = decoder.decode(Frame::Compressed(file)).unwrap_err().to_string();
+        let error = decoder.decode(Frame::file(file)).unwrap_err().to_string();
         assert!(error.contains("8192x4096, which"), "{error}");
     };
     let mut jpeg = jpeg_of(16, 16);
@@ -292,7 +330,7 @@ fn a_palette_that_is_cut_off_is_refused() {
         ];
         let chunks = chunks.map(|(name, content)| chunk(name, content)).concat();
         let file = [&b"\x89PNG\r\n\x1a\n"[..], &chunks].concat();
-        Decoder::default().decode(Frame::Compressed(&file)).map(|p| p.to_picture().rgb)
+        Decoder::default().decode(Frame::file(&file)).map(|p| p.to_picture().rgb)
     };
     assert_eq!(of(&palette).unwrap(), vec![9; 3 * 24 * 16]);
     palette.extend([1, 2]);
@@ -304,7 +342,7 @@ fn a_palette_that_is_cut_off_is_refused() {
 fn compressed_pictures_come_back() {
     let mut decoder = Decoder::default();
     let file = jpeg_of(48, 32);
-    let picture = decoder.decode(Frame::Compressed(&file)).unwrap().to_picture();
+    let picture = decoder.decode(Frame::file(&file)).unwrap().to_picture();
     assert_eq!(picture.size, SIZE);
     let expected = colour(20, 10);
     let start = 3 * (10 * 48 + 20);
@@ -320,7 +358,7 @@ fn compressed_pictures_come_back() {
         image::DynamicImage::from(gray).to_luma16().into(),
     ] {
         let file = png_of(&picture);
-        let rgb = decoder.decode(Frame::Compressed(&file)).unwrap().to_picture().rgb;
+        let rgb = decoder.decode(Frame::file(&file)).unwrap().to_picture().rgb;
         assert_eq!(&rgb[3 * (2 * 5 + 4)..], [42, 42, 42]);
     }
 }
@@ -329,7 +367,7 @@ fn compressed_pictures_come_back() {
 fn broken_and_huge_pictures_are_refused_with_a_reason() {
     let mut decoder = Decoder::default();
     let mut check = |file: &[u8], expected: &str| {
-        let error = decoder.decode(Frame::Compressed(file)).unwrap_err().to_string();
+        let error = decoder.decode(Frame::file(file)).unwrap_err().to_string();
         assert!(error.contains(expected), "{error:?} lacks {expected:?}");
     };
     let jpeg = jpeg_of(48, 32);
@@ -375,6 +413,6 @@ proptest! {
         let at = cut.min(file.len());
         let end = (at + noise.len()).min(file.len());
         file[at..end].copy_from_slice(&noise[..end - at]);
-        let _ = Decoder::default().decode(Frame::Compressed(&file));
+        let _ = Decoder::default().decode(Frame::file(&file));
     }
 }

@@ -244,7 +244,7 @@ impl BeamTable {
             *kept = Some(made?);
         }
         // It has just been made, if it was not there.
-        kept.as_ref().ok_or(Reason::NotCalibrated)
+        kept.as_ref().ok_or(Reason::NotCalibrated { matrix: "K" })
     }
 
     fn new(
@@ -581,6 +581,8 @@ struct Stretch {
     start: f32,
     /// The same in metres.
     from: f32,
+    /// Whether it begins where the picture does: it may stand nearer, and be as high as it likes.
+    is_cut: bool,
     /// In cells.
     length: f32,
     /// Sums of the probabilities over its steps.
@@ -668,12 +670,15 @@ fn walk_stretch(
                     None => step as f32,
                 };
                 let from = table.distance_at(start);
-                Stretch { start, from, length: -moved, obstacle: 0.0, other: 0.0 }
+                let is_cut = previous.is_none();
+                Stretch { start, from, is_cut, length: -moved, obstacle: 0.0, other: 0.0 }
             });
             stretch.length += moved;
             stretch.obstacle += cell.obstacle;
             stretch.other += 1.0 - cell.ground - cell.obstacle;
-            let is_low = stretch.is_obstacle() && stretch.from > table.distances[step] * low_share;
+            let is_low = !stretch.is_cut
+                && stretch.is_obstacle()
+                && stretch.from > table.distances[step] * low_share;
             if stretch.length >= min_length && !is_low {
                 return judge(stretch, true);
             }

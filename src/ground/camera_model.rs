@@ -99,21 +99,22 @@ impl CameraModel {
     /// # Errors
     /// [`Reason`] says what is wrong with the calibration.
     pub fn new(info: &CameraInfo, size: Size, is_rectified: bool) -> Result<Self, Reason> {
-        let (k, d) = (&info.k, &info.d);
-        let [fx, skew, cx, fy, cy] = if is_rectified {
-            let p = &info.p;
-            [p[0], p[1], p[2], p[5], p[6]]
+        let (k, p, d) = (&info.k, &info.p, &info.d);
+        let has_p = has_focal_lengths([p[0], p[5]]);
+        let is_distorted = d.iter().any(|value| *value != 0.0);
+        // Who undistorts pictures and tells a K without distortion has made the K of these pictures.
+        let (matrix, [fx, skew, cx, fy, cy]) = if is_rectified && (has_p || is_distorted) {
+            ("P", [p[0], p[1], p[2], p[5], p[6]])
         } else {
-            [k[0], k[1], k[2], k[4], k[5]]
+            ("K", [k[0], k[1], k[2], k[4], k[5]])
         };
         if size.area() == 0 {
             return Err(Reason::NoPicture { size });
         }
         if !has_focal_lengths([fx, fy]) {
-            return Err(Reason::NotCalibrated);
+            return Err(Reason::NotCalibrated { matrix });
         }
         let bad = |what: String| Err(Reason::BadIntrinsics { what });
-        let matrix = if is_rectified { "P" } else { "K" };
         if ![fx, skew, cx, fy, cy].iter().all(|value| value.is_finite()) {
             return bad(format!("{matrix} holds a number that is none"));
         }
@@ -249,7 +250,10 @@ impl CameraInfo {
     pub fn is_squeezed(&self, size: Size) -> bool {
         const MOST: f64 = 0.02;
         let [(scale_x, _), (scale_y, _)] = self.picture_from_full(size);
-        (scale_x / scale_y - 1.0).abs() > MOST
+        let [x, y] = self.binning.map(|binning| f64::from(binning.max(1)));
+        let is_uneven = |ratio: f64| (ratio - 1.0).abs() > MOST;
+        // What the driver binned it told; whether it did so with these pictures too the size tells.
+        is_uneven(scale_x / scale_y) && is_uneven(scale_x * x / (scale_y * y))
     }
 
     /// `picture = (full - offset) * scale` for x and y, in edge coordinates.
@@ -509,7 +513,10 @@ mod tests {
     #[test]
     fn what_is_no_calibration_is_refused() {
         let zero = CameraInfo { width: 640, height: 480, ..CameraInfo::default() };
-        assert_eq!(CameraModel::new(&zero, SIZE, false), Err(Reason::NotCalibrated));
+        assert_eq!(
+            CameraModel::new(&zero, SIZE, false),
+            Err(Reason::NotCalibrated { matrix: "K" })
+        );
         let check = |model: &str, d: &[f64], words: &str| {
             let reason = CameraModel::new(&info(model, d), SIZE, false).unwrap_err().to_string();
             assert!(reason.contains(words), "{reason}");
@@ -525,7 +532,17 @@ mod tests {
         check("plumb_bob", &[-1e9, 0.0, 0.0, 0.0, 0.0], "inside out");
         let mut identity = info("plumb_bob", &[]);
         identity.k = [1.0, 0.0, 320.0, 0.0, 1.0, 240.0, 0.0, 0.0, 1.0];
-        assert_eq!(CameraModel::new(&identity, SIZE, false), Err(Reason::NotCalibrated));
+        assert_eq!(
+            CameraModel::new(&identity, SIZE, false),
+            Err(Reason::NotCalibrated { matrix: "K" })
+        );
+        let mut undistorted = info("plumb_bob", &[0.0; 5]);
+        undistorted.p = [0.0; 12];
+        let by_k = CameraModel::new(&undistorted, SIZE, true).unwrap();
+        assert_eq!(by_k, CameraModel::new(&undistorted, SIZE, false).unwrap());
+        undistorted.d[0] = -0.3;
+        let reason = CameraModel::new(&undistorted, SIZE, true).unwrap_err();
+        assert!(reason.to_string().contains("no focal length in P, which rectified"), "{reason}");
         let mut negative = info("plumb_bob", &[]);
         negative.k[0] = -1.0;
         assert!(CameraModel::new(&negative, SIZE, false).is_err());

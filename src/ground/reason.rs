@@ -19,9 +19,13 @@ pub enum Reason {
     },
     /// A `K` (or `P`) of zeros, or with a focal length of 1 pixel, as what has none fills it in.
     #[error(
-        "the camera is not calibrated: its camera_info has no focal length; calibrate it (ros2 run camera_calibration cameracalibrator), or set ground.hfov_deg"
+        "the camera is not calibrated: its camera_info has no focal length in {matrix}{}; calibrate it (ros2 run camera_calibration cameracalibrator), or set ground.hfov_deg",
+        if *matrix == "P" { ", which rectified pictures go by" } else { "" }
     )]
-    NotCalibrated,
+    NotCalibrated {
+        /// Which: P for rectified pictures.
+        matrix: &'static str,
+    },
     /// Numbers that are no calibration.
     #[error("camera_info is no calibration: {what}; calibrate the camera anew")]
     BadIntrinsics {

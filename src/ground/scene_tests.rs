@@ -316,6 +316,20 @@ fn what_is_low_is_no_obstacle_where_ground_is_seen_behind_it() {
 }
 
 #[test]
+fn what_the_lower_edge_cuts_off_is_an_obstacle_however_soon_ground_is_seen_behind_it() {
+    let (_, camera) = cameras().remove(0);
+    let stance = Stance::from_angles(0.5, 0.3, 0.0);
+    let rules = WalkRules { max_range_m: 3.0, min_height_m: 0.1, ..WalkRules::default() };
+    // Of it the picture shows the last 0.1 m of what it hides: as much as a thing half as high would that stands there.
+    let block = Block { from: [0.1, -2.0], to: [0.33, 2.0], height: 0.2 };
+    let walked = walked(&camera, &stance, &[block], &rules);
+    let middle = (-walked.table.angle_min / rules.beam_step).round() as usize;
+    let range = scan_of(&walked).ranges[middle];
+    let from = walked.table.reach.from_m as f32;
+    assert!((range - from).abs() < 0.02, "{range} m, in view from {from} m");
+}
+
+#[test]
 fn a_wall_taken_for_ground_is_not_known() {
     let stance = Stance::from_angles(0.3, 0.1, 0.05);
     let map = GridFromPicture::new(&whole(), [SIZE.width, SIZE.height]);

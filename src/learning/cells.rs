@@ -56,6 +56,7 @@ impl<'a> Margins<'a> {
             features: vec![0.0; columns * rows * channels],
             margins: vec![0.0; columns * rows],
             transform: *transform,
+            room: room(width, height, BLOCK),
         };
         let share = 1.0 / (BLOCK * BLOCK) as f32;
         for (x, y, value) in whole(&self.values, width, columns, rows, BLOCK) {
@@ -85,13 +86,18 @@ impl<'a> Margins<'a> {
         }
         let half = (TOLD * TOLD / 2) as i32;
         let told = changes.iter().enumerate().filter(|(_, change)| change.abs() >= half);
-        let size = [columns as u32, rows as u32];
+        let room = room(width, self.features.height, TOLD);
         told.map(|(cell, change)| Experience {
-            pixel: result::middle(transform, size, cell),
+            pixel: result::middle(transform, columns as u32, room, cell),
             is_ground: *change > 0,
         })
         .collect()
     }
+}
+
+/// How many blocks a grid has room for, each way.
+fn room(width: usize, height: usize, block: usize) -> [f64; 2] {
+    [width, height].map(|side| side as f64 / block as f64)
 }
 
 /// The values of a plane with their place, of the part that `columns` x `rows` blocks cover.

@@ -44,7 +44,8 @@ const SHARES: [f64; 10] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1];
 /// What the guard set says of the correction in force.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// By how many points the shipped model's own validation falls; below 0 where it rises.
+    /// By how many points the shipped model's own validation falls; below 0 where it rises. Where nothing is in
+    /// force, with the least share that was tried.
     pub fall: f64,
     /// By how many points the mean probability of ground rises above the horizon of the last frames.
     pub rise: f64,
@@ -71,6 +72,11 @@ impl Verdict {
     /// For people.
     pub fn summary(&self) -> String {
         let Self { fall, rise, share } = self;
+        if *share == 0.0 {
+            return format!(
+                "nothing of what was learnt holds: with a tenth of it what the model knew falls by {fall:.2} points, ground above the horizon rises by {rise:.2}"
+            );
+        }
         format!(
             "what the model knew falls by {fall:.2} points, ground above the horizon rises by {rise:.2}; \
              {:.0} % of what was learnt holds",

@@ -520,6 +520,7 @@ pub mod tests {
                 features: features.concat(),
                 margins,
                 transform: input_transform(IMAGE, IMAGE, Fit::Stretch, 0),
+                room: size.map(f64::from),
             },
             is_good: true,
             camera: CameraModel::from_hfov(80.0, IMAGE).unwrap(),

@@ -14,8 +14,11 @@ use crate::message::{
 use crate::overlay;
 use crate::pose::PoseEstimate;
 use crate::result::{FrameResult, Label, Obstacle, Picture};
-use crate::settings::{CameraSettings, ClassIdFormat, MaskKind, MaskSettings};
+use crate::settings::{CameraSettings, ClassIdFormat, MaskKind};
 use crate::timing::{StageTimes, milliseconds};
+
+/// Id and name of each class of a mask.
+pub type ClassMap<'a> = Vec<(u16, &'a str)>;
 
 /// What the network says of a frame, and the places.
 pub fn put_result(
@@ -158,31 +161,38 @@ pub fn put_timing(sink: &mut impl Sink, timing: &Timing<'_>) {
     );
 }
 
-/// Announces the model in force and the ids of its mask.
-pub fn put_model(
+/// Announces the model in force: its name and file, and how many have been before it.
+pub fn put_vision_info(
     sink: &mut impl Sink,
     stamp: Stamp,
-    manifest: &Manifest,
-    (method, location, version): (&str, &str, i32),
-    mask: &MaskSettings,
+    (method, database_location, database_version): (&str, &str, i32),
 ) {
-    let header = Header { stamp, frame_id: "" };
     if sink.wanted().has(Output::VisionInfo) {
-        let (database_location, database_version) = (location, version);
+        let header = Header { stamp, frame_id: "" };
         let info = VisionInfo { header, method, database_location, database_version };
         sink.put(Output::VisionInfo, &info);
     }
-    let spec = manifest.segmentation.as_ref();
-    let Some(spec) = spec.filter(|_| sink.wanted().has(Output::LabelInfo)) else { return };
-    let class_map = match mask.kind {
+}
+
+/// Announces what the ids of the mask mean.
+pub fn put_label_info(sink: &mut impl Sink, stamp: Stamp, class_map: ClassMap<'_>, threshold: f32) {
+    if sink.wanted().has(Output::LabelInfo) {
+        let header = Header { stamp, frame_id: "" };
+        sink.put(Output::LabelInfo, &LabelInfo { header, class_map, threshold });
+    }
+}
+
+/// What the ids of a model's mask mean, by id; `None` of a model without one.
+pub fn class_map(manifest: &Manifest, kind: MaskKind) -> Option<ClassMap<'_>> {
+    let spec = manifest.segmentation.as_ref()?;
+    Some(match kind {
         MaskKind::Semantic => {
             (0..).zip(spec.classes.iter().map(|class| class.name.as_str())).collect()
         }
         MaskKind::Traversability => {
             Traversability::ALL.iter().map(|t| (u16::from(t.id()), t.name())).collect()
         }
-    };
-    sink.put(Output::LabelInfo, &LabelInfo { header, class_map, threshold: mask.min_confidence });
+    })
 }
 
 fn mono8<'a>(header: Header<'a>, size: Size, data: &'a [u8]) -> Image<'a> {

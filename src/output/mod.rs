@@ -3,7 +3,10 @@
 
 mod frame;
 
-pub use frame::{Timing, put_model, put_overlay, put_pose, put_result, put_timing};
+pub use frame::{
+    Timing, class_map, put_label_info, put_overlay, put_pose, put_result, put_timing,
+    put_vision_info,
+};
 
 use crate::message::{
     Classification, CompressedImage, Detections, FloatArray, Image, LabelInfo, LaserScan,

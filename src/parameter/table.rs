@@ -107,7 +107,7 @@ pub const TABLE: &[Parameter] = &[
         Text("auto"),
         Choices(&["auto", "cpu", "openvino", "xnnpack", "cuda", "tensorrt"]),
         "",
-        "Execution provider of ONNX Runtime; auto measures those that the loaded runtime has. One that fails gives way to the processor.",
+        "Execution provider of ONNX Runtime; auto measures those that the loaded runtime has, but for tensorrt, which has to be asked for. One that fails gives way to the processor.",
     ),
     parameter(
         "inference.threads",
@@ -410,13 +410,19 @@ pub const TABLE: &[Parameter] = &[
         "s",
         "How long the local map keeps what is not seen any more.",
     ),
-    parameter("ground.map_size_m", Double(8.0), Doubles(1.0, 50.0), "m", "Side of the local map."),
+    parameter(
+        "ground.map_size_m",
+        Double(8.0),
+        Doubles(1.0, 50.0),
+        "m",
+        "Side of the local map, at most 1000 cells.",
+    ),
     parameter(
         "ground.map_resolution_m",
         Double(0.05),
         Doubles(0.02, 1.0),
         "m",
-        "Side of a cell of the local map.",
+        "Side of a cell of the local map, of which a side has at most 1000.",
     ),
     parameter(
         "ground.map_max_hz",

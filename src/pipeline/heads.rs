@@ -200,7 +200,7 @@ impl Head for MaskHead {
             grid.logits = &self.changed;
         }
         if wanted.ground {
-            let grid = self.segmentation.ground(grid, spec, &mapping, camera.mask.min_confidence);
+            let grid = self.segmentation.ground(grid, spec, &mapping, &camera.mask);
             result.ground = Some(Ground { grid, transform });
         }
         if !wanted.maps() {

@@ -17,7 +17,7 @@ use super::hints;
 use super::mailbox::Mailboxes;
 use super::names::Resolver;
 use super::subscription;
-use crate::frame::{Frame, FrameError, RawImage, check_format};
+use crate::frame::{Frame, FrameError, RawImage};
 use crate::settings::{CameraSettings, Reliability, Transport};
 
 const RAW: &str = "sensor_msgs/msg/Image";
@@ -68,10 +68,7 @@ impl Message {
                 &image.data,
             )
             .map(Frame::Raw),
-            Self::Compressed(image) => {
-                check_format(&image.format)?;
-                Ok(Frame::Compressed(&image.data))
-            }
+            Self::Compressed(image) => Frame::compressed(&image.format, &image.data),
         }
     }
 }

@@ -89,7 +89,8 @@ fn profile(offer: Option<Offer>, before: Option<QosProfile>) -> QosProfile {
     }
 }
 
-fn to_core(info: msg::CameraInfo) -> CameraInfo {
+/// As the ground reads it.
+pub fn to_core(info: msg::CameraInfo) -> CameraInfo {
     let array = |values: Vec<f64>| -> [f64; 9] { values.try_into().unwrap_or_default() };
     let roi = info.roi;
     CameraInfo {

@@ -11,7 +11,7 @@ use r2r::{Clock, Publisher};
 use super::consumer::{Answered, Consumer};
 use super::output::{CameraOutputs, now, wire_header, wire_stamp};
 use super::tf::{self, TfSlot};
-use crate::ground::CameraInfo;
+use crate::ground::{CameraInfo, Reason};
 use crate::ground_messages::{CameraFrame, GroundMessages, GroundSink, is_same_but_for_numbers};
 use crate::image_health::ImageFault;
 use crate::message::{RosMessage, TransformStamped};
@@ -165,6 +165,8 @@ impl Consumer for Grounds {
         outputs: &mut CameraOutputs,
     ) {
         if !wanted.ground {
+            // Nobody listens, or a model runs that has no mask, of which the worker tells.
+            *frame.camera.ground.said() = Said::default();
             return;
         }
         let Answered { id, camera, header, settings, own } = *frame;
@@ -181,6 +183,11 @@ impl Consumer for Grounds {
         };
         let mut sink = GroundPublishers { outputs, broadcaster: &self.broadcaster };
         let said = self.messages.make(&frame, result, &*self.tf, &mut sink);
+        match &said {
+            Err(Reason::NoGroundFrame { .. }) => self.tf.note_missing(),
+            Err(Reason::NoTransform(error)) if !error.is_of_time() => self.tf.note_missing(),
+            _ => {}
+        }
         // The overlay alone does without, and says nothing of it.
         if outputs.wanted().has_any(OutputSet::GROUND) {
             let doubt = self.messages.doubt(id);

@@ -196,7 +196,6 @@ impl Life {
                 grounds: Grounds::new(tf.clone(), broadcaster, base.clock.clone()),
             },
             started: Instant::now(),
-            version: 1,
             settings: base.settings.clone(),
             clock: base.clock.clone(),
             is_active: self.is_active.subscribe(),

@@ -1,5 +1,6 @@
 //! Models come and go here: loaded and tried beside the one that runs, swapped between two frames.
 
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -32,6 +33,8 @@ pub struct ModelSlot {
     /// What the model in force was loaded for, or the one that is about to be, or is prepared beside it.
     asked: Mutex<Option<ModelSettings>>,
     facts: ArcSwap<Facts>,
+    /// How many models have been in force.
+    version: AtomicI32,
     /// Why it does not run as it should.
     warning: Mutex<Option<String>>,
 }
@@ -47,6 +50,7 @@ impl ModelSlot {
         *lock(&self.warning) = running.network().warning().map(str::to_owned);
         *lock(&self.execution) = Some(running.network().execution());
         *lock(&self.asked) = Some(asked.clone());
+        self.version.fetch_add(1, Relaxed);
         Ok(())
     }
 
@@ -132,6 +136,7 @@ impl ModelSlot {
         let mut next = lock(&self.next);
         let (settings, next) = (current.load_full(), next.take());
         if let Some(next) = &next {
+            self.version.fetch_add(1, Relaxed);
             *lock(&self.execution) = Some(next.network().execution());
             *lock(&self.warning) = next.network().warning().map(str::to_owned);
             match facts(next.network()) {
@@ -158,6 +163,11 @@ impl ModelSlot {
     /// What of it a user should do something about.
     pub fn warning(&self) -> Option<String> {
         lock(&self.warning).clone()
+    }
+
+    /// How many models have been in force, the present one included: cleanup does not set it back.
+    pub fn version(&self) -> i32 {
+        self.version.load(Relaxed)
     }
 
     /// What runs, for diagnostics.

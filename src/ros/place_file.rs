@@ -12,8 +12,12 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use super::inbox::Reply;
+use crate::caught::catch;
 use crate::file_lock::{Lock, LockError};
 use crate::place::{self, Memory};
+
+const PANICKED: &str =
+    "the places file could not be worked on, see the log; please report it with the file";
 
 /// What came of a task.
 pub enum Event {
@@ -58,8 +62,13 @@ impl PlaceFile {
             let mut lock = None;
             for task in received {
                 let event = match task {
-                    Task::Open(empty) => open(&own, *empty, &holder, &mut lock),
-                    Task::Write(memory, reply) => write(&own, &memory, reply),
+                    Task::Open(empty) => {
+                        let spare = empty.clone();
+                        catch(|| open(&own, *empty, &holder, &mut lock))
+                            .unwrap_or_else(|_| Event::Unusable(spare, PANICKED.to_owned()))
+                    }
+                    Task::Write(memory, reply) => catch(|| write(&own, &memory, reply))
+                        .unwrap_or_else(|_| Event::Written(Err(PANICKED.to_owned()))),
                 };
                 // At the end nobody asks any more.
                 let _ = told.send(event);

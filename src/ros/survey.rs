@@ -13,10 +13,13 @@ use r2r::std_msgs::msg::Header;
 use r2r::tf2_msgs::msg::TFMessage;
 
 use super::camera::Message;
+use super::camera_info::to_core;
 use crate::cli::doctor::Asked;
 use crate::decode::Decoder;
 use crate::finding::Finding;
-use crate::ground::has_focal_lengths;
+use crate::geometry::Size;
+use crate::ground::CameraModel;
+use crate::ground_messages;
 
 const IMAGE: &str = "sensor_msgs/msg/Image";
 const COMPRESSED: &str = "sensor_msgs/msg/CompressedImage";
@@ -285,7 +288,7 @@ impl Heard {
         if self.publishers.iter().any(|p| [IMAGE, COMPRESSED].contains(&p.topic_type.as_str())) {
             findings.extend(self.frame_findings());
         }
-        findings.push(self.info_finding());
+        findings.push(self.info_finding(image_topic));
         findings.push(self.transform_finding());
         findings
     }
@@ -384,7 +387,7 @@ impl Heard {
         findings
     }
 
-    fn info_finding(&self) -> Finding {
+    fn info_finding(&self, image_topic: &str) -> Finding {
         const WHY: &str = "labels, mask and overlay do without; what is laid onto the ground needs it, or ground.height_m, ground.pitch_deg and ground.hfov_deg";
         let topic = &self.info_topic;
         let Some(info) = &self.info else {
@@ -395,12 +398,10 @@ impl Heard {
             };
             return Finding::note("camera_info", found, WHY);
         };
-        if !matches!(info.k[..], [fx, _, _, _, fy, ..] if has_focal_lengths([fx, fy])) {
-            return Finding::note(
-                "camera_info",
-                format!("{topic} says that the camera is not calibrated (K has no focal length)"),
-                "calibrate it: ros2 run camera_calibration cameracalibrator; until then ground.hfov_deg stands in",
-            );
+        let size = Size::new(info.width.max(1), info.height.max(1));
+        let is_rectified = ground_messages::is_rectified(image_topic);
+        if let Err(reason) = CameraModel::new(&to_core(info.clone()), size, is_rectified) {
+            return Finding::note("camera_info", format!("{topic}: {reason}"), WHY);
         }
         let text = format!(
             "{topic}: {}x{}, {}, fx {:.0}, frame_id {:?}",

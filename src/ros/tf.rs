@@ -1,5 +1,6 @@
 //! `/tf` and `/tf_static`, followed while somebody wants the ground, and looked up by a picture's stamp.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,23 +22,65 @@ use crate::message;
 
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 
+/// `/tf` is let go when nobody has wanted the ground for so long.
+const WANTED_FOR: Duration = Duration::from_secs(30);
+
+/// What is latched on `/tf_static` is asked for again when part of the way to the camera is missing so long after it was
+/// asked for, each time four times as long: of many publishers' messages, which come all at once, some may be lost.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// How often.
+const MOST_ASKED: u32 = 4;
+
+/// Time that goes back so often within [`TO_AND_FRO`] does not go back, but to and fro.
+const JUMPS: u32 = 3;
+const TO_AND_FRO: Duration = Duration::from_secs(60);
+
 /// Transforms of the last seconds. Their writers are the tasks of [`follow`], their reader the
 /// inference thread.
 #[derive(Debug, Default)]
 pub struct TfSlot {
     buffer: Mutex<TfBuffer>,
     arrived: Condvar,
-    is_wanted: AtomicBool,
+    wanted_at: Mutex<Option<Instant>>,
+    is_missing: AtomicBool,
+    /// How often, and since when, each frame's time went back.
+    jumps: Mutex<HashMap<String, (u32, Instant)>>,
 }
 
 impl TfSlot {
-    /// Has the topics subscribed.
+    /// Has the topics subscribed for a while.
     pub fn want(&self) {
-        self.is_wanted.store(true, Relaxed);
+        *lock(&self.wanted_at) = Some(Instant::now());
+    }
+
+    /// Part of the way to a camera is not known.
+    pub fn note_missing(&self) {
+        self.is_missing.store(true, Relaxed);
+    }
+
+    fn is_wanted(&self) -> bool {
+        lock(&self.wanted_at).is_some_and(|at| at.elapsed() < WANTED_FOR)
+    }
+
+    /// Says so, but not for each message of two publishers whose clocks are not the same.
+    fn tell_jump(&self, child: &str) {
+        let mut jumps = lock(&self.jumps);
+        let (count, since) = jumps.entry(child.to_owned()).or_insert((0, Instant::now()));
+        if since.elapsed() > TO_AND_FRO {
+            (*count, *since) = (0, Instant::now());
+        }
+        *count += 1;
+        if *count == JUMPS {
+            tracing::warn!(
+                "time goes to and fro on /tf: two publishers of {child} have clocks of their own (is use_sim_time the same for both?), and where it was is forgotten each time"
+            );
+        } else if *count < JUMPS {
+            tracing::info!("time went back on /tf: how {child} moved before is forgotten");
+        }
     }
 
     fn buffer(&self) -> MutexGuard<'_, TfBuffer> {
-        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.buffer)
     }
 
     fn put(&self, message: TFMessage, is_static: bool) {
@@ -58,9 +101,7 @@ impl TfSlot {
             let kept =
                 buffer.insert(&header.frame_id, &child_frame_id, stamp_ns, transform, is_static);
             if kept == Insertion::KeptAfterJump {
-                tracing::info!(
-                    "time went back on /tf: how {child_frame_id} moved before is forgotten"
-                );
+                self.tell_jump(&child_frame_id);
             }
         }
         drop(buffer);
@@ -96,6 +137,10 @@ impl TfSource for TfSlot {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Keeps `/tf` subscribed while the node is active and somebody wants the ground, and `/tf_static` from then on: what is
 /// latched comes once, and hardly ever costs anything.
 pub async fn follow(
@@ -105,25 +150,36 @@ pub async fn follow(
     shutdown: CancellationToken,
 ) {
     let moving = QosProfile::default().keep_last(100).best_effort().volatile();
-    let fixed = QosProfile::default().keep_last(100).reliable().transient_local();
-    let subscribe = async |topic: &str, qos: &QosProfile, end: &CancellationToken, is_static| {
+    // Of a depth of its own each time: what has the same profile is taken up where it was left, and nothing comes again.
+    let fixed = |asked| QosProfile::default().keep_last(100 + asked).reliable().transient_local();
+    let subscribe = async |topic: &str, qos: &QosProfile, is_static| {
         let slot = slot.clone();
+        let end = shutdown.child_token();
         let put = move |message: TFMessage| slot.put(message, is_static);
         let done = subscription::subscribe(&node, topic, qos.clone(), end.clone(), put).await;
-        done.inspect_err(|reason| tracing::warn!("cannot subscribe to {topic}: {reason}")).is_ok()
+        done.inspect_err(|reason| tracing::warn!("cannot subscribe to {topic}: {reason}"))
+            .ok()
+            .map(|()| end)
     };
-    let mut has_fixed = false;
+    let mut latched: Option<(CancellationToken, Instant)> = None;
+    let mut asked = 0_u32;
     let mut current: Option<CancellationToken> = None;
     loop {
-        let is_due = *is_active.borrow_and_update() && slot.is_wanted.load(Relaxed);
-        if is_due && !has_fixed {
-            has_fixed = subscribe("/tf_static", &fixed, &shutdown, true).await;
+        let is_due = *is_active.borrow_and_update() && slot.is_wanted();
+        let is_missing = slot.is_missing.swap(false, Relaxed);
+        let is_lost = |(_, at): &(_, Instant)| {
+            is_missing && asked < MOST_ASKED && at.elapsed() > ASK_AGAIN * 4_u32.pow(asked)
+        };
+        if is_due && latched.as_ref().is_none_or(is_lost) {
+            if let Some((end, _)) = latched.take() {
+                end.cancel();
+                asked += 1;
+            }
+            let end = subscribe("/tf_static", &fixed(asked as usize), true).await;
+            latched = end.map(|end| (end, Instant::now()));
         }
         if is_due && current.is_none() {
-            let end = shutdown.child_token();
-            if subscribe("/tf", &moving, &end, false).await {
-                current = Some(end);
-            }
+            current = subscribe("/tf", &moving, false).await;
         } else if !is_due && let Some(end) = current.take() {
             end.cancel();
         }

@@ -28,7 +28,7 @@ use crate::overlay::{self, Layer, Overlay};
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::result::Wanted;
 use crate::schedule::Schedule;
-use crate::settings::{CameraSettings, HealthAction, MaskSettings, Settings};
+use crate::settings::{CameraSettings, HealthAction, Settings};
 use crate::timing::Stopwatch;
 
 /// What the inference thread works with.
@@ -49,8 +49,6 @@ pub struct Worker {
     pub consumers: Consumers,
     /// When it began.
     pub started: Instant,
-    /// How many models have run, this one included.
-    pub version: i32,
     /// The settings in force.
     pub settings: Arc<ArcSwap<Settings>>,
     /// ROS time.
@@ -76,12 +74,20 @@ impl Consumers {
     }
 }
 
+/// What subscribers were told last.
+#[derive(Default)]
+struct Announced {
+    /// Which model in force it was, by number.
+    version: Option<i32>,
+    /// Names of the mask's ids, and the least confidence.
+    labels: Option<(Vec<(u16, String)>, f32)>,
+}
+
 /// A camera that is answered.
 pub struct ActiveCamera {
     state: Arc<CameraState>,
     outputs: CameraOutputs,
-    /// What subscribers were told of the mask last.
-    announced: Option<MaskSettings>,
+    announced: Announced,
     schedule: Schedule,
     /// What is remembered of its frames.
     steady: Steady,
@@ -101,7 +107,6 @@ impl Worker {
             let (settings, next) = self.models.take(&self.settings);
             if let Some(next) = next {
                 self.swap(next);
-                self.cameras.values_mut().for_each(|active| active.announced = None);
                 told = None;
             }
             // The names of a mask's ids go out before the first mask that has them.
@@ -176,7 +181,7 @@ impl Worker {
                     let active = ActiveCamera {
                         state,
                         outputs: *outputs,
-                        announced: None,
+                        announced: Announced::default(),
                         schedule: Schedule::default(),
                         steady: Steady::default(),
                         lacking: None,
@@ -197,7 +202,6 @@ impl Worker {
     fn swap(&mut self, next: Pipeline) {
         let old = std::mem::replace(&mut self.pipeline, next);
         self.pipeline.network().pin_caller();
-        self.version += 1;
         for camera in self.cameras.values_mut() {
             camera.steady.forget();
             camera.lacking = None;
@@ -235,13 +239,16 @@ impl Worker {
         let method = format!("{} ({})", model.manifest.name, network.execution().precision.name());
         for ActiveCamera { state, outputs, announced, .. } in self.cameras.values_mut() {
             let Some(CameraSettings { mask, .. }) = state.settings() else { continue };
-            let is_news = announced.as_ref().is_none_or(|before| {
-                before.kind != mask.kind || before.min_confidence != mask.min_confidence
-            });
-            if is_news {
-                let version = (method.as_str(), location.as_str(), self.version);
-                output::put_model(outputs, stamp, &model.manifest, version, &mask);
-                *announced = Some(mask);
+            let version = self.models.version();
+            if announced.version.replace(version) != Some(version) {
+                output::put_vision_info(outputs, stamp, (&method, &location, version));
+            }
+            let Some(class_map) = output::class_map(&model.manifest, mask.kind) else { continue };
+            let named = class_map.iter().map(|(id, name)| (*id, (*name).to_owned())).collect();
+            let labels = Some((named, mask.min_confidence));
+            if announced.labels != labels {
+                output::put_label_info(outputs, stamp, class_map, mask.min_confidence);
+                announced.labels = labels;
             }
         }
     }

@@ -288,6 +288,16 @@ def test_a_broken_chain_names_the_missing_part(start, peer, tmp_path) -> None:
     assert not robot.scans
 
 
+def test_a_chain_of_many_latched_publishers_is_taken_up_whole(start, peer, tmp_path) -> None:
+    frames = ["base_footprint", *(f"link{i}" for i in range(39)), OPTICAL]
+    links = [transform(parent, child) for parent, child in zip(frames, frames[1:])]
+    links[0] = transform(*frames[:2], **MOUNT)
+    for link in links:
+        peer.publisher(TFMessage, "/tf_static", LATCHED).publish(TFMessage(transforms=[link]))
+    robot = Robot(start, peer, tmp_path)
+    robot.until(lambda: any(np.isfinite(scan.ranges).any() for scan in robot.scans), draw(), timeout=40.0)
+
+
 @pytest.mark.parametrize("late_s", [0.0, 0.03])
 def test_a_camera_that_nods_is_followed_by_the_pictures_stamp(start, peer, tmp_path, late_s) -> None:
     robot = Robot(start, peer, tmp_path, {"ground": {"tf_wait_ms": 500.0}})

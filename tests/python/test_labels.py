@@ -45,6 +45,8 @@ def encoded(rgb: np.ndarray, encoding: str) -> Image:
         data, step = np.empty((height, width), np.uint8), width
         for index, channel in enumerate(pattern):
             data[index // 2 :: 2, index % 2 :: 2] = rgb[index // 2 :: 2, index % 2 :: 2, channel]
+        if encoding.endswith("16"):
+            data, step = data.astype("<u2") << 8, 2 * width
     elif encoding == "mono16":
         data, step = (gray.astype("<u2") << 8), 2 * width
     else:
@@ -64,7 +66,7 @@ def test_every_encoding_names_the_cat(start, peer):
     cat = photograph("chelsea")
     encodings = [
         "rgb8", "bgr8", "rgba8", "bgra8", "yuv422", "uyvy", "yuv422_yuy2", "yuyv", "nv12", "nv21", "nv24",
-        "bayer_rggb8", "bayer_bggr8", "bayer_gbrg8", "bayer_grbg8", "mono8", "mono16",
+        "bayer_rggb8", "bayer_bggr8", "bayer_gbrg8", "bayer_grbg8", "bayer_gbrg16", "mono8", "mono16",
     ]
     for encoding in encodings:
         message = encoded(cat, encoding)

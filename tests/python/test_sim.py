@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -116,6 +117,49 @@ def test_missed_false_and_unknown_beams_are_told_apart():
     assert found["range_error_m"]["p50"] == pytest.approx(0.05)
 
 
+def test_a_bound_is_not_kept_where_nothing_was_measured():
+    from evaluate import Tally, is_within
+
+    def summary(said: float, true: float) -> dict:
+        tally = Tally(near=2.0)
+        tally.add(np.array([said]), np.array([true]), np.array([True]), range_max=3.0)
+        return tally.summary()
+
+    assert is_within(summary(1.0, 1.0), "missed", 0.1) and is_within(summary(1.0, 1.0), "false", 0.0)
+    assert not is_within(summary(np.inf, 1.0), "missed", 0.1), "missed"
+    assert not is_within(summary(2.5, 2.5), "missed", 0.1), "nothing is near"
+    assert not is_within(summary(np.nan, 1.0), "missed", 0.1), "nothing is known"
+    nothing = Tally(near=2.0).summary()
+    assert not is_within(nothing, "false", 0.1) and is_within(nothing, "false", None)
+
+
+def test_a_node_that_ends_within_the_last_room_gives_no_figures(sim, monkeypatch):
+    import evaluate
+
+    robot = SimpleNamespace(
+        camera=None, wait_for_node=lambda *_: None, publish=lambda *_: None, wait_for_scan=lambda _: None)
+    monkeypatch.setattr(evaluate, "Simulation", lambda *_: SimpleNamespace(place=lambda *_: None, close=lambda: None))
+    with pytest.raises(evaluate.NoAnswer, match="the node ended"):
+        evaluate.evaluate(SimpleNamespace(seeds=[1], places=2, near=2.0, model=""), robot, lambda: False)
+
+
+def test_what_could_not_be_written_in_the_end_is_refused_at_the_start(tmp_path, monkeypatch, capsys):
+    import drive
+    import evaluate
+
+    for module in (drive, evaluate):
+        monkeypatch.setattr(module, "start_node", lambda _: pytest.fail("it began"))
+    gone = tmp_path / "gone"
+    for module, option, file, words in (
+        (drive, "--film", "drive.mp4", "must end in one of .gif"), (drive, "--film", gone / "drive.gif", "there is no folder"),
+        (drive, "--json", gone / "drive.json", "there is no folder"), (evaluate, "--json", gone / "a.json", "there is no folder"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["sim", option, str(file)])
+        with pytest.raises(SystemExit) as ended:
+            module.main()
+        assert ended.value.code == 2 and words in capsys.readouterr().err
+
+
 def perfect_scan(made, range_max: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
     angles = np.radians(np.arange(-38, 38.1, 1.0))
     ranges, _ = made.true_ranges(angles, range_max)
@@ -206,7 +250,7 @@ def test_labelled_views_are_the_same_for_a_seed(sim, tmp_path, monkeypatch, room
         monkeypatch.setattr(sys, "argv", ["pictures.py", str(tmp_path / run), *rooms, "--views", "2"])
         if pictures.main() == 2:
             pytest.skip("nothing can be rendered here")
-    stem = f"sim_{rooms[-1]}"
+    stem = f"{'home' if '--homes' in rooms else 'sim'}_{rooms[-1]}"
     for name in (f"images/{stem}_1.jpg", f"labels/{stem}_1.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     labels = np.asarray(Image.open(tmp_path / "a" / "labels" / f"{stem}_0.png"))

@@ -20,7 +20,7 @@ from .losses import lovasz_softmax
 from .muon import Muon
 from .pictures import open_pair
 from .preprocess import MEAN_BGR, VIEW, to_tensor, whole_picture
-from .segment import Averaged, has_fast_bf16, make_optimizers, seed_all
+from .segment import Averaged, check_crops, check_names, has_fast_bf16, make_optimizers, restore, seed_all
 from .segmentation_data import pairs
 from .segmentation_metrics import upsampled_probabilities
 from .segmenter import GroundBranch, is_wide
@@ -289,6 +289,7 @@ def save(state: dict, path: Path) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    check_crops(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.bf16 is None:
@@ -328,21 +329,21 @@ def run(args: argparse.Namespace) -> None:
             raise SystemExit(f"{path}: is of a branch of another width: {'leave out' if args.wide else 'give'} --wide")
         if state.get("branch", state)["head.weight"].shape[1] != GroundBranch.WIDTH:
             raise SystemExit(f"{path}: is of the narrower branch of before, which cannot go on")
+        check_names(state, anywhere.names, path)
         return state
 
-    def load(state: dict) -> None:
+    def load(state: dict, path: Path, instead: str = "another --out") -> None:
+        restore(optimizers, state["optimizers"], path, instead)
         branch.load_state_dict(state["branch"])
         averaged.module.load_state_dict(state["averaged"])
         averaged.updates = state["updates"]
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
         backbone.load_state_dict(state["backbone"])
         averaged_backbone.module.load_state_dict(state["averaged_backbone"])
         averaged_backbone.updates = state["updates"]
 
     if last.exists():
         state = read(last)
-        load(state)
+        load(state, last)
         step, seconds, is_cooling = state["step"], state["seconds"], state["is_cooling"]
         print(f"resumed after step {step}, {seconds / 60:.1f} minutes", flush=True)
     nothing = next((one for one in anywhere.sets if one.name == "nothing" and one.name not in args.without), None)
@@ -369,17 +370,7 @@ def run(args: argparse.Namespace) -> None:
         else:
             state = read(args.init)
             if "optimizers" in state:
-                if len(state["optimizers"]) != len(optimizers):
-                    raise SystemExit(
-                        f"{args.init}: is of a training {'without' if kept else 'with'} --backbone-rate; take its final.pt, weights alone"
-                    )
-                groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-                asked = [{name: value for name, value in group.items() if name != "params"} for group in groups]
-                load(state)
-                # What the command line says holds, not what it said then.
-                for optimizer in optimizers:
-                    for group in optimizer.param_groups:
-                        group.update(asked.pop(0))
+                load(state, args.init, "its final.pt, weights alone")
                 step = state["step"]
             else:
                 branch.load_state_dict(state)
@@ -399,7 +390,7 @@ def run(args: argparse.Namespace) -> None:
             "branch": branch.state_dict(), "averaged": averaged.module.state_dict(), "updates": averaged.updates,
             "backbone": backbone.state_dict(), "averaged_backbone": averaged_backbone.module.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in optimizers], "step": step, "seconds": seconds,
-            "is_cooling": is_cooling,
+            "is_cooling": is_cooling, "names": anywhere.names,
         }, path)
 
     def score_all() -> None:

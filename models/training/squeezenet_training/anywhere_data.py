@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch.utils.data import IterableDataset, get_worker_info
 
 from .backbone import Classifier, SqueezeNet
-from .pictures import list_files, open_pair, open_picture
+from .pictures import find_pictures, open_pair, open_picture
 from .preprocess import aspect_size, to_tensor, whole_picture
 from .segmentation_data import pairs, photometric
 
@@ -162,11 +162,9 @@ class ObjectPictures:
         self.set = LabelledSet("objects", None, True, self.SHARE, {})
         self.late: list[tuple[Image.Image, np.ndarray]] = []
         self.pictures = []
-        for file in list_files(folder):
+        for file in find_pictures(folder):
             picture = no_larger(open_picture(file), view)
             self.pictures.append((picture, self.target(picture, view, no_ground, backbone, classifier)))
-        if not self.pictures:
-            raise SystemExit(f"{folder}: no pictures")
 
     @torch.no_grad()
     def target(

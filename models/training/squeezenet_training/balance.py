@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from .backbone import load_pretrained
 from .segmentation_data import SegmentationClasses, SegmentationSet
-from .segmentation_metrics import confusion, iou
+from .segmentation_metrics import confusion, iou, middle_of_cells
 from .segmenter import load_branch
 
 STEPS = (0.4, 0.2, 0.1)
@@ -25,7 +25,7 @@ LIMIT = 1.2  # beyond it a class would be argued away, not balanced
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", type=Path, required=True, help="squeezenet1_1_imagenet.onnx")
-    parser.add_argument("--segmenter", type=Path, required=True, help="final.pt of a `segment` run")
+    parser.add_argument("--segmenter", type=Path, required=True, help="final.pt of a `segment` or `anywhere` run")
     parser.add_argument("--classes", type=Path, required=True, help="the YAML of that run")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders with images/ and labels/")
     parser.add_argument("--pictures", type=int, default=50, help="at most so many of each folder, evenly spread")
@@ -42,8 +42,9 @@ class Folder:
         logits, truth = [], []
         for index in tqdm(chosen.tolist(), desc=path.name, leave=False):
             image, target = data[index]
-            logits.append(branch(backbone(image[None]))[0][0].flatten(1).T)
-            truth.append(target[::2, ::2].flatten())
+            found = branch(backbone(image[None]))[0]
+            logits.append(found[0].flatten(1).T)
+            truth.append(middle_of_cells(target, found).flatten())
         self.classes = data.count
         self.logits, self.truth = torch.cat(logits), torch.cat(truth)
         known = self.truth < data.count
@@ -83,5 +84,6 @@ def run(args: argparse.Namespace) -> None:
         "mean_iou_before": {str(p.name): round(s, 4) for p, s in zip(args.data, before)},
         "mean_iou_after": {str(p.name): round(s, 4) for p, s in zip(args.data, after)},
     }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))

@@ -15,8 +15,8 @@ from .backbone import load_pretrained
 from .pictures import open_pair, open_picture
 from .preprocess import VIEW, to_tensor, whole_picture
 from .segmentation_data import SegmentationClasses, SegmentationSet, pairs
-from .segmentation_metrics import calibration_error, confusion, iou, upsampled_probabilities
-from .segmenter import load_branch
+from .segmentation_metrics import calibration_error, confusion, iou, middle_of_cells, upsampled_probabilities
+from .segmenter import GroundBranch, load_branch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,20 +29,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sets", type=Path, help="YAML of `anywhere`, instead of --classes: --val is the folder of its sets")
     parser.add_argument("--free", action="store_true", help="with --sets: only those that a model for any use may learn from")
     parser.add_argument("--set-pictures", type=int, default=24, help="with --sets: pictures of each set")
-    parser.add_argument("--size", type=int, nargs=2, default=VIEW)
+    parser.add_argument("--size", type=int, nargs=2, default=VIEW, metavar=("WIDTH", "HEIGHT"), help="of the network's input")
     parser.add_argument("--out", type=Path, required=True, help="JSON of temperatures and figures")
 
 
 @torch.no_grad()
 def run(args: argparse.Namespace) -> None:
+    if args.segmenter and not (args.val and (args.classes or args.sets)):
+        raise SystemExit("--segmenter needs --val, and --classes or --sets")
+    if not args.segmenter and (args.val or not args.imagenet):
+        raise SystemExit("give --segmenter with --val, or --imagenet, or both")
     backbone, classifier = load_pretrained(args.backbone)
     backbone.eval(), classifier.eval()
+    branch = described = None
+    if args.segmenter:
+        described = Anywhere.load(args.sets) if args.sets else SegmentationClasses.load(args.classes)
+        branch = load_branch(args.segmenter, len(described.classes), args.balance)
     record: dict = {}
     if args.imagenet:
-        classifier.is_pooled = args.sets is not None
+        # As `export` has it.
+        classifier.is_pooled = args.sets is not None or isinstance(branch, GroundBranch)
         record |= classification(args, backbone, classifier)
     if args.segmenter:
-        record |= (anywhere if args.sets else segmentation)(args, backbone)
+        record |= (anywhere if args.sets else segmentation)(args, backbone, branch, described)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
 
@@ -80,15 +90,13 @@ def classification(args: argparse.Namespace, backbone, classifier) -> dict:
     }
 
 
-def segmentation(args: argparse.Namespace, backbone) -> dict:
-    classes = SegmentationClasses.load(args.classes)
-    branch = load_branch(args.segmenter, len(classes.classes), args.balance)
-    data = SegmentationSet(args.val, classes, False)
+def segmentation(args: argparse.Namespace, backbone, branch, classes: SegmentationClasses) -> dict:
+    data = SegmentationSet(args.val, classes, False, view=tuple(args.size))
     pictures, sampled, truths = [], [], []
     for image, target in tqdm(data, total=len(data), leave=False):
         logits = branch(backbone(image[None]))[0]
         pictures.append(logits.half())
-        cells, truth = logits[0].flatten(1).T[::13], target[::2, ::2].flatten()[::13]
+        cells, truth = logits[0].flatten(1).T[::13], middle_of_cells(target, logits).flatten()[::13]
         known = truth < data.count
         sampled.append(cells[known])
         truths.append(truth[known])
@@ -126,13 +134,11 @@ def segmentation(args: argparse.Namespace, backbone) -> dict:
     }
 
 
-def anywhere(args: argparse.Namespace, backbone) -> dict:
+def anywhere(args: argparse.Namespace, backbone, branch, described: Anywhere) -> dict:
     """One temperature for all sets, each counting the same: by the likelihood of the labels' lists of
     classes. Beside it what each set alone would have."""
-    described = Anywhere.load(args.sets)
     if len(args.val) != 1:
         raise SystemExit("--sets: --val is the one folder that the sets lie in")
-    branch = load_branch(args.segmenter, len(described.classes), args.balance)
     meanings = torch.from_numpy(described.meanings)
     temperatures = [round(t, 2) for t in np.arange(0.6, 2.51, 0.05)]
     likelihood = {}

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from .backbone import Classifier, SqueezeNet, load_backbone
 from .pictures import list_files, list_folders, open_picture
 from .preprocess import crop_picture, to_tensor
-from .segment import learning_rate, seed_all, seed_worker
+from .segment import check_names, learning_rate, restore, seed_all, seed_worker
 from .segmentation_data import photometric
 from .segmentation_metrics import confusion
 
@@ -53,14 +53,14 @@ class FolderSet(Dataset):
         strangers = sorted(set(found) - set(self.names))
         if strangers:
             raise ValueError(f"{folder}: classes that the training folder lacks: {', '.join(strangers[:5])}")
-        self.files = [
-            (path, index)
-            for index, name in enumerate(self.names)
-            if (folder / name).is_dir()
-            for path in list_files(folder / name, is_deep=True)
-        ]
-        if not self.files:
-            raise ValueError(f"{folder}: no pictures in class folders")
+        if not found:
+            raise ValueError(f"{folder}: no class folders")
+        self.files = []
+        for name in found:
+            files = list_files(folder / name, is_deep=True)
+            if not files:
+                raise ValueError(f"{folder / name}: no JPEG or PNG in this class folder")
+            self.files += [(path, self.names.index(name)) for path in files]
         self.size, self.augment = size, augment
 
     def __len__(self) -> int:
@@ -138,10 +138,7 @@ def run(args: argparse.Namespace) -> None:
     seed_all(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     train = FolderSet(args.data, args.size, True)
-    loader = DataLoader(
-        train, args.batch, shuffle=True, num_workers=args.workers, worker_init_fn=seed_worker,
-        persistent_workers=args.workers > 0,
-    )
+    loader = DataLoader(train, args.batch, shuffle=True, num_workers=args.workers, worker_init_fn=seed_worker)
     val = DataLoader(FolderSet(args.val, args.size, False, train.names), args.batch) if args.val else None
     backbone = load_backbone(args.version, args.backbone)
     if args.backbone is None and not args.train_backbone:
@@ -163,12 +160,12 @@ def run(args: argparse.Namespace) -> None:
     first_epoch, checkpoint_path = 0, args.out / "last.pt"
     if checkpoint_path.exists():
         state = torch.load(checkpoint_path, weights_only=True, map_location="cpu")
-        if state["names"] != train.names:
-            known, here = ", ".join(state["names"]), ", ".join(train.names)
-            raise SystemExit(f"{checkpoint_path} learnt {known}; the folders are {here}: take another --out, or the folders as they were")
+        check_names(state, train.names, checkpoint_path)
+        if state["version"] != args.version:
+            raise SystemExit(f"{checkpoint_path}: is of version {state['version']}: take another --out, or --version as it was")
+        restore([optimizer], [state["optimizer"]], checkpoint_path)
         classifier.load_state_dict(state["classifier"])
         backbone.load_state_dict(state["backbone"])
-        optimizer.load_state_dict(state["optimizer"])
         first_epoch = state["epoch"]
         print(f"resumed after epoch {first_epoch}")
     steps = args.epochs * len(loader)

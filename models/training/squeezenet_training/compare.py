@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .backbone import Classifier, SqueezeNet, load_pretrained
 from .pictures import open_picture
 from .preprocess import VIEW, crop_picture, to_tensor
-from .segmenter import SegmentationBranch
+from .segmenter import SegmentationBranch, check_size
 
 CROPS = {"1.0": (224, 224), "1.1": (227, 227)}
 
@@ -94,6 +94,7 @@ def accuracy(backbone: SqueezeNet, classifier: Classifier, folder: Path, size: t
 
 
 def run(args: argparse.Namespace) -> None:
+    check_size(args.size)
     torch.manual_seed(1)
     rows, sessions, images = [], [], []
     for version in ("1.0", "1.1"):

@@ -8,7 +8,6 @@ pictures. What is the same in every picture and what changes from look to look b
 """
 
 import argparse
-import hashlib
 import itertools
 import json
 import random
@@ -23,8 +22,9 @@ from PIL import Image, ImageFilter, ImageOps
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from .pictures import list_files, open_picture
-from .preprocess import crop_picture, to_tensor, whole_picture
+from .manifest import digest, write_manifest, write_whole
+from .pictures import find_pictures, open_picture
+from .preprocess import as_fed, to_tensor
 
 # Feature map, rows and columns of the grid, dimensions a cell, weight.
 DESCRIPTORS = {
@@ -136,15 +136,8 @@ class Maps:
         options.intra_op_num_threads = threads
         self.session = onnxruntime.InferenceSession(model.SerializeToString(), options)
 
-    def fit(self, picture: Image.Image) -> Image.Image:
-        spec = self.card["input"]
-        size = (spec["width"], spec["height"])
-        if spec["fit"] == "crop":
-            return crop_picture(picture, spec["resize_short_side"], size)
-        return whole_picture(picture, size)
-
     def __call__(self, picture: Image.Image) -> dict[str, np.ndarray]:
-        tensor = to_tensor(self.fit(picture))
+        tensor = to_tensor(as_fed(picture, self.card["input"]))
         maps = self.session.run(self.names, {self.session.get_inputs()[0].name: tensor})
         return {name: values[0] for name, values in zip(self.names, maps)}
 
@@ -188,12 +181,12 @@ def pick(folders: list[Path], count: int, seed: int) -> list[Path]:
     """`count` pictures, from each folder as many as from the others while it has any."""
     shuffled = []
     for folder in folders:
-        files = list_files(folder, is_deep=True)
+        files = find_pictures(folder)
         random.Random(seed).shuffle(files)
         shuffled.append(files)
     files = [file for row in itertools.zip_longest(*shuffled) for file in row if file][:count]
     if len(files) < 2:
-        raise SystemExit(f"no pictures in {', '.join(map(str, folders))}")
+        raise SystemExit(f"{', '.join(map(str, folders))}: {len(files)} picture to learn from, at least 2 are needed")
     return files
 
 
@@ -206,9 +199,8 @@ def run(args: argparse.Namespace) -> None:
     }
     path = args.manifest.with_name(f"{args.manifest.stem}_descriptors.safetensors")
     # Not save_file, whose files are for their owner's eyes alone.
-    path.write_bytes(save(tensors, {"schema": "1", "layout": json.dumps(layout)}))
+    write_whole(path, save(tensors, {"schema": "1", "layout": json.dumps(layout)}))
     manifest = yaml.safe_load(args.manifest.read_text())
-    manifest["descriptors"] = {"path": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    with args.manifest.open("w") as file:
-        yaml.safe_dump(manifest, file, sort_keys=False, default_flow_style=None, width=100)
+    manifest["descriptors"] = {"path": path.name, "sha256": digest(path)}
+    write_manifest(args.manifest, manifest)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, learnt from {len(files)} pictures")

@@ -1,7 +1,6 @@
 """`export`: one ONNX with the chosen heads, its manifest and card, checked against PyTorch."""
 
 import argparse
-import hashlib
 import json
 import warnings
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-import yaml
 from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import infer_shapes
 from onnx.utils import Extractor
@@ -18,10 +16,11 @@ from torch import Tensor, nn
 
 from .anywhere import spread
 from .backbone import Classifier, SqueezeNet, load_pretrained
-from .pictures import list_files, open_picture
+from .manifest import digest, keep_entries, unproven, write_manifest
+from .pictures import find_pictures, open_picture
 from .preprocess import VIEW, test_picture, to_tensor, whole_picture
 from .segmentation_data import SegmentationClasses
-from .segmenter import ConvBn, GroundBranch, SegmentationBranch, load_branch
+from .segmenter import ConvBn, GroundBranch, SegmentationBranch, check_size, load_branch
 
 IMAGENET_CLASSES = Path(__file__).parents[2] / "imagenet_classes.txt"
 FEATURES = {"fire5": (256, 8), "fire7": (384, 16), "fire9": (512, 16)}
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="the model's name, for `model:=`")
     parser.add_argument("--out", type=Path, required=True, help="folder for NAME.onnx, NAME.yaml, NAME.md")
     parser.add_argument("--backbone", type=Path, required=True, help="squeezenet1_1_imagenet.onnx")
-    parser.add_argument("--segmenter", type=Path, help="final.pt of a `segment` run")
+    parser.add_argument("--segmenter", type=Path, help="final.pt of a `segment` or `anywhere` run")
     parser.add_argument("--classes", type=Path, help="the YAML of that run")
     parser.add_argument("--balance", type=Path, help="JSON of `balance`")
     parser.add_argument("--classifier", type=Path, help="final.pt of a `classify` run; ImageNet's head without")
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--description", default="SqueezeNet v1.1, labels and mask")
     parser.add_argument("--licence", default="BSD-2-Clause")
     parser.add_argument("--size", type=int, nargs=2, default=VIEW, metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="pictures to check the export with, or folders of which some are taken")
+    parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="pictures to check the export with, or folders of which, and of all below, some are taken")
 
 
 class Combined(nn.Module):
@@ -158,34 +157,25 @@ def verify(model: Combined, path: Path, tensors: list[np.ndarray]) -> float:
     return float(np.max(differences))
 
 
-def run(args: argparse.Namespace) -> None:
-    model, classes, names = combined(args)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"{args.name}.onnx"
-    # Beside it, so that one that is there stays until the new one is known to be right.
-    unproven = path.with_name(f".{path.name}")
-    write_onnx(model, unproven, tuple(args.size))
-    test = to_tensor(whole_picture(test_picture(), tuple(args.size)))
-    files = [file for path in args.pictures for file in (spread(list_files(path), 16) if path.is_dir() else [path])]
-    pictures = [to_tensor(whole_picture(open_picture(file), tuple(args.size))) for file in files]
-    worst = verify(model, unproven, [test, *pictures])
+def prove(model: Combined, path: Path, size: tuple[int, int], files: list[Path]) -> tuple[float, np.ndarray]:
+    """Writes the ONNX file: how far it is from PyTorch, and what it answers to the test picture."""
+    write_onnx(model, path, size)
+    test = to_tensor(whole_picture(test_picture(), size))
+    worst = verify(model, path, [test, *(to_tensor(whole_picture(open_picture(file), size)) for file in files)])
     # What is no number is no agreement.
     if not worst <= 1e-3:
-        unproven.unlink()
-        raise SystemExit(f"{path}: not written: ONNX Runtime and PyTorch differ by {worst:.2g} of the range")
-    unproven.replace(path)
+        raise SystemExit(f"{path.parent}: nothing written: ONNX Runtime and PyTorch differ by {worst:.2g} of the range")
     (logits,) = onnxruntime.InferenceSession(path).run(["logits"], {"image": test})
+    return worst, logits
+
+
+def manifest_of(
+    args: argparse.Namespace, sha256: str, model: Combined, classes: SegmentationClasses | None, names_file: str, logits: np.ndarray,
+) -> dict:
     temperatures = json.loads(args.temperatures.read_text()) if args.temperatures else {}
-    scores = json.loads(args.scores.read_text()) if args.scores else {}
-    names_file = "imagenet_classes.txt"
-    if args.classifier:
-        names_file = f"{args.name}_classes.txt"
-    if not (args.out / names_file).exists() or args.classifier:
-        (args.out / names_file).write_text("\n".join(names) + "\n")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     manifest = {
         "schema": 1, "name": args.name, "description": args.description, "licence": args.licence,
-        "files": [{"precision": "fp32", "path": path.name, "sha256": digest}],
+        "files": [{"precision": "fp32", "path": f"{args.name}.onnx", "sha256": sha256}],
         "input": {
             "width": args.size[0], "height": args.size[1], "fit": "aspect", "multiple": 8, "channels": "bgr",
             "mean": [104.0, 117.0, 123.0], "scale": [1.0, 1.0, 1.0],
@@ -204,20 +194,43 @@ def run(args: argparse.Namespace) -> None:
     manifest["features"] = [
         {"output": name, "channels": channels, "stride": stride} for name, (channels, stride) in model.feature_shapes().items()
     ]
-    manifest["scores"] = scores
+    manifest["scores"] = json.loads(args.scores.read_text()) if args.scores else {}
     manifest["self_test"] = {
         "logits_argmax": int(logits.argmax()), "logits_max": round(float(logits.max()), 4),
     }
-    with (args.out / f"{args.name}.yaml").open("w") as file:
-        yaml.safe_dump(manifest, file, sort_keys=False, default_flow_style=None, width=100)
+    return manifest
+
+
+def run(args: argparse.Namespace) -> None:
+    if bool(args.segmenter) != bool(args.classes):
+        raise SystemExit("--segmenter needs --classes, and --classes needs --segmenter")
+    if args.segmenter:
+        check_size(args.size)
+    files = [file for path in args.pictures for file in (spread(find_pictures(path), 16) if path.is_dir() else [path])]
+    model, classes, names = combined(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"{args.name}.onnx"
+    new = unproven(path)
+    try:
+        worst, logits = prove(model, new, tuple(args.size), files)
+        sha256 = digest(new)
+        names_file = f"{args.name}_classes.txt" if args.classifier else "imagenet_classes.txt"
+        manifest = manifest_of(args, sha256, model, classes, names_file, logits)
+        if not (args.out / names_file).exists() or args.classifier:
+            (args.out / names_file).write_text("\n".join(names) + "\n")
+        keep_entries(manifest, path.with_suffix(".yaml"))
+        new.replace(path)
+        write_manifest(path.with_suffix(".yaml"), manifest)
+    finally:
+        new.unlink(missing_ok=True)
     parameters = sum(p.numel() for p in model.parameters())
     if model.branch is not None:
         parameters -= sum(p.numel() for p in model.branch.auxiliary.parameters())
     card = args.card.read_text() if args.card else f"# {args.name}\n\n{args.description}\n"
     facts = (
         f"\n## File\n\n`{path.name}`, {path.stat().st_size / 1e6:.1f} MB, {parameters / 1e6:.2f} M parameters, "
-        f"SHA-256 `{digest}`. Licence: {args.licence}. ONNX Runtime agrees with PyTorch within {worst:.1e} of the "
-        f"outputs' range on {1 + len(pictures)} pictures.\n"
+        f"SHA-256 `{sha256}`. Licence: {args.licence}. ONNX Runtime agrees with PyTorch within {worst:.1e} of the "
+        f"outputs' range on {1 + len(files)} pictures.\n"
     )
     (args.out / f"{args.name}.md").write_text(card.rstrip() + "\n" + facts)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {parameters / 1e6:.2f} M parameters")

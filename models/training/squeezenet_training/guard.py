@@ -1,7 +1,6 @@
 """`guard`: cells of validation pictures that learning by driving must not unlearn, entered in the model's manifest."""
 
 import argparse
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from safetensors.numpy import save
 
 from .anywhere import HERE, spread
 from .anywhere_data import UNLABELLED, Anywhere
+from .manifest import digest, write_manifest, write_whole
 from .pictures import open_pair
 from .preprocess import to_tensor, whole_picture
 from .segmentation_data import SegmentationClasses, pairs
@@ -109,11 +109,10 @@ def run(args: argparse.Namespace) -> None:
     features, margins, truth, numbers = (np.concatenate(part) for part in zip(*kept))
     target = args.manifest.parent / f"{manifest['name']}_guard.safetensors"
     # Not save_file, whose files are for their owner's eyes alone.
-    target.write_bytes(save({
+    write_whole(target, save({
         "features": features.astype(np.float16), "margins": margins.astype(np.float32),
         "ground": truth.astype(np.uint8), "domains": numbers,
     }))
-    manifest["guard"] = {"path": target.name, "sha256": hashlib.sha256(target.read_bytes()).hexdigest()}
-    with args.manifest.open("w") as file:
-        yaml.safe_dump(manifest, file, sort_keys=False, default_flow_style=None, width=100)
+    manifest["guard"] = {"path": target.name, "sha256": digest(target)}
+    write_manifest(args.manifest, manifest)
     print(f"{target}: {target.stat().st_size} bytes")

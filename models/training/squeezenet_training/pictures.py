@@ -22,6 +22,14 @@ def list_files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES, is_deep: bool
     )
 
 
+def find_pictures(folder: Path) -> list[Path]:
+    """Those of `folder` and of all below."""
+    found = list_files(folder, is_deep=True)
+    if not found:
+        raise SystemExit(f"no pictures in {folder}: {', '.join(SUFFIXES)} are read")
+    return found
+
+
 def list_folders(folder: Path) -> list[str]:
     """Names of the folders in `folder`, but for hidden ones."""
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))

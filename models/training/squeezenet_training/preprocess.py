@@ -38,6 +38,14 @@ def whole_picture(picture: Image.Image, input_size: tuple[int, int]) -> Image.Im
     return picture if picture.size == size else picture.resize(size, Image.Resampling.BILINEAR)
 
 
+def as_fed(picture: Image.Image, spec: dict) -> Image.Image:
+    """The part and size that the node feeds of it, by `spec`, the `input` of the model's manifest."""
+    size = (spec["width"], spec["height"])
+    if spec["fit"] == "crop":
+        return crop_picture(picture, spec["resize_short_side"], size)
+    return whole_picture(picture, size)
+
+
 def test_picture() -> Image.Image:
     """The picture of the self test, 320x240; the rule stands in src/pipeline.rs."""
     x, y = np.meshgrid(np.arange(320), np.arange(240))

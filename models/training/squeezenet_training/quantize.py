@@ -7,7 +7,6 @@ fp32: what `--keep` names, and the `--keep-worst` convolutions whose own error i
 """
 
 import argparse
-import hashlib
 import random
 import tempfile
 import time
@@ -27,8 +26,9 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from PIL import ImageEnhance
 
-from .pictures import list_files, open_picture
-from .preprocess import to_tensor, whole_picture
+from .manifest import digest, unproven, write_manifest
+from .pictures import find_pictures, open_picture
+from .preprocess import as_fed, to_tensor
 
 METHODS = {
     "minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile,
@@ -38,7 +38,7 @@ METHODS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="NAME.yaml beside NAME.onnx")
-    parser.add_argument("--pictures", type=Path, nargs="+", required=True, help="folders of pictures to calibrate with")
+    parser.add_argument("--pictures", type=Path, nargs="+", required=True, help="folders of pictures to calibrate with; what lies below them counts, too")
     parser.add_argument("--count", type=int, default=48, help="pictures to calibrate with")
     parser.add_argument("--method", choices=METHODS, default="minmax")
     parser.add_argument("--keep", nargs="*", default=[], help="beginnings of names of nodes that stay fp32")
@@ -51,10 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 class Pictures(CalibrationDataReader):
     """The pictures as the node feeds them, a third of them darker, a third brighter."""
 
-    def __init__(self, files: list[Path], size: tuple[int, int]) -> None:
+    def __init__(self, files: list[Path], spec: dict) -> None:
+        """`spec`: the manifest's `input`."""
         self.tensors = []
         for index, file in enumerate(files):
-            picture = whole_picture(open_picture(file), size)
+            picture = as_fed(open_picture(file), spec)
             picture = ImageEnhance.Brightness(picture).enhance((1.0, 0.4, 1.6)[index % 3])
             self.tensors.append(to_tensor(picture))
         self.rewind()
@@ -143,7 +144,7 @@ def worst_convolutions(prepared: Path, reader: Pictures, method: str, kept: list
     wanted = [exact.run(names, {"image": tensor}) for tensor in sample]
     errors = {}
     every = convolutions(prepared)
-    few = Pictures([], (0, 0))
+    few = Pictures([], {})
     few.tensors = reader.tensors[:4]
     with tempfile.TemporaryDirectory() as folder:
         for name in every:
@@ -164,18 +165,8 @@ def worst_convolutions(prepared: Path, reader: Pictures, method: str, kept: list
     return ranked[:count]
 
 
-def run(args: argparse.Namespace) -> None:
-    manifest = yaml.safe_load(args.manifest.read_text())
-    source = args.manifest.parent / next(f["path"] for f in manifest["files"] if f["precision"] == "fp32")
-    target = source.with_name(f"{source.stem}_int8.onnx")
-    files = [path for folder in args.pictures for path in list_files(folder)]
-    random.Random(args.seed).shuffle(files)
-    size = (manifest["input"]["width"], manifest["input"]["height"])
-    reader = Pictures(files[: args.count], size)
-    shapes = {tensor.shape[2:] for tensor in reader.tensors}
-    if args.method != "minmax" and len(shapes) > 1:
-        told = ", ".join(f"{width}x{height}" for height, width in sorted(shapes))
-        raise SystemExit(f"--method {args.method} takes pictures of one aspect ratio alone; these come as {told}: leave some out, or use minmax")
+def make(args: argparse.Namespace, source: Path, target: Path, reader: Pictures) -> None:
+    """The int8 version of `source`, with what the options leave in fp32."""
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
@@ -188,6 +179,10 @@ def run(args: argparse.Namespace) -> None:
         ]
         quantize(prepared, target, reader, args.method, sorted({*kept, *others}))
     align_concatenations(target)
+
+
+def compare(args: argparse.Namespace, source: Path, target: Path, reader: Pictures) -> None:
+    """Prints how often both answer the same, and how long they take."""
     exact, small = open_session(source, args.threads), open_session(target, args.threads)
     print(f"same answer: {agreement(exact, small, reader.tensors[:12])}")
     times: dict[str, list[float]] = {"fp32": [], "int8": []}
@@ -198,9 +193,27 @@ def run(args: argparse.Namespace) -> None:
             if turn >= 2:
                 times[name].append(1e3 * (time.perf_counter() - started))
     print("median latency: " + ", ".join(f"{n} {np.median(t):.1f} ms" for n, t in times.items()))
-    manifest["files"] = [f for f in manifest["files"] if f["precision"] != "int8"]
-    digest = hashlib.sha256(target.read_bytes()).hexdigest()
-    manifest["files"].append({"precision": "int8", "path": target.name, "sha256": digest})
-    with args.manifest.open("w") as file:
-        yaml.safe_dump(manifest, file, sort_keys=False, default_flow_style=None, width=100)
+
+
+def run(args: argparse.Namespace) -> None:
+    manifest = yaml.safe_load(args.manifest.read_text())
+    source = args.manifest.parent / next(f["path"] for f in manifest["files"] if f["precision"] == "fp32")
+    target = source.with_name(f"{source.stem}_int8.onnx")
+    files = [path for folder in args.pictures for path in find_pictures(folder)]
+    random.Random(args.seed).shuffle(files)
+    reader = Pictures(files[: args.count], manifest["input"])
+    shapes = {tensor.shape[2:] for tensor in reader.tensors}
+    if args.method != "minmax" and len(shapes) > 1:
+        told = ", ".join(f"{width}x{height}" for height, width in sorted(shapes))
+        raise SystemExit(f"--method {args.method} takes pictures of one aspect ratio alone; these come as {told}: leave some out, or use minmax")
+    new = unproven(target)
+    try:
+        make(args, source, new, reader)
+        compare(args, source, new, reader)
+        manifest["files"] = [f for f in manifest["files"] if f["precision"] != "int8"]
+        manifest["files"].append({"precision": "int8", "path": target.name, "sha256": digest(new)})
+        new.replace(target)
+        write_manifest(args.manifest, manifest)
+    finally:
+        new.unlink(missing_ok=True)
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")

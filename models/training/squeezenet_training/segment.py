@@ -20,7 +20,7 @@ from .muon import Muon
 from .segmentation_data import SegmentationClasses, SegmentationSet
 from .segmentation_metrics import confusion, iou, upsampled_probabilities
 from .segmentation_pictures import write_best_and_worst
-from .segmenter import SegmentationBranch
+from .segmenter import SegmentationBranch, check_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +131,38 @@ def start(branch: SegmentationBranch, path: Path) -> None:
     print(f"{path}: {len(fitting)} of {len(own)} tensors fit")
 
 
+def check_names(state: dict, names: list[str], checkpoint: Path) -> None:
+    """Refuses to go on where the classes are no longer those that were learnt. A checkpoint of before has no names."""
+    known = state.get("names", names)
+    if known != names:
+        raise SystemExit(
+            f"{checkpoint} learnt {', '.join(known)}; now they are {', '.join(names)}: take another --out, or the classes as they were"
+        )
+
+
+def check_crops(args: argparse.Namespace) -> None:
+    """Refuses what the branch cannot learn from: it normalises over the pictures of a batch, and halves their sides."""
+    if args.batch < 2:
+        raise SystemExit(f"--batch {args.batch}: at least 2 are needed")
+    check_size(args.size)
+
+
+def restore(optimizers: list[torch.optim.Optimizer], saved: list[dict], checkpoint: Path, instead: str = "another --out") -> None:
+    """Goes on with the state of `saved`; of the settings what the command line says holds, not what it said then."""
+    then = [len(one["param_groups"]) for one in saved]
+    now = [len(optimizer.param_groups) for optimizer in optimizers]
+    if then != now:
+        how = "with" if sum(then) > sum(now) else "without"
+        raise SystemExit(f"{checkpoint}: was trained {how} the backbone, unlike what is asked for now: take {instead}")
+    for optimizer, state in zip(optimizers, saved):
+        asked = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+        optimizer.load_state_dict(state)
+        for group, settings in zip(optimizer.param_groups, asked):
+            group.update(settings)
+
+
 def run(args: argparse.Namespace) -> None:
+    check_crops(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.bf16 is None:
@@ -140,11 +171,12 @@ def run(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     classes = SegmentationClasses.load(args.classes)
     train = SegmentationSet(args.data, classes, True, tuple(args.size), args.limit, tuple(args.scale))
+    if len(train) < 2:
+        raise SystemExit(f"{', '.join(map(str, args.data))}: {len(train)} picture to learn from, at least 2 are needed")
     val = SegmentationSet(args.val, classes, False, limit=args.limit) if args.val else None
     loader = DataLoader(
         train, args.batch, shuffle=True, drop_last=len(train) >= args.batch,
         num_workers=args.workers, worker_init_fn=seed_worker,
-        persistent_workers=args.workers > 0,
     )
     channels_last = {"memory_format": torch.channels_last}
     backbone = load_pretrained(args.backbone)[0].requires_grad_(False).eval()
@@ -160,11 +192,11 @@ def run(args: argparse.Namespace) -> None:
     checkpoint_path = args.out / "last.pt"
     if checkpoint_path.exists():
         state = torch.load(checkpoint_path, weights_only=True, map_location="cpu")
+        check_names(state, classes.names, checkpoint_path)
         branch.load_state_dict(state["branch"])
         averaged.module.load_state_dict(state["averaged"])
         averaged.updates = state["updates"]
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        restore(optimizers, state["optimizers"], checkpoint_path)
         first_epoch, best = state["epoch"], state["best"]
         print(f"resumed after epoch {first_epoch}")
     log = (args.out / "log.jsonl").open("a")
@@ -199,7 +231,7 @@ def run(args: argparse.Namespace) -> None:
         state = {
             "branch": branch.state_dict(), "averaged": averaged.module.state_dict(),
             "updates": averaged.updates, "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-            "epoch": epoch + 1, "best": best,
+            "names": classes.names, "epoch": epoch + 1, "best": best,
         }
         torch.save(state, checkpoint_path.with_suffix(".tmp"))
         checkpoint_path.with_suffix(".tmp").replace(checkpoint_path)

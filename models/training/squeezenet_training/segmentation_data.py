@@ -64,23 +64,24 @@ def pairs(folder: Path) -> list[tuple[Path, Path]]:
     return [(path, masks[path.stem]) for path in images]
 
 
-def as_fed(picture: Image.Image, mask: np.ndarray) -> tuple[Image.Image, np.ndarray]:
-    """A picture and its mask at the size of the network's input."""
-    fed = whole_picture(picture, VIEW)
+def both_as_fed(picture: Image.Image, mask: np.ndarray, view: tuple[int, int]) -> tuple[Image.Image, np.ndarray]:
+    """A picture and its mask at the size that a network of this nominal input gets."""
+    fed = whole_picture(picture, view)
     return fed, np.asarray(Image.fromarray(mask).resize(fed.size, Image.Resampling.NEAREST))
 
 
 class SegmentationSet(Dataset):
-    """All pictures in memory, as large as the node feeds them to the network; `augment` gives crops of `size` (width, height),
-    else whole ones."""
+    """All pictures in memory, as large as the node feeds them to a network of `view`; `augment` gives crops of `size` (width,
+    height), else whole ones."""
 
     def __init__(
         self, folders: list[Path], classes: SegmentationClasses, augment: bool,
         size: tuple[int, int] = (416, 320), limit: int | None = None, scale: tuple[float, float] = (0.6, 2.0),
+        view: tuple[int, int] = VIEW,
     ) -> None:
         files = [pair for folder in folders for pair in pairs(folder)][:limit]
         self.names = [image.name for image, _ in files]
-        loaded = [as_fed(*open_pair(*pair)) for pair in files]
+        loaded = [both_as_fed(*open_pair(*pair), view) for pair in files]
         self.pictures = [picture for picture, _ in loaded]
         self.masks = [classes.targets(mask, path) for (_, mask), (_, path) in zip(loaded, files)]
         self.count = len(classes.classes)

@@ -12,6 +12,13 @@ def upsampled_probabilities(logits: Tensor, size: tuple[int, int], temperature: 
     return F.interpolate(probabilities, size=size, mode="bilinear", align_corners=False)
 
 
+def middle_of_cells(target: Tensor, logits: Tensor) -> Tensor:
+    """Of `[H, W]` the pixel in the middle of each cell of logits `[N, classes, h, w]`."""
+    step = target.shape[-1] // logits.shape[-1]
+    middles = slice((step - 1) // 2, None, step)
+    return target[middles, middles]
+
+
 def confusion(predicted: np.ndarray, target: np.ndarray, classes: int) -> np.ndarray:
     """Counts `[target, predicted]`; targets outside the classes are left out."""
     known = target < classes

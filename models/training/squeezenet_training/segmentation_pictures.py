@@ -22,11 +22,11 @@ def write_best_and_worst(
 ) -> None:
     """`best1_NAME.png` and so on: overlay, prediction, truth side by side."""
     folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.png"):
-        old.unlink()
     order = np.argsort(scores)
     ranks = {"worst": order[:count], "best": order[::-1][:count]}
     for kind, indices in ranks.items():
+        for old in folder.glob(f"{kind}[0-9]_*_[0-9].[0-9][0-9].png"):
+            old.unlink()
         for rank, index in enumerate(indices, start=1):
             picture, found = np.asarray(data.pictures[index]), coloured(masks[index], classes)
             overlay = (0.5 * picture + 0.5 * found).astype(np.uint8)

@@ -196,6 +196,12 @@ class GroundBranch(nn.Module):
         self.head.bias += bias
 
 
+def check_size(size: tuple[int, int]) -> None:
+    """Refuses a width and height of pictures that the branches cannot answer for."""
+    if any(side % 8 or side < 24 for side in size):
+        raise SystemExit(f"--size {size[0]} {size[1]}: both must be multiples of 8, 24 at least")
+
+
 def is_wide(state: dict) -> bool:
     """Whether weights are those of a wide `GroundBranch`."""
     return "fuse4.1.depthwise.0.weight" in state

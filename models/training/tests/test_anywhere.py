@@ -60,6 +60,14 @@ def test_the_backbone_learns_and_keeps_its_labels(command, backbone: Path, data:
     assert scores[-1]["fine"]["right"] > scores[0]["fine"]["right"], scores
     before, after = load_pretrained(backbone), load_pretrained(out / "backbone.onnx")
     assert torch.equal(before[0].conv1.weight, after[0].conv1.weight)
+    content = yaml.safe_load((data / "sets.yaml").read_text())
+    content["classes"].reverse()
+    (tmp_path / "reversed.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(SystemExit, match="learnt sky, floor, box; now they are box, floor, sky"):
+        command(anywhere, "--data", data, "--sets", tmp_path / "reversed.yaml", *options[4:], "--steps", 140)
+    without = [option for option in options if option not in ("--backbone-rate", 0.05)]
+    with pytest.raises(SystemExit, match="last.pt: was trained with the backbone, .* take another --out"):
+        command(anywhere, *without, "--steps", 140)
     assert not torch.equal(before[0].fire5.expand3x3.weight, after[0].fire5.expand3x3.weight)
     assert torch.equal(before[1].conv10.weight, after[1].conv10.weight), "the classifier stays as it is"
 
@@ -92,6 +100,12 @@ def test_a_wide_branch_is_trained_and_exported_and_goes_on_as_one(command, backb
     for way in ([], ["--init", run / "stable.pt"], ["--init", run / "final.pt"], ["--init", model / "wide.onnx"]):
         with pytest.raises(SystemExit, match="--wide"):
             command(anywhere, *options, "--out", tmp_path / "other" if way else run, "--steps", 8, *way)
+
+
+@pytest.mark.parametrize("options, words", [(["--batch", 1], "--batch 1: at least 2"), (["--size", 100, 60], "multiples of 8")])
+def test_what_the_branch_cannot_learn_from_is_refused(command, data: Path, tmp_path: Path, options, words: str):
+    with pytest.raises(SystemExit, match=words):
+        command(anywhere, "--data", data, "--sets", data / "sets.yaml", "--out", tmp_path, "--steps", 4, *options)
 
 
 def test_an_exported_model_goes_on_as_the_same_function():

@@ -8,7 +8,7 @@ from PIL import Image
 from squeezenet_training.backbone import SqueezeNet
 from squeezenet_training.losses import lovasz_softmax
 from squeezenet_training.preprocess import aspect_size, crop_picture, to_tensor
-from squeezenet_training.segmentation_metrics import calibration_error, confusion, iou
+from squeezenet_training.segmentation_metrics import calibration_error, confusion, iou, middle_of_cells
 from squeezenet_training.segmenter import SegmentationBranch
 
 
@@ -23,6 +23,13 @@ def test_a_class_that_is_nowhere_has_no_iou():
 
 def test_calibration_error_is_the_gap_between_confidence_and_hits():
     assert calibration_error(np.full(10, 0.9), np.array([1] * 6 + [0] * 4)) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("stride, wanted", [(2, [0, 2, 4, 6]), (4, [1, 5])])
+def test_a_cell_is_compared_with_the_pixel_in_its_middle(stride: int, wanted: list[int]):
+    columns = torch.arange(8).expand(8, 8)
+    cells = middle_of_cells(columns, torch.zeros(1, 3, 8 // stride, 8 // stride))
+    assert cells.tolist() == [wanted] * (8 // stride)
 
 
 @pytest.mark.parametrize("sure, loss", [(1.0, 0.0), (0.0, 1.0)])

@@ -9,7 +9,7 @@ from PIL import Image
 
 from squeezenet_training.classify import FolderSet
 from squeezenet_training.descriptors import pick
-from squeezenet_training.pictures import list_files, open_mask, open_picture
+from squeezenet_training.pictures import find_pictures, list_files, open_mask, open_picture
 from squeezenet_training.segmentation_data import SegmentationClasses, SegmentationSet
 
 HALF = np.zeros((32, 48), np.uint8)
@@ -48,6 +48,8 @@ def test_pictures_come_as_large_as_the_network_takes_them(tmp_path: Path):
     image, target = data[0]
     assert image.shape[1:] == target.shape == (360, 480)
     assert target[170].max() == 0 and target[190].min() == 1
+    smaller = SegmentationSet([tmp_path], classes(tmp_path), False, view=(320, 240))
+    assert smaller[0][0].shape[1:] == smaller[0][1].shape == (240, 320)
     odd = data_set(tmp_path, mask[:125, :333], name="b.png")
     shapes = {tuple(target.shape) for _, target in SegmentationSet([odd], classes(tmp_path), False)}
     assert all(side % 8 == 0 for shape in shapes for side in shape), shapes
@@ -107,6 +109,20 @@ def test_a_folder_whose_parents_are_hidden_is_read(tmp_path: Path):
     folder.mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(folder / "1.png")
     assert [path.name for path in list_files(folder, is_deep=True)] == ["1.png"]
+
+
+def test_a_folder_without_pictures_is_named(tmp_path: Path):
+    for name in ("door", "stairs"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "door" / "1.jpg")
+    (tmp_path / "stairs" / "1.heic").write_bytes(b"")
+    with pytest.raises(ValueError, match="stairs: no JPEG or PNG"):
+        FolderSet(tmp_path, 32, False)
+    with pytest.raises(ValueError, match="door: no class folders"):
+        FolderSet(tmp_path / "door", 32, False)
+    assert [path.name for path in find_pictures(tmp_path)] == ["1.jpg"], "of folders below, too"
+    with pytest.raises(SystemExit, match="no pictures in .*stairs"):
+        find_pictures(tmp_path / "stairs")
 
 
 def test_of_16_bits_the_high_byte_is_taken(tmp_path: Path):

@@ -30,7 +30,7 @@ const HORIZON: f64 = 0.35;
 pub(super) struct TeachArgs {
     /// Folder of pictures, JPEG or PNG
     images: PathBuf,
-    /// Folder of labels: a PNG for each picture's stem, 8 bits and one channel, an id a pixel
+    /// Folder of labels: a PNG for each picture's stem, one channel of at most 8 bits, or a palette, an id a pixel
     labels: PathBuf,
     /// What the ids mean: JSON, {"classes": {"ID": ["NAME", "traversable|caution|obstacle|background|ignore"]}}
     #[arg(long, value_name = "FILE")]
@@ -138,6 +138,7 @@ mod tests {
             features: vec![0.0; 48],
             margins: vec![0.0; 48],
             transform,
+            room: [8.0, 6.0],
         };
         // Ground below the middle but for the right third, of which nothing is said.
         let id = |at: usize| match (at % 80, at / 80) {

@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 
+use super::super::labelled::is_picture;
 use super::super::picture_file::PictureFile;
 use super::super::{ModelOptions, Outcome, print_line};
 use super::empty_memory;
@@ -176,12 +177,8 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
 
 fn pictures(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-    let is_picture = |path: &PathBuf| {
-        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-        ["jpg", "jpeg", "png"].iter().any(|known| extension == *known)
-    };
     let mut files: Vec<PathBuf> =
-        entries.flatten().map(|entry| entry.path()).filter(is_picture).collect();
+        entries.flatten().map(|entry| entry.path()).filter(|path| is_picture(path)).collect();
     files.sort();
     if files.is_empty() {
         bail!("{}: there are no pictures", folder.display());
@@ -195,7 +192,7 @@ fn load(file: &Path) -> anyhow::Result<Picture> {
         PictureFile::Turned(picture) => Ok(picture),
         PictureFile::AsStored(bytes) => {
             let mut decoder = Decoder::default();
-            let pixels = decoder.decode(Frame::Compressed(&bytes)).with_context(name)?;
+            let pixels = decoder.decode(Frame::file(&bytes)).with_context(name)?;
             Ok(pixels.to_picture())
         }
     }

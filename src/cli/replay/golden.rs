@@ -252,9 +252,12 @@ impl Golden {
     }
 
     /// How many frames were compared, and all differences. Stored frames that never came are among
-    /// them if `is_whole`: a run over a part of the bag leaves others out on purpose.
-    pub fn finish(mut self, is_whole: bool) -> (u64, Vec<String>) {
-        let missing = self.frames.into_values().flatten().filter(|_| is_whole);
+    /// them if `is_whole`: a run over a part of the bag leaves others out on purpose, as one of some `topics` (none: of
+    /// all) does those of others.
+    pub fn finish(mut self, is_whole: bool, topics: &[String]) -> (u64, Vec<String>) {
+        let is_asked = |topic: &String| topics.is_empty() || topics.contains(topic);
+        let missing = self.frames.into_values().flatten();
+        let missing = missing.filter(|frame| is_whole && is_asked(&frame.topic));
         self.differences.extend(missing.map(|GoldenFrame { topic, log_time, .. }| {
             format!("{topic} at {}: the golden file's frame did not come", seconds(log_time))
         }));
@@ -373,7 +376,7 @@ mod tests {
                 compared: 0,
             };
             golden.compare(actual);
-            let (compared, differences) = golden.finish(true);
+            let (compared, differences) = golden.finish(true, &[]);
             assert_eq!(compared, 1);
             assert_eq!(differences.len(), wanted.len(), "{differences:?}");
             for (difference, wanted) in differences.iter().zip(wanted) {
@@ -406,13 +409,18 @@ mod tests {
         let tolerance = Tolerance { score: 0.0, iou: 1.0 };
         let mut golden = Golden::open(&path, "a model", tolerance).unwrap();
         golden.compare(&expected);
-        let (compared, differences) = golden.finish(true);
+        let (compared, differences) = golden.finish(true, &[]);
         assert_eq!(compared, 1);
         assert_eq!(differences, ["/camera at 0.000000007: the golden file's frame did not come"]);
         let mut part = Golden::open(&path, "a model", tolerance).unwrap();
         part.compare(&expected);
-        assert_eq!(part.finish(false), (1, Vec::new()));
-        let other = Golden::open(&path, "another", tolerance).unwrap().finish(true).1;
+        assert_eq!(part.finish(false, &[]), (1, Vec::new()));
+        let missing = |topic: &str| {
+            let golden = Golden::open(&path, "a model", tolerance).unwrap();
+            golden.finish(true, &[topic.to_owned()]).1.len()
+        };
+        assert_eq!([missing("/camera"), missing("/rear")], [2, 0], "of the topics replayed");
+        let other = Golden::open(&path, "another", tolerance).unwrap().finish(true, &[]).1;
         assert!(other[0].contains("expected a model, got another"));
     }
 
@@ -429,7 +437,7 @@ mod tests {
         let run = |frames: &[&GoldenFrame]| {
             let mut golden = Golden::open(&path, "a model", tolerance).unwrap();
             frames.iter().for_each(|frame| golden.compare(frame));
-            golden.finish(true)
+            golden.finish(true, &[])
         };
         assert_eq!(run(&[&one, &other]), (2, vec![]));
         assert_eq!(run(&[&other, &one]).1.len(), 4, "label and mask of each differ");

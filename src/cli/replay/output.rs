@@ -17,7 +17,7 @@ use crate::message::{Header, RosMessage, TfMessage, TransformStamped};
 use crate::output::{self, Output, OutputSet, Sink, Spec, Timing, Topics};
 use crate::overlay::{self, GroundLayer, Layer, Overlay};
 use crate::result::FrameResult;
-use crate::settings::{OutputSettings, Settings};
+use crate::settings::{MaskSettings, OutputSettings, Settings};
 
 /// The outputs that `--outputs` names. Where the robot is, is not among them: a replay's gallery has no poses.
 pub fn known() -> impl Iterator<Item = Output> {
@@ -193,7 +193,11 @@ impl OutputBag {
             // The manifest's name alone: where it stands on this machine would differ on the next.
             let location = self.model.path.file_name().unwrap_or_default().to_string_lossy();
             let version = (self.method.as_str(), &*location, 1);
-            output::put_model(&mut made, header.stamp, manifest, version, &settings.mask);
+            output::put_vision_info(&mut made, header.stamp, version);
+            let MaskSettings { kind, min_confidence, .. } = settings.mask;
+            if let Some(class_map) = output::class_map(manifest, kind) {
+                output::put_label_info(&mut made, header.stamp, class_map, min_confidence);
+            }
         }
         let (picture, layer) = (result.picture.take(), made.layer.take());
         output::put_result(&mut made, header, result, &settings);

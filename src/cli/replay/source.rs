@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use crate::bag::{Bag, BagError, FROM_ROS_1, Message, Selection};
 use crate::cli::print::tell;
-use crate::frame::{Frame, FrameError, check_format};
+use crate::frame::{Frame, FrameError};
 use crate::message::{CompressedImage, Header, Image, RosMessage, Stamp};
 use crate::output::Output;
 use crate::pipeline::PipelineError;
@@ -91,8 +91,8 @@ impl QueuedFrame {
         let payload = &self.message.payload;
         if is_compressed {
             let image = CompressedImage::read(payload)?;
-            check_format(image.format).map_err(PipelineError::from)?;
-            return Ok(Frame::Compressed(image.data));
+            let frame = Frame::compressed(image.format, image.data);
+            return Ok(frame.map_err(PipelineError::from)?);
         }
         let image = Image::read(payload)?.raw_image().map_err(PipelineError::from)?;
         Ok(Frame::Raw(image))
@@ -179,7 +179,7 @@ fn measurements(bag: &Bag, topic: &str, is_compressed: bool) -> Option<String> {
     let mut messages = bag.messages(&Selection::topics([topic])).ok()?;
     let first = messages.find_map(Result::ok)?;
     let refused = if is_compressed {
-        check_format(CompressedImage::read(&first.payload).ok()?.format).err()
+        Frame::compressed(CompressedImage::read(&first.payload).ok()?.format, &[]).err()
     } else {
         Image::read(&first.payload).ok()?.raw_image().err()
     };

@@ -2,6 +2,7 @@
 
 use crate::ground::grid::{Cell, GroundGrid};
 use crate::manifest::{SegmentationSpec, Traversability};
+use crate::settings::{MaskKind, MaskSettings};
 
 use super::probability::{Logits, Planes};
 use super::{ClassMapping, Grid, SegmentationHead};
@@ -11,14 +12,15 @@ const LETHAL: f32 = 254.0;
 
 impl SegmentationHead {
     /// The probability of ground (traversable and caution), of obstacles, and the expected cost of
-    /// each cell, NaN where that is not known. What the mask shows as unknown, the most probable kind being less than
-    /// `min_confidence`, is neither ground nor obstacle. A grid with fewer logits than `spec` has classes for gives an empty one.
+    /// each cell, NaN where that is not known. What the mask shows as unknown, its most probable kind (or class, as
+    /// `settings.kind` has it) being less than `settings.min_confidence`, is neither ground nor obstacle. A grid with
+    /// fewer logits than `spec` has classes for gives an empty one.
     pub fn ground(
         &mut self,
         grid: Grid<'_>,
         spec: &SegmentationSpec,
         mapping: &ClassMapping,
-        min_confidence: f32,
+        settings: &MaskSettings,
     ) -> GroundGrid {
         let classes = mapping.cost.len();
         let (width, height) = (grid.size.width as usize, grid.size.height as usize);
@@ -40,8 +42,16 @@ impl SegmentationHead {
             let [free, caution, obstacle, background] = Traversability::ALL.map(kind);
             let cost = [logits.cost_sum(), logits.cost_sum() + 1].map(plane);
             for (x, cell) in cells.iter_mut().enumerate() {
-                let best = free[x].max(caution[x]).max(obstacle[x]).max(background[x]);
-                if best < min_confidence {
+                let best = match settings.kind {
+                    MaskKind::Traversability => {
+                        free[x].max(caution[x]).max(obstacle[x]).max(background[x])
+                    }
+                    MaskKind::Semantic if settings.min_confidence > 0.0 => {
+                        (0..classes).map(|class| plane(class)[x]).fold(0.0, f32::max)
+                    }
+                    MaskKind::Semantic => 1.0,
+                };
+                if best < settings.min_confidence {
                     *cell = Cell { cost: f32::NAN, ..Cell::default() };
                     continue;
                 }

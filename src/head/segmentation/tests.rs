@@ -319,11 +319,19 @@ fn ground_of_no_known_cost_has_none() {
     let logits: Vec<f32> =
         [[0.01_f32, 0.9], [0.03, 0.1], [0.96, 0.0001]].concat().iter().map(|p| p.ln()).collect();
     let mapping = ClassMapping::new(&spec, &MaskSettings::default());
-    let grid = SegmentationHead::default().ground(Grid::new(&logits, size), &spec, &mapping, 0.85);
+    let of = |kind, min_confidence| {
+        let settings = MaskSettings { kind, min_confidence, ..MaskSettings::default() };
+        SegmentationHead::default().ground(Grid::new(&logits, size), &spec, &mapping, &settings)
+    };
+    let grid = of(MaskKind::Traversability, 0.85);
     assert!(grid.cells[0].ground > 0.9 && grid.cells[0].cost.is_nan(), "{:?}", grid.cells[0]);
     assert!((grid.cells[1].cost - 0.1).abs() < 0.01, "{:?}", grid.cells[1]);
     // What the mask leaves unknown is neither ground nor obstacle.
-    let grid = SegmentationHead::default().ground(Grid::new(&logits, size), &spec, &mapping, 1.1);
+    let grid = of(MaskKind::Traversability, 1.1);
     let is_unknown = |cell: &Cell| cell.ground + cell.obstacle == 0.0 && cell.cost.is_nan();
     assert!(grid.cells.iter().all(is_unknown), "{:?}", grid.cells);
+    // Of the second cell no class has as much as ground has in sum.
+    let grid = of(MaskKind::Semantic, 0.95);
+    let [first, second] = &grid.cells[..] else { panic!("{:?}", grid.cells) };
+    assert!(!is_unknown(first) && is_unknown(second), "{:?}", grid.cells);
 }
