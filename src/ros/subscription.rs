@@ -107,13 +107,14 @@ where
     let profile = qos::subscription(topic, profile);
     let taker: Taker<T> = (end, Box::new(put));
     let Err(taker) = node.waiting().take_up(topic, &profile, taker) else { return Ok(()) };
-    let (asked, asked_profile) = (topic.to_owned(), profile.clone());
-    let stream = node.with(move |node| node.subscribe::<T>(&asked, asked_profile)).await;
-    let stream = stream.ok_or("the node is gone")?.map_err(|error| error.to_string())?;
-    let waiting = node.waiting().clone();
-    let topic = topic.to_owned();
-    tokio::spawn(guarded(take(stream, taker, waiting, topic, profile)));
-    Ok(())
+    let (topic, waiting) = (topic.to_owned(), node.waiting().clone());
+    // The task is there before the first message: r2r keeps ten for it, and latched ones come all at once.
+    let subscribed = node.with(move |node| {
+        let stream = node.subscribe::<T>(&topic, profile.clone())?;
+        tokio::spawn(guarded(take(stream, taker, waiting, topic, profile)));
+        r2r::Result::Ok(())
+    });
+    subscribed.await.ok_or("the node is gone")?.map_err(|error| error.to_string())
 }
 
 /// Hands the messages to one taker after the other.

@@ -25,11 +25,12 @@ const LOOK_AROUND: Duration = Duration::from_millis(100);
 /// `/tf` is let go when nobody has wanted the ground for so long.
 const WANTED_FOR: Duration = Duration::from_secs(30);
 
-/// What is latched on `/tf_static` is asked for again when part of the way to the camera is missing so long after it was
-/// asked for, each time four times as long: of many publishers' messages, which come all at once, some may be lost.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// What is latched on `/tf_static` is asked for again when part of the way to a camera is missing so long after it was
+/// asked for, each time twice as long: r2r keeps ten messages for who takes them, and those of many publishers come all
+/// at once.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How often.
-const MOST_ASKED: u32 = 4;
+const MOST_ASKED: u32 = 6;
 
 /// Time that goes back so often within [`TO_AND_FRO`] does not go back, but to and fro.
 const JUMPS: u32 = 3;
@@ -150,8 +151,7 @@ pub async fn follow(
     shutdown: CancellationToken,
 ) {
     let moving = QosProfile::default().keep_last(100).best_effort().volatile();
-    // Of a depth of its own each time: what has the same profile is taken up where it was left, and nothing comes again.
-    let fixed = |asked| QosProfile::default().keep_last(100 + asked).reliable().transient_local();
+    let fixed = QosProfile::default().keep_last(100).reliable().transient_local();
     let subscribe = async |topic: &str, qos: &QosProfile, is_static| {
         let slot = slot.clone();
         let end = shutdown.child_token();
@@ -162,20 +162,20 @@ pub async fn follow(
             .map(|()| end)
     };
     let mut latched: Option<(CancellationToken, Instant)> = None;
-    let mut asked = 0_u32;
+    let mut asked = 0;
     let mut current: Option<CancellationToken> = None;
     loop {
         let is_due = *is_active.borrow_and_update() && slot.is_wanted();
         let is_missing = slot.is_missing.swap(false, Relaxed);
         let is_lost = |(_, at): &(_, Instant)| {
-            is_missing && asked < MOST_ASKED && at.elapsed() > ASK_AGAIN * 4_u32.pow(asked)
+            is_missing && asked < MOST_ASKED && at.elapsed() > ASK_AGAIN * 2_u32.pow(asked)
         };
         if is_due && latched.as_ref().is_none_or(is_lost) {
             if let Some((end, _)) = latched.take() {
                 end.cancel();
                 asked += 1;
             }
-            let end = subscribe("/tf_static", &fixed(asked as usize), true).await;
+            let end = subscribe("/tf_static", &fixed, true).await;
             latched = end.map(|end| (end, Instant::now()));
         }
         if is_due && current.is_none() {
