@@ -257,7 +257,7 @@ impl GroundMessages {
                 Err(late) if late.is_of_time() => {
                     facts += &format!("; local_map leaves the frame out: {late}");
                 }
-                Err(absent) if self.map.has_others(frame, moment_ns) => {
+                Err(absent) if self.map.frame == settings.map.frame => {
                     facts += &format!("; local_map is of the other cameras alone: {absent}");
                 }
                 Err(absent) => facts += &format!("; local_map is of one frame alone: {absent}"),

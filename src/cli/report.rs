@@ -64,13 +64,8 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
 
 /// The report of a folder, that beside a page, or the file itself.
 fn file_of(folder: &Path) -> PathBuf {
-    let is_page = folder.extension().is_some_and(|extension| extension == "html");
-    if folder.is_dir() || is_page {
-        let [_, json] = report_files(folder);
-        json
-    } else {
-        folder.to_owned()
-    }
+    let [page, json] = report_files(folder);
+    if folder.is_dir() || folder == page { json } else { folder.to_owned() }
 }
 
 fn open(folder: &Path) -> anyhow::Result<Report> {

@@ -1,12 +1,13 @@
 //! Models come and go here: loaded and tried beside the one that runs, swapped between two frames.
 
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
 
+use super::lock;
 use crate::caught::catch;
 use crate::install;
 use crate::manifest::Model;
@@ -174,10 +175,6 @@ impl ModelSlot {
     pub fn facts(&self) -> Arc<Facts> {
         self.facts.load_full()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The parameter that asks for another model.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::executor::NodeHandle;
-use super::subscription;
+use super::{lock, subscription};
 use crate::ground::tf_buffer::{At, Insertion, TfBuffer, TfError};
 use crate::ground::transform::{self, Transform};
 use crate::ground_messages::TfSource;
@@ -136,10 +136,6 @@ impl TfSource for TfSlot {
     fn connects(&self, a: &str, b: &str) -> bool {
         self.buffer().connects(a, b)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Keeps `/tf` subscribed while the node is active and somebody wants the ground, and `/tf_static` from then on: what is

@@ -4,7 +4,7 @@ use crate::ground::grid::{Cell, GroundGrid};
 use crate::manifest::{SegmentationSpec, Traversability};
 use crate::settings::{MaskKind, MaskSettings};
 
-use super::probability::{Logits, Planes};
+use super::probability::{KINDS, Logits, Planes};
 use super::{ClassMapping, Grid, SegmentationHead};
 
 /// Cost of what is lethal.
@@ -39,19 +39,17 @@ impl SegmentationHead {
             let cells = &mut cells[start..];
             let plane = |index: usize| &planes.values[index * width..][..width];
             let kind = |kind: Traversability| plane(logits.first_kind() + usize::from(kind.id()));
-            let [free, caution, obstacle, background] = Traversability::ALL.map(kind);
+            let [free, caution, obstacle, _] = Traversability::ALL.map(kind);
             let cost = [logits.cost_sum(), logits.cost_sum() + 1].map(plane);
+            // Of what the mask shows one of.
+            let shown = match settings.kind {
+                MaskKind::Semantic => 0..classes,
+                MaskKind::Traversability => logits.first_kind()..logits.first_kind() + KINDS,
+            };
+            let most_probable =
+                |x: usize| shown.clone().map(|index| plane(index)[x]).fold(f32::NAN, f32::max);
             for (x, cell) in cells.iter_mut().enumerate() {
-                let best = match settings.kind {
-                    MaskKind::Traversability => {
-                        free[x].max(caution[x]).max(obstacle[x]).max(background[x])
-                    }
-                    MaskKind::Semantic if settings.min_confidence > 0.0 => {
-                        (0..classes).map(|class| plane(class)[x]).fold(0.0, f32::max)
-                    }
-                    MaskKind::Semantic => 1.0,
-                };
-                if best < settings.min_confidence {
+                if settings.min_confidence > 0.0 && most_probable(x) < settings.min_confidence {
                     *cell = Cell { cost: f32::NAN, ..Cell::default() };
                     continue;
                 }
