@@ -256,6 +256,9 @@ fn postprocess(criterion: &mut Criterion) {
                 black_box(drawn.rgb[0])
             });
         });
+        group.bench_function("overlay as JPEG", |bencher| {
+            bencher.iter(|| overlay::to_jpeg(black_box(&drawn), 80).unwrap().len());
+        });
     }
     let values: Vec<f32> = (0..1000).map(|index| (index % 17) as f32).collect();
     let mut probabilities = Vec::new();

@@ -133,6 +133,9 @@ def start_node(own: Path) -> subprocess.Popen:
     cameras |= {f"{camera}.image_topic": topic for camera, topic in TOPICS.items()}
     cameras |= {f"robot.ground.{name}": value for name, value in GROUND.items()}
     parameters["/**"] = {"ros__parameters": cameras}
+    # Not what the robot of this machine has learnt, or was taught.
+    for what in ("learning", "places"):
+        parameters["/**/squeezenet"]["ros__parameters"][what]["file"] = str(own.with_name(f"{what}.demo").resolve())
     own.write_text(yaml.safe_dump(parameters))
     return subprocess.Popen([NODE, "--ros-args", "--params-file", own])
 
@@ -224,8 +227,21 @@ def main() -> None:
         parser.error(f"--sheet {options.sheet}: there is no folder {options.sheet.parent}")
     bag = options.folder / "bag"
     make_bag(bag, has_street=not options.no_street and fetch_street())
-    os.environ.setdefault("ROS_DOMAIN_ID", "77")
+    # Not that of a robot's nodes.
+    os.environ["ROS_DOMAIN_ID"] = os.environ.get("DEMO_DOMAIN_ID", "77")
     process = start_node(options.folder / PARAMETERS)
+    try:
+        follow(process, bag, options.sheet)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def follow(process: subprocess.Popen, bag: Path, sheet: Path) -> None:
+    """Plays the bag to the node, and reports."""
     rclpy.init()
     node = rclpy.create_node("demo")
     watcher = Watcher(node)
@@ -248,14 +264,12 @@ def main() -> None:
         deadline = time.monotonic() + 3
         while watcher.done_with() < played and time.monotonic() < deadline:
             time.sleep(0.1)
-        report(watcher, played, options.sheet)
+        report(watcher, played, sheet)
         if not spinner.is_alive():
             sys.exit("demo: what the node published was not followed to the end; why stands above")
         if watcher.done_with() < played:
             sys.exit(f"demo: of {played} frames {watcher.done_with()} were answered or gave way to newer ones")
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(10)
         executor.shutdown(timeout_sec=2)
         rclpy.shutdown()
         # A thread that is still inside the client library when Python ends aborts the process.

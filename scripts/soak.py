@@ -68,8 +68,8 @@ class Soak:
         for name, value in parameters.items():
             command += ["-p", f"{name}:={value}"]
         environment = {**os.environ, "ROS_HOME": str(folder)}
-        self.process = subprocess.Popen(command, env=environment)
         rclpy.init()
+        self.process = subprocess.Popen(command, env=environment)
         self.node = rclpy.create_node("soak")
         self.answered = threading.Semaphore(0)
         self.is_rear_asked = False
@@ -86,8 +86,18 @@ class Soak:
         executor = SingleThreadedExecutor()
         executor.add_node(self.node)
         threading.Thread(target=executor.spin, daemon=True).start()
+
+    def wait_for_node(self) -> None:
         assert self.client.wait_for_service(60), "the node does not answer"
         self.wait_for("front")
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def wait_for(self, camera: str) -> None:
         deadline = time.monotonic() + 60
@@ -133,7 +143,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=8.0, help=f"of a camera of {HZ} Hz")
     options = parser.parse_args()
-    os.environ.setdefault("ROS_DOMAIN_ID", "79")
+    # Not that of a robot's nodes.
+    os.environ["ROS_DOMAIN_ID"] = os.environ.get("SOAK_DOMAIN_ID", "79")
     rounds = max(10, round(options.hours * 3600 * HZ / FRAMES_A_ROUND))
     shown, unanswered, frames = pictures(), 0, 0
     chance = np.random.default_rng(1)
@@ -141,6 +152,7 @@ def main() -> int:
         soak, taken = Soak(Path(folder)), []
         started = time.monotonic()
         try:
+            soak.wait_for_node()
             for number in range(rounds):
                 cameras = ["front"]
                 for change in CHANGES:
@@ -161,8 +173,7 @@ def main() -> int:
                 now = ", ".join(f"{name} {value}" for name, value in taken[-1].items())
                 print(f"round {number + 1} of {rounds}: {frames} frames, {rate:.0f} a second, {unanswered} not answered; {now}", flush=True)
         finally:
-            soak.process.send_signal(signal.SIGINT)
-            soak.process.wait(20)
+            soak.stop()
     tenth = max(1, rounds // 10)
     before, after = taken[tenth : 2 * tenth], taken[-tenth:]
     median = {name: [float(np.median([one[name] for one in part])) for part in (before, after)] for name in taken[0]}

@@ -7,6 +7,10 @@ cd "$root"
 set +u; . ./env.sh; set -u
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 
+data=${SQUEEZENET_DATA:-../shared/data}
+if [ ! -d "$data" ]; then
+    say "no folder $data: tests that look at real pictures pass or skip without them; set SQUEEZENET_DATA"
+fi
 say "format"
 cargo fmt --check
 say "clippy"

@@ -4,7 +4,10 @@
     make sim SEEDS=7 METRES=40 SIM='--model NAME'     # another room, another model
     make sim SIM='--drive-by cmd_vel --no-node'       # only the robot: you bring node and driver, Nav2 for example
 
-Exit status: 0 all metres driven without touching anything, 1 not so, 2 it could not be tried.
+Interrupted, it writes what there is; with --drive-by cmd_vel that is how it ends. With a node of its own it is in a
+domain of its own (SIM_DOMAIN_ID, else 80), on this machine alone.
+
+Exit status: 0 all metres driven without touching anything, 1 not so, 2 it could not be tried, or the node or renderer failed.
 """
 
 import argparse
@@ -20,7 +23,7 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 import rooms
 from driver import Driver, Limits
 from film import SUFFIXES, Film, Map
-from link import NoAnswer, Node, Robot, beams, binary, pixels_of
+from link import NoAnswer, Node, Robot, beams, binary, keep_apart, pixels_of
 from robot import RADIUS, Camera, NoRenderer, Simulation
 
 SCAN_TIMEOUT_S = 5.0
@@ -30,6 +33,7 @@ ODOMETRY_S = 0.04
 STUCK_S, STUCK_M = 60.0, 0.5
 # Frames in a row without a scan after which the drive ends.
 SILENT_FRAMES = 5
+INTERRUPTED = "interrupted"
 
 
 def seeds(text: str) -> list[int]:
@@ -46,9 +50,9 @@ def seeds(text: str) -> list[int]:
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=seeds, default=seeds("1-5"), help="rooms: 1,3,7-9; kinds in turn: " + ", ".join(rooms.KINDS))
+    parser.add_argument("--seeds", type=seeds, help="rooms: 1,3,7-9; kinds in turn: " + ", ".join(rooms.KINDS) + "; 1-5 by default, 1 with --drive-by cmd_vel")
     add_common(parser)
-    parser.add_argument("--metres", type=float, default=8.0, help="to drive in each room")
+    parser.add_argument("--metres", type=float, help="to drive in each room: 8 by default, without an end with --drive-by cmd_vel")
     parser.add_argument("--hz", type=float, default=5.0, help="frames a second of simulated time")
     parser.add_argument("--speed", type=float, default=Limits.speed, help="m/s at most")
     parser.add_argument("--drive-by", choices=["scan", "cmd_vel"], default="scan", help="what steers: our driver, or yours on /cmd_vel")
@@ -80,8 +84,10 @@ def camera_of(options: argparse.Namespace) -> Camera:
 
 
 def start_node(options: argparse.Namespace) -> Node | None:
+    """Before any `Robot`: a node of our own and the robot are in a domain of their own."""
     if options.no_node:
         return None
+    keep_apart()
     found = binary()
     if found is None:
         raise NoAnswer("squeezenet_node is not built: run `make build`, or name it in SQUEEZENET_NODE")
@@ -116,9 +122,19 @@ class Drive:
 
     def run(self, alive) -> dict:
         wall = time.monotonic()
+        try:
+            end = self.follow(alive)
+        except KeyboardInterrupt:
+            end = INTERRUPTED
+        self.progress()
+        print()
+        return self.summary(end, time.monotonic() - wall)
+
+    def follow(self, alive) -> str:
+        """Why it ended."""
         self.robot.wait_for_node(self.simulation, self.now(), alive)
         period, in_a_row = 1 / self.options.hz, 0
-        reached, reached_at, end = 0.0, 0.0, "drove"
+        reached, reached_at = 0.0, 0.0
         while self.simulation.metres < self.options.metres:
             self.frames += 1
             due = time.monotonic() + period
@@ -128,8 +144,7 @@ class Drive:
             if scan is None:
                 self.silent += 1
                 if not alive() or in_a_row >= SILENT_FRAMES:
-                    end = f"no scan came any more: {self.robot.status}"
-                    break
+                    return f"no scan came any more: {self.robot.status}"
             self.picture(scan)
             if self.options.drive_by == "cmd_vel":
                 self.move_as_commanded(period, due)
@@ -138,13 +153,10 @@ class Drive:
             if self.simulation.metres > reached + STUCK_M:
                 reached, reached_at = self.simulation.metres, self.now()
             elif self.now() - reached_at > STUCK_S and self.now() - self.started > STUCK_S and self.options.drive_by == "scan":
-                end = "stuck"
-                break
+                return "stuck"
             if self.frames % 10 == 0:
                 self.progress()
-        self.progress()
-        print()
-        return self.summary(end, time.monotonic() - wall)
+        return "drove"
 
     def move_as_commanded(self, period: float, due: float) -> None:
         """Moves until the next picture, in real time where the machine keeps up; odometry comes more often than pictures."""
@@ -163,7 +175,6 @@ class Drive:
             command = self.driver.decide(self.simulation.odometry, *beams(scan), period)
             speed, turn, why = command.speed, command.turn, command.why
         self.why[why] = self.why.get(why, 0) + 1
-        self.robot.command(speed, turn)
         return speed, turn
 
     def picture(self, scan) -> None:
@@ -190,35 +201,40 @@ class Drive:
 
     def progress(self) -> None:
         print(
-            f"\r    {self.world.kind}, seed {self.world.seed}: {self.simulation.metres:5.1f} of {self.options.metres:g} m, "
+            f"\r    {self.world.kind}, seed {self.world.seed}: {self.simulation.metres:5.1f} {'' if math.isinf(self.options.metres) else f'of {self.options.metres:g} '}m, "
             f"{self.frames} frames, nearest {self.simulation.nearest:.2f} m, {len(self.simulation.collisions)} collisions ",
             end="", flush=True,
         )
 
     def summary(self, end: str, wall: float) -> dict:
         simulation = self.simulation
+        # Who steers by /cmd_vel says when it is over.
+        is_done = end == "drove" or (end == INTERRUPTED and self.robot.is_commanded)
         return {
             "seed": self.world.seed, "kind": self.world.kind, "end": end, "metres": round(simulation.metres, 2),
-            "collisions": simulation.collisions, "nearest_m": round(simulation.nearest, 3), "frames": self.frames,
+            "collisions": simulation.collisions, "nearest_m": round(simulation.nearest, 3) if math.isfinite(simulation.nearest) else None, "frames": self.frames,
             "frames_without_scan": self.silent, "simulated_s": round(self.frames / self.options.hz, 1), "wall_s": round(wall, 1),
-            "decisions": self.why, "success": end == "drove" and not simulation.collisions,
+            "decisions": self.why, "success": is_done and not simulation.collisions,
         }
 
 
 def main() -> int:
     parser = arguments()
     options = parser.parse_args()
+    is_commanded = options.drive_by == "cmd_vel"
+    options.seeds = options.seeds or seeds("1" if is_commanded else "1-5")
+    if options.metres is None:
+        options.metres = math.inf if is_commanded else 8.0
     if options.film.suffix not in SUFFIXES:
         parser.error(f"--film {options.film}: its name must end in one of {', '.join(SUFFIXES)}")
     check_folders(parser, options.film, options.json, options.node_log)
     camera = camera_of(options)
     film, results = Film(options.film_frames), []
     node = robot = None
+    is_tried = True
     try:
         node = start_node(options)
-        robot = Robot(camera, watch_overlay=True)
-        if options.drive_by == "cmd_vel":
-            robot.follow_commands()
+        robot = Robot(camera, watch_overlay=True, is_commanded=is_commanded)
         alive = node.alive if node else lambda: True
         # Time goes on from room to room; nothing of one is remembered in the next.
         # Who waits for tf while the clock comes must not see it jump by its patience (Nav2's costmap: 60 s).
@@ -228,20 +244,26 @@ def main() -> int:
             results.append(drive.run(alive))
             started = drive.now() + 60.0
             drive.simulation.close()
+            if results[-1]["end"] == INTERRUPTED:
+                break
     except (NoAnswer, NoRenderer) as error:
         print(f"sim: {error}", file=sys.stderr)
-        return 2
+        is_tried = False
+    except KeyboardInterrupt:
+        is_tried = False  # between two rooms
     finally:
         if robot:
             robot.close()
         if node:
             node.stop()
+    if not results:
+        return 2
     total = {
         "metres": round(sum(result["metres"] for result in results), 2),
         "collisions": sum(len(result["collisions"]) for result in results),
-        "nearest_m": min(result["nearest_m"] for result in results),
+        "nearest_m": min((result["nearest_m"] for result in results if result["nearest_m"] is not None), default=None),
         "frames": sum(result["frames"] for result in results), "wall_s": round(sum(result["wall_s"] for result in results), 1),
-        "success": all(result["success"] for result in results), "model": options.model or "default", "robot_radius_m": RADIUS,
+        "success": is_tried and all(result["success"] for result in results), "model": options.model or "default", "robot_radius_m": RADIUS,
         "camera": {"height_m": camera.height_m, "pitch_deg": camera.pitch_deg, "hfov_deg": camera.hfov_deg}, "rooms": results,
     }
     options.json.write_text(json.dumps(total, indent=2) + "\n")
@@ -250,10 +272,10 @@ def main() -> int:
         if not result["success"]:
             print(f"sim: seed {result['seed']}, {result['kind']}: {result['end']}, touched: {', '.join(result['collisions']) or 'nothing'}")
     print(
-        f"sim: {total['metres']:.1f} m in {len(results)} rooms, {total['collisions']} collisions, nearest {total['nearest_m']:.2f} m, "
+        f"sim: {total['metres']:.1f} m in {len(results)} rooms, {total['collisions']} collisions, nearest {total['nearest_m']} m, "
         f"{total['frames']} frames in {total['wall_s']:.0f} s; see {options.film} and {options.json}"
     )
-    return 0 if total["success"] else 1
+    return 2 if not is_tried else 0 if total["success"] else 1
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ FOOTPRINT, BASE, ODOM, MAP = "base_footprint", "base_link", "odom", "map"
 LINK, OPTICAL = "camera_link", "camera_optical_frame"
 # How long a command of /cmd_vel holds.
 COMMAND_LASTS_S = 0.5
+# With a node of our own the drive is among itself: what it publishes is nothing that a real robot's drivers should hear.
+DOMAIN = "80"
 
 
 class NoAnswer(Exception):
@@ -81,11 +83,20 @@ def pixels_of(message: Image) -> np.ndarray:
     return rows[:, :message.width * 3].reshape(message.height, message.width, 3)
 
 
+def keep_apart() -> None:
+    """Puts this process and those that it starts into a domain of their own, on this machine alone."""
+    os.environ["ROS_DOMAIN_ID"] = os.environ.get("SIM_DOMAIN_ID", DOMAIN)
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    os.environ.pop("ROS_STATIC_PEERS", None)
+
+
 class Robot:
     """Publishes what a robot's drivers publish, and waits for the node's scan."""
 
-    def __init__(self, camera: Camera, watch_overlay: bool) -> None:
+    def __init__(self, camera: Camera, watch_overlay: bool, is_commanded: bool = False) -> None:
+        """`is_commanded`: takes speeds from /cmd_vel, as of Nav2, and tells where the robot is on the map."""
         self.camera = camera
+        self.is_commanded = is_commanded
         self.context = Context()
         rclpy.init(context=self.context)
         self.node = rclpy.create_node("squeezenet_sim", context=self.context)
@@ -101,7 +112,6 @@ class Robot:
         self.pictures = publisher(Image, IMAGE_TOPIC, 5)
         self.depth = publisher(Image, "/sim/depth", 5)
         self.labels = publisher(Image, "/sim/labels", 5)
-        self.commands = publisher(Twist, "/cmd_vel", 5)
         self.scan: LaserScan | None = None
         self.overlay: Image | None = None
         self.wanted, self.wanted_at = Twist(), 0.0
@@ -110,6 +120,8 @@ class Robot:
         subscription = self.node.create_subscription
         subscription(LaserScan, "/squeezenet/scan", self.on_scan, 10)
         subscription(DiagnosticArray, "/diagnostics", self.on_diagnostics, 10)
+        if is_commanded:
+            subscription(Twist, "/cmd_vel", self.on_command, 5)
         if watch_overlay:
             subscription(Image, "/squeezenet/overlay", self.on_overlay, 2)
         self.stamp = Time()
@@ -122,12 +134,6 @@ class Robot:
             transform(now, BASE, LINK, (camera.ahead_m, 0, camera.height_m - WHEEL_RADIUS), (0, math.radians(camera.pitch_deg), 0)),
             transform(now, LINK, OPTICAL, (0, 0, 0), (-math.pi / 2, 0, -math.pi / 2)),
         ]))
-
-    def follow_commands(self) -> None:
-        """Takes speeds from /cmd_vel, as of Nav2."""
-        self.node.destroy_publisher(self.commands)
-        self.commands = None
-        self.node.create_subscription(Twist, "/cmd_vel", self.on_command, 5)
 
     def on_command(self, message: Twist) -> None:
         self.wanted, self.wanted_at = message, self.now
@@ -164,7 +170,7 @@ class Robot:
         pose: Pose = simulation.odometry
         moved = transform(stamp, ODOM, FOOTPRINT, (pose.x, pose.y, 0), (0, 0, pose.yaw))
         transforms = [moved]
-        if self.commands is None:
+        if self.is_commanded:
             # What a localisation says: here the truth.
             true = simulation.pose()
             turned = true.yaw - pose.yaw
@@ -211,12 +217,6 @@ class Robot:
             raise NoAnswer(f"nobody subscribes to {IMAGE_TOPIC}: is the node running, with image_topic:={IMAGE_TOPIC}?")
         raise NoAnswer(f"no scan came on /squeezenet/scan within a minute; /diagnostics says: {self.status}")
 
-    def command(self, speed: float, turn: float) -> None:
-        if self.commands is not None:
-            message = Twist()
-            message.linear.x, message.angular.z = float(speed), float(turn)
-            self.commands.publish(message)
-
     def close(self) -> None:
         self.executor.shutdown(timeout_sec=2)
         self.node.destroy_node()
@@ -235,8 +235,10 @@ class Node:
     def __init__(self, binary: str, parameters: dict, log: Path | None) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="squeezenet_sim_")
         file = Path(self.folder.name) / "parameters.yaml"
+        # What it learns here and which places it is taught is not what the robot of this machine knows.
+        own = {name: str(Path(self.folder.name) / name) for name in ("learning.file", "places.file")}
         # YAML holds JSON.
-        file.write_text(json.dumps({"/**": {"ros__parameters": {"image_topic": IMAGE_TOPIC, "use_sim_time": True, **parameters}}}))
+        file.write_text(json.dumps({"/**": {"ros__parameters": {"image_topic": IMAGE_TOPIC, "use_sim_time": True, **own, **parameters}}}))
         self.log = log.open("w") if log else None
         self.process = subprocess.Popen([binary, "--ros-args", "--params-file", str(file)], stderr=self.log)
 

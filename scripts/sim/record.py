@@ -2,7 +2,7 @@
 what really stands there, so no node is needed and the bag does not depend on any model.
 
     bash scripts/sim/run.sh record.py --seed 3 --metres 40 --floor red_gym drive
-    squeezenet_node replay drive --learn --masks-topic /sim/mask
+    squeezenet_node replay drive --learn --masks-topic /sim/mask --masks-kind traversability
 
 The true mask has the ids of /squeezenet/mask: 0 floor, 2 what stands on it, 3 ceiling and outside; 255 the robot itself.
 """

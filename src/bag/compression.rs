@@ -1,7 +1,7 @@
 //! zstd around whole files and around single messages, as `ros2 bag record` puts it there.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,8 +53,9 @@ pub fn open(path: &Path) -> Result<Source, BagError> {
     }
     file.seek(SeekFrom::Start(0)).map_err(io)?;
     let mut plain = tempfile::NamedTempFile::new().map_err(io)?;
-    let unpacked = zstd::stream::read::Decoder::new(&mut file)
-        .and_then(|mut decoder| std::io::copy(&mut decoder, &mut plain));
+    let mut decoder = zstd::stream::read::Decoder::new(&mut file).map_err(io)?;
+    let unpacked = copy(&mut decoder, &mut plain)
+        .map_err(|source| BagError::Io { path: plain.path().to_owned(), source })?;
     if let Err(error) = unpacked {
         // A recorder that was killed leaves a frame that ends too early: its start is still good.
         tracing::warn!("{}: zstd: {error}; what unpacks is used", path.display());
@@ -63,6 +64,22 @@ pub fn open(path: &Path) -> Result<Source, BagError> {
     let start = first_bytes(plain.as_file_mut()).map_err(io)?;
     let plain = PlainPath::Temporary(Arc::new(plain.into_temp_path()));
     Ok(Source { path: path.to_owned(), plain, start })
+}
+
+/// Copies up to the end, or to where reading fails: the inner error.
+///
+/// # Errors
+/// Those of writing, such as a full disk.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<Result<(), std::io::Error>> {
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(Ok(())),
+            Ok(count) => to.write_all(&buffer[..count])?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Ok(Err(error)),
+        }
+    }
 }
 
 fn first_bytes(file: &mut File) -> std::io::Result<Vec<u8>> {
@@ -103,6 +120,20 @@ mod tests {
         let packed = zstd::encode_all(&[0, 1, 0, 0, 9][..], 1).unwrap();
         assert_eq!(unpack_message(packed.clone()).unwrap(), [0, 1, 0, 0, 9]);
         assert!(unpack_message(packed[..packed.len() - 2].to_vec()).is_err());
+    }
+
+    #[test]
+    fn a_full_disk_is_no_fault_of_the_recording() {
+        let packed = zstd::encode_all(&[7; 5000][..], 1).unwrap();
+        let decoder = |bytes: usize| zstd::stream::read::Decoder::new(&packed[..bytes]).unwrap();
+        let mut small = [0_u8; 1000];
+        let error = copy(&mut decoder(packed.len()), &mut &mut small[..]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::WriteZero);
+        let mut all = Vec::new();
+        assert!(copy(&mut decoder(packed.len()), &mut all).unwrap().is_ok());
+        assert_eq!(all, [7; 5000]);
+        let mut start = Vec::new();
+        assert!(copy(&mut decoder(packed.len() - 1), &mut start).unwrap().is_err());
     }
 
     #[test]

@@ -104,13 +104,18 @@ fn error(path: &std::path::Path, damage: Damage) -> BagError {
 /// told when the messages are read.
 pub fn learn_from_segments(file: &mut (impl Read + Seek), index: &mut McapIndex) {
     let mut counts = BTreeMap::<u16, u64>::new();
-    for segment in index.segments.clone() {
+    for number in 0..index.segments.len() {
+        let segment = index.segments[number].clone();
+        let mut times: Option<(u64, u64)> = None;
         let _ = read_segment(file, &segment, &mut |opcode, length, body| {
             match opcode {
                 op::MESSAGE if length >= MESSAGE_HEADER => {
-                    let mut id = [0; 2];
-                    body.read_exact(&mut id)?;
-                    *counts.entry(u16::from_le_bytes(id)).or_default() += 1;
+                    let mut header = [0; 14];
+                    body.read_exact(&mut header)?;
+                    *counts.entry(u16::from_le_bytes([header[0], header[1]])).or_default() += 1;
+                    let time = little_endian(&header[6..]);
+                    let (start, end) = times.unwrap_or((time, time));
+                    times = Some((start.min(time), end.max(time)));
                 }
                 op::SCHEMA | op::CHANNEL if length <= MAX_DEFINITION_BYTES => {
                     let mut definition = Vec::new();
@@ -121,7 +126,14 @@ pub fn learn_from_segments(file: &mut (impl Read + Seek), index: &mut McapIndex)
             }
             Ok(())
         });
+        // A chunk is given its times when it is closed.
+        if segment.is_cut_off
+            && let Some((start, end)) = times
+        {
+            (index.segments[number].start, index.segments[number].end) = (start, end);
+        }
     }
+    index.segments.sort_by_key(|segment| (segment.start, segment.offset));
     index.counts = counts;
 }
 

@@ -61,6 +61,21 @@ fn mcap_file(options: WriteOptions, count: u8) -> Vec<u8> {
     writer.into_inner().into_inner()
 }
 
+/// With its first chunk, which is not compressed, as a writer leaves it that is ended while the chunk is open.
+fn with_open_chunk(file: &[u8]) -> Vec<u8> {
+    let mut file = file.to_vec();
+    let mut at = 8;
+    while file[at] != mcap::records::op::CHUNK {
+        at += 9 + u64::from_le_bytes(file[at + 1..at + 9].try_into().unwrap()) as usize;
+    }
+    let body = at + 9;
+    file[at + 1..body].fill(0xff);
+    file[body..body + 16].fill(0); // start, end
+    file[body + 16..body + 28].fill(0xff); // unpacked size, CRC
+    file[body + 32..body + 40].fill(0xff); // size, after a compression without a name
+    file
+}
+
 /// The first pixel of each picture in the order in which the bag gives them, and the errors.
 fn pictures(path: &Path) -> (Vec<u8>, Vec<String>) {
     let bag = Bag::open(path).unwrap();
@@ -137,6 +152,10 @@ fn a_file_that_was_cut_off_gives_what_is_there() {
         }
         assert!(last < 20, "a short piece cannot hold everything");
     }
+    // Within its first chunk, whose times are not yet written.
+    let file = mcap_file(WriteOptions::new().compression(None).chunk_size(None), 20);
+    let (numbers, _) = pictures_of(&with_open_chunk(&file)[..file.len() / 2]);
+    assert!(numbers.len() >= 7, "{numbers:?}");
     let file = mcap_file(chunked().compression(None), 20);
     let (numbers, _) = pictures_of(&file[..file.len() / 2]);
     assert!(numbers.len() >= 7, "half a file holds nearly half of its pictures: {numbers:?}");

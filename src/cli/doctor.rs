@@ -155,6 +155,9 @@ fn model(name: &str, folder: &Path, is_standard: bool) -> Finding {
         for file in &model.manifest.files {
             model.read_network(file.precision)?;
         }
+        if let Some(guard) = &model.manifest.guard {
+            model.read_beside(guard)?;
+        }
         if is_standard && session::runtime_info().is_ok() {
             let settings = ModelSettings {
                 model: name.to_owned(),

@@ -11,7 +11,7 @@ use super::Outcome;
 use super::print::print_line;
 use crate::install;
 use crate::learning::{Footprint, Learner, State};
-use crate::manifest::Model;
+use crate::manifest::{Manifest, Model};
 use crate::pipeline::Pipeline;
 
 /// Arguments of `learning`.
@@ -83,9 +83,26 @@ pub(super) fn new_learner(model: &Model, footprint: Footprint) -> anyhow::Result
 /// # Errors
 /// It cannot be read, or is another model's.
 pub(super) fn restore(learner: &mut Learner, model: &Model, path: &Path) -> anyhow::Result<bool> {
-    let Some((state, _)) = State::read(path, Some(&model.manifest.weights_sha256()))? else {
-        return Ok(false);
-    };
+    let state = State::read(path, Some(&model.manifest.weights_sha256()))?;
+    take(learner, state.map(|(state, _)| state), path)
+}
+
+/// As [`restore`], for who will write the file: what was set aside for this model comes back first.
+///
+/// # Errors
+/// It cannot be read or brought back, or is another model's.
+pub(super) fn restore_to_write(
+    learner: &mut Learner,
+    model: &Model,
+    path: &Path,
+) -> anyhow::Result<bool> {
+    let Manifest { name, .. } = &model.manifest;
+    let state = State::read_to_write(path, name, &model.manifest.weights_sha256())?;
+    take(learner, state, path)
+}
+
+fn take(learner: &mut Learner, state: Option<State>, path: &Path) -> anyhow::Result<bool> {
+    let Some(state) = state else { return Ok(false) };
     ensure!(learner.restore(state), "{} is of another mask", path.display());
     Ok(true)
 }

@@ -197,7 +197,8 @@ fn learn(
     let mut pipeline = model.pipeline()?;
     // From before it is read until it is written: a node would write over it.
     let _lock = Lock::take(path, "places.file (or --gallery)", "squeezenet_node places learn")?;
-    let memory = load_memory(path, &pipeline)?;
+    let empty = empty_memory(&pipeline)?;
+    let memory = Memory::load_to_write(path, &empty.owner)?.unwrap_or(empty);
     let kind = if is_label { Kind::Label } else { Kind::Place };
     // A node that was told to keep more has them for good.
     let most_views = PlaceSettings::default().max_views.max(memory.gallery(kind).count(name));

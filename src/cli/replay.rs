@@ -267,6 +267,12 @@ impl Replay {
             Learning::new(model.clone(), settings, slot, masks_kind, file, blocked)
         });
         let learning = learning.transpose()?;
+        let most = settings.cameras.values().map(|camera| camera.labels.top_k).min();
+        if args.labels_topic.is_some()
+            && let Some(most) = most.filter(|most| *most < 5)
+        {
+            tracing::warn!("labels.top_k is {most}: only {most} labels are looked at for top-5");
+        }
         let truth = is_truth_known.then(|| {
             let (labels, masks) = (args.labels_topic.as_deref(), args.masks_topic.as_deref());
             Truth::open(bag, labels, masks, classes)
@@ -528,7 +534,8 @@ impl Replay {
 impl ReplayArgs {
     /// Sees to it that nothing is written over the recording, or over another thing that is read.
     fn refuse_to_overwrite(&self, bag: &Bag) -> anyhow::Result<()> {
-        let read = [&self.golden, &self.gallery].into_iter().flatten().chain(&self.params_file);
+        let read = [&self.golden, &self.gallery, &self.learning_file].into_iter().flatten();
+        let read = read.chain(&self.params_file);
         let mut inputs: Vec<PathBuf> =
             bag.paths().iter().chain([&self.bag]).chain(read).cloned().collect();
         if !self.bag.is_dir() {

@@ -426,6 +426,9 @@ impl BeamTable {
         let mut offset = f64::from(azimuth) - first;
         if offset < 0.0 {
             offset += std::f64::consts::TAU;
+        } else if offset >= std::f64::consts::TAU {
+            // The first beam of a full circle begins half a step before -pi.
+            offset -= std::f64::consts::TAU;
         }
         let ray = (offset / step) as usize;
         (ray < self.rays()).then_some(ray)

@@ -92,6 +92,11 @@ pub enum StateError {
     },
 }
 
+/// What stands after the name of a file that is set aside for its model.
+fn suffix_of(model: &str, sha256: &str) -> String {
+    format!("{model}-{}", sha256.chars().take(8).collect::<String>())
+}
+
 impl State {
     /// Reads a file; `None` where there is none. Also the name of the model that it says.
     ///
@@ -110,6 +115,25 @@ impl State {
             return Err(StateError::OtherModel { path: name, model, sha256: other });
         }
         Ok(Some((state, model)))
+    }
+
+    /// As [`Self::read`] of the file of a model, for who will write it: where there is none, what was set aside for
+    /// this model comes back to its place first.
+    ///
+    /// # Errors
+    /// [`StateError`]
+    pub fn read_to_write(
+        path: &Path,
+        model: &str,
+        sha256: &str,
+    ) -> Result<Option<Self>, StateError> {
+        let read = |path: &Path| Ok(Self::read(path, Some(sha256))?.map(|(state, _)| state));
+        let failed =
+            |path: &Path, source| StateError::File { path: path.display().to_string(), source };
+        match read(path)? {
+            Some(state) => Ok(Some(state)),
+            None => model_file::bring_back(path, &suffix_of(model, sha256), read, failed),
+        }
     }
 
     /// From a file's bytes, with the model's name and SHA-256 that they say.
@@ -141,9 +165,6 @@ impl State {
         model: &str,
         sha256: &str,
     ) -> Result<(Option<Self>, Option<String>), StateError> {
-        let suffix_of = |model: &str, sha256: &str| {
-            format!("{model}-{}", sha256.chars().take(8).collect::<String>())
-        };
         model_file::open(
             path,
             &suffix_of(model, sha256),

@@ -1,6 +1,6 @@
 //! A frame's result as messages.
 
-use image::ImageError;
+use jpeg_encoder::EncodingError;
 
 use super::{Output, Sink};
 use crate::answer_state::AnswerState;
@@ -90,7 +90,7 @@ pub fn put_overlay(
     header: Header<'_>,
     picture: &Picture,
     jpeg_quality: u8,
-) -> Result<(), ImageError> {
+) -> Result<(), EncodingError> {
     let Picture { size, rgb } = picture;
     if sink.wanted().has(Output::Overlay) {
         let image = Image { encoding: "rgb8", step: 3 * size.width, ..mono8(header, *size, rgb) };

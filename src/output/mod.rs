@@ -173,6 +173,12 @@ impl OutputSet {
         self.0 & of.0 != 0
     }
 
+    /// Those that are none of others.
+    #[must_use]
+    pub fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
     /// What a frame has to give for all of them.
     pub fn needs(self) -> Wanted {
         let outputs = Output::ALL.into_iter().filter(|output| self.has(*output));

@@ -42,14 +42,15 @@ fn lighter(color: Color) -> Color {
 /// All that the traversability may be, so that the legend stays as it is from frame to frame; of
 /// the model's own classes those that are there.
 pub fn legend<'a>(maps: &Maps, spec: &'a SegmentationSpec, kind: MaskKind) -> Vec<Entry<'a>> {
-    let mut counts = [0_u32; 256];
-    maps.ids(kind).iter().for_each(|&id| counts[id as usize] += 1);
-    let is_there = |id: usize| f64::from(counts[id]) > LEGEND_SHARE * maps.size.area() as f64;
+    let ids = maps.ids(kind);
+    let is_there = |count: usize| count as f64 > LEGEND_SHARE * maps.size.area() as f64;
     let mut entries: Vec<Entry<'a>> = match kind {
         MaskKind::Semantic => {
-            let classes = spec.classes.iter().enumerate().filter(|(id, _)| is_there(*id));
+            let mut counts = [0_usize; 256];
+            ids.iter().for_each(|&id| counts[id as usize] += 1);
+            let classes = spec.classes.iter().zip(counts).filter(|(_, count)| is_there(*count));
             classes
-                .map(|(_, class)| Entry { name: &class.name, color: Some(class.color) })
+                .map(|(class, _)| Entry { name: &class.name, color: Some(class.color) })
                 .collect()
         }
         MaskKind::Traversability => Traversability::ALL
@@ -57,7 +58,7 @@ pub fn legend<'a>(maps: &Maps, spec: &'a SegmentationSpec, kind: MaskKind) -> Ve
             .map(|t| Entry { name: t.name(), color: Some(MEANING_COLORS[t.id() as usize]) })
             .collect(),
     };
-    if is_there(UNKNOWN.into()) {
+    if is_there(ids.iter().filter(|id| **id == UNKNOWN).count()) {
         entries.push(Entry { name: "unknown", color: None });
     }
     entries

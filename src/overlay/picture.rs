@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, EncodingError};
+
 use crate::geometry::Size;
 use crate::result::Picture;
 
@@ -35,7 +37,7 @@ pub fn shrink(picture: &Picture, most: Size) -> Cow<'_, Picture> {
 ///
 /// # Errors
 /// The encoder's.
-pub fn thumbnail(picture: &Picture) -> image::ImageResult<Vec<u8>> {
+pub fn thumbnail(picture: &Picture) -> Result<Vec<u8>, EncodingError> {
     to_jpeg(&shrink(picture, Size::new(160, 120)), 80)
 }
 
@@ -43,10 +45,16 @@ pub fn thumbnail(picture: &Picture) -> image::ImageResult<Vec<u8>> {
 ///
 /// # Errors
 /// The encoder's, for a picture wider or higher than JPEG allows.
-pub fn to_jpeg(picture: &Picture, quality: u8) -> Result<Vec<u8>, image::ImageError> {
+pub fn to_jpeg(picture: &Picture, quality: u8) -> Result<Vec<u8>, EncodingError> {
+    let side = |length: u32| {
+        let too_long =
+            |_| EncodingError::Write(format!("{length} pixels are more than a JPEG has"));
+        u16::try_from(length).map_err(too_long)
+    };
+    let (width, height) = (side(picture.size.width)?, side(picture.size.height)?);
     let mut file = Vec::with_capacity(picture.size.area() / 4);
-    let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, quality);
-    let color = image::ExtendedColorType::Rgb8;
-    encoder.encode(&picture.rgb, picture.size.width, picture.size.height, color)?;
+    let mut encoder = Encoder::new(&mut file, quality);
+    encoder.set_chroma_subsampling_method(ChromaSubsamplingMethod::Average);
+    encoder.encode(&picture.rgb, width, height, ColorType::Rgb)?;
     Ok(file)
 }

@@ -207,6 +207,20 @@ impl Memory {
         }
     }
 
+    /// As [`Self::load`], for who will write the file: where there is none, what was set aside for this model
+    /// comes back to its place first.
+    ///
+    /// # Errors
+    /// [`FileError`]
+    pub fn load_to_write(path: &Path, expected: &Owner) -> Result<Option<Self>, FileError> {
+        let read = |path: &Path| Self::load(path, expected);
+        let failed = |path: &Path, reason| FileError::Io { path: path.to_owned(), reason };
+        match read(path)? {
+            Some(memory) => Ok(Some(memory)),
+            None => model_file::bring_back(path, &expected.tag(), read, failed),
+        }
+    }
+
     /// Reads a file for a model that is about to run. A file that cannot be taken is renamed, never
     /// overwritten: what is damaged to `FILE.damaged`, another model's to `FILE.MODEL`, where it is
     /// found again when that model comes back. Gives the memory, empty if there is none, and what

@@ -190,6 +190,7 @@ pub async fn run(
             (None, choice) => choice.is_some(),
         };
         if is_stale {
+            camera.ground.set_image_topic(&topic);
             if let Some((_, _, end)) = current.take() {
                 end.cancel();
             }

@@ -67,7 +67,10 @@ pub fn start(given: &[Given], node: &str) -> anyhow::Result<Started> {
                 found.map_err(|refusal| anyhow::anyhow!("{}, {refusal}", path.display()))?;
             notes.extend(passed_over(path, &found, node));
             all.extend(found);
-            files.push(File { path: path.clone(), taken: Some(text) });
+            // What comes through a pipe is read once, and is empty at the second time.
+            if std::fs::metadata(path).is_ok_and(|data| data.is_file()) {
+                files.push(File { path: path.clone(), taken: Some(text) });
+            }
         }
     }
     let mut sources: Vec<Option<PathBuf>> = given.iter().map(path_of).collect();
@@ -239,18 +242,22 @@ pub async fn watch(
         let now = looks(&files);
         let is_settled = now == before;
         before.clone_from(&now);
-        if now == done || !is_settled {
+        if (now == done && unreadable.is_none()) || !is_settled {
             continue;
         }
-        for (file, (now, done)) in files.iter().zip(now.iter().zip(&done)) {
+        for (file, (now, done)) in files.iter().zip(now.iter().zip(&mut done)) {
             if now.is_none() && done.is_some() {
                 let shown = file.path.display();
                 tracing::warn!("{shown} has gone: its last content stays in force");
+                *done = None;
             }
         }
         let is_back = now.iter().zip(&done).any(|(now, done)| now.is_some() && now != done);
         if !is_back {
-            done = now;
+            // What could not be read has gone, or was the same as before.
+            if unreadable.take().is_some() {
+                set_warning(None);
+            }
             continue;
         }
         let new = match read_again(&files) {

@@ -12,6 +12,7 @@ use super::ground::GroundState;
 use super::output::key_value;
 use crate::answer_state::AnswerState;
 use crate::image_health::{ImageFault, Watch};
+use crate::log::escaped;
 use crate::result::ImageMeasures;
 use crate::settings::{CameraSettings, HealthAction, HealthSettings, Settings};
 use crate::timing::{StageStatistics, StageTimes};
@@ -400,6 +401,7 @@ impl CameraState {
         let task = if is_named { self.name.as_str() } else { "camera" };
         let hardware_id = if is_named { self.name.clone() } else { topic };
         let (level, name) = (state.level(), format!("{node}: {task}"));
+        let message = escaped(&message).into_owned();
         Some(DiagnosticStatus { level, name, message, hardware_id, values })
     }
 }
@@ -461,7 +463,8 @@ fn judge(state: &Observed<'_>) -> (AnswerState, String) {
     }
     if state.rejected > 0 {
         let reason = state.last_error.unwrap_or_default();
-        let level = if state.rejected >= state.received.max(1) { ERROR } else { WARN };
+        // One may be under way still, and others have given way.
+        let level = if state.answered == 0 { ERROR } else { WARN };
         return (
             level,
             format!("{} of {} frames cannot be used: {reason}", state.rejected, state.received),
@@ -546,7 +549,11 @@ mod tests {
             "faster than the processor",
         );
         check(Observed { rejected: 1, ..base() }, DiagnosticStatus::WARN as i8, "step of 5 bytes");
-        check(Observed { rejected: 30, ..base() }, DiagnosticStatus::ERROR as i8, "30 of 30");
+        let none = || Observed { rejected: 30, answered: 0, ..base() };
+        check(none(), DiagnosticStatus::ERROR as i8, "30 of 30");
+        let some_replaced = Observed { rejected: 24, replaced: 6, ..none() };
+        check(some_replaced, DiagnosticStatus::ERROR as i8, "24 of 30");
+        check(Observed { rejected: 29, ..none() }, DiagnosticStatus::ERROR as i8, "29 of 30");
         check(Observed { too_old: 1, ..base() }, DiagnosticStatus::WARN as i8, "input.max_age_ms");
         check(Observed { late_ms: Some(99.0), ..base() }, DiagnosticStatus::WARN as i8, "99 ms");
         check(

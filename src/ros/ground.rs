@@ -61,7 +61,7 @@ impl GroundState {
         *self.image_topic.lock().unwrap_or_else(PoisonError::into_inner) = Some(topic.into());
     }
 
-    /// The name of the pictures' topic after remapping; `None` while nobody has asked for the ground.
+    /// The name of the pictures' topic after remapping; `None` before the first subscription.
     pub fn image_topic(&self) -> Option<Arc<str>> {
         self.image_topic.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,7 +1,7 @@
 //! What the graph shows that a user may have meant.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,9 @@ const MOST_NAMED: usize = 5;
 
 /// How often it is looked for a node of the same name.
 const LOOK_AROUND: Duration = Duration::from_secs(2);
+
+/// For so long a node that was killed stands on the graph: by then another is no predecessor of this one.
+const LEASE: Duration = Duration::from_secs(25);
 
 /// Topics on which pictures are published, to be put behind "nobody publishes on `topic`"; empty
 /// where there are none. `own` is the prefix of this node's own topics.
@@ -57,7 +60,8 @@ pub async fn watch_for_namesake(
     namespace: String,
     shutdown: CancellationToken,
 ) {
-    let mut is_warned = false;
+    let started = Instant::now();
+    let (mut is_warned, mut was_alone) = (false, false);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -74,12 +78,13 @@ pub async fn watch_for_namesake(
         });
         let Some(count) = count.await else { return };
         let shown = format!("{}/{name}", namespace.trim_end_matches('/'));
-        if count > 1 && !is_warned {
+        was_alone |= count <= 1 || started.elapsed() > LEASE;
+        if count > 1 && was_alone && !is_warned {
             tracing::warn!(
                 "there are {count} nodes of the name {shown}: parameters and services reach either of them; start one with another name (-r __node:=NAME) or namespace (-r __ns:=/NAME)"
             );
         }
-        is_warned = count > 1;
+        is_warned = count > 1 && was_alone;
     }
 }
 

@@ -230,6 +230,14 @@ impl Life {
             tasks: JoinSet::new(),
             end: end.clone(),
         });
+        configured.tasks.spawn(guarded(report(
+            base.clone(),
+            diagnostics,
+            configured.cameras.clone(),
+            [place_report, learning_report],
+            self.is_active.subscribe(),
+            end.clone(),
+        )));
         cameras.follow().await?;
         configured.tasks.spawn(guarded(cameras.run(base.cameras_changed.clone())));
         configured.tasks.spawn(guarded(pose::follow(
@@ -252,14 +260,6 @@ impl Life {
             base.node.clone(),
             self.is_active.subscribe(),
             end.clone(),
-        )));
-        configured.tasks.spawn(guarded(report(
-            base.clone(),
-            diagnostics,
-            configured.cameras.clone(),
-            [place_report, learning_report],
-            self.is_active.subscribe(),
-            end,
         )));
         tracing::info!(
             "publishing below {}/ ({}, volatile, depth 1)",

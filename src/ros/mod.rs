@@ -68,6 +68,9 @@ const NAME: &str = "squeezenet";
 /// How long a step of the lifecycle that is under way may take when the node is to end.
 const STEP_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Signals that come within this after the first mean the same.
+const DOUBLE_SIGNAL: Duration = Duration::from_secs(3);
+
 /// Runs the node until SIGINT or SIGTERM, and gives exit status 1 where it ended because a thread
 /// went on panicking.
 ///
@@ -254,4 +257,12 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
         _ = terminate.recv() => {}
     }
     shutdown.cancel();
+    // A service manager and a launch file may each send one at the same time.
+    tokio::time::sleep(DOUBLE_SIGNAL).await;
+    if tokio::signal::ctrl_c().await.is_ok() {
+        // What it still waits for, such as a disk that has gone, is waited for no longer.
+        tracing::error!("SIGINT once more: it ends at once, whatever is not yet saved");
+        // SAFETY: it takes no lock and runs nothing: to end in good order is what has failed.
+        unsafe { libc::_exit(1) }
+    }
 }

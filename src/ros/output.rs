@@ -8,6 +8,7 @@ use r2r::std_msgs::msg::Header;
 use r2r::{Clock, Node, PublisherUntyped, QosProfile};
 
 use super::qos;
+use crate::log::escaped;
 use crate::message::cdr::CdrWriter;
 use crate::message::{self, RosMessage, Stamp};
 use crate::output::{Output, OutputSet, Sink, Spec, Topics};
@@ -48,8 +49,8 @@ impl CameraOutputs {
             _ => base.reliable(),
         };
         let latched = QosProfile::default().keep_last(1).reliable().transient_local();
-        let mut topics = Vec::new();
-        for output in Output::ALL {
+        let (mut topics, mut failed) = (Vec::new(), None);
+        'all: for output in Output::ALL {
             let Spec { name, ros_type, topics: whose, is_latched, .. } = output.spec();
             let (own, common) = (format!("~/{camera}/{name}"), format!("~/{name}"));
             let names = match (whose, camera) {
@@ -60,12 +61,21 @@ impl CameraOutputs {
             for name in names {
                 let profile = if is_latched { latched.clone() } else { volatile.clone() };
                 let profile = qos::publisher(&name, profile);
-                let publisher = node.create_publisher_untyped(&name, ros_type, profile)?;
-                topics.push(Topic { output, name, publisher, is_latched });
+                match node.create_publisher_untyped(&name, ros_type, profile) {
+                    Ok(publisher) => topics.push(Topic { output, name, publisher, is_latched }),
+                    Err(error) => {
+                        failed = Some(error);
+                        break 'all;
+                    }
+                }
             }
         }
         let mut outputs =
             Self { topics, wanted: OutputSet::default(), writer: CdrWriter::default() };
+        if let Some(error) = failed {
+            outputs.destroy(node);
+            return Err(error);
+        }
         outputs.look_up();
         Ok(outputs)
     }
@@ -104,7 +114,8 @@ impl Sink for CameraOutputs {
 
 /// A key and a value of a diagnostic status.
 pub fn key_value(key: &str, value: impl Into<String>) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: value.into() }
+    // A file's key may have a NUL in it, which no string of a message can hold.
+    KeyValue { key: key.to_owned(), value: escaped(&value.into()).into_owned() }
 }
 
 /// ROS time now; 0 where the clock does not tell.

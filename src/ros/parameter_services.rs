@@ -18,6 +18,9 @@ use super::qos;
 use super::supervision::guarded;
 use crate::parameter::{Allowed, Entry, FileRefusal, Parameter, Refusal, Store, Value};
 
+/// Requests of one kind that wait for their answers at most, as rclcpp's services keep.
+const MOST_WAITING: usize = 1000;
+
 /// Called with the names that have another value now, after each change.
 pub type OnChange = Box<dyn Fn(&Store, &[String]) + Send + Sync>;
 
@@ -247,9 +250,17 @@ where
     let qos = QosProfile::default().keep_last(1000).reliable();
     let mut requests = node.create_service::<S>(&format!("~/{name}"), qos)?;
     let state = state.clone();
+    // r2r keeps ten, and loses the others: more may come, one after the other, while a model is loaded.
+    let (waiting, mut turn) = tokio::sync::mpsc::channel::<ServiceRequest<S>>(MOST_WAITING);
     tokio::spawn(guarded(async move {
         while let Some(request) = requests.next().await {
-            let request: ServiceRequest<S> = request;
+            if waiting.send(request).await.is_err() {
+                return;
+            }
+        }
+    }));
+    tokio::spawn(guarded(async move {
+        while let Some(request) = turn.recv().await {
             // To load a model takes a while: others of this worker thread go elsewhere.
             let response = tokio::task::block_in_place(|| answer(&state, &request.message));
             if let Err(error) = request.respond(response) {

@@ -2,9 +2,11 @@
 //!
 //! r2r takes a subscription from the graph when a message finds that nobody takes it any more; on a topic that has
 //! fallen silent that is never. So a subscription that has come to its end waits for the first message, which ends
-//! it, or for the next one who asks for the same: what comes and goes does not add up.
+//! it, or for the next one who asks for the same: what comes and goes does not add up. The next one on a latched
+//! topic gets what a new subscription would: what was sent last.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
@@ -102,7 +104,7 @@ pub async fn subscribe<T>(
     put: impl FnMut(T) + Send + 'static,
 ) -> Result<(), String>
 where
-    T: WrappedTypesupport + Send + 'static,
+    T: WrappedTypesupport + Clone + Send + 'static,
 {
     let profile = qos::subscription(topic, profile);
     let taker: Taker<T> = (end, Box::new(put));
@@ -117,28 +119,58 @@ where
     subscribed.await.ok_or("the node is gone")?.map_err(|error| error.to_string())
 }
 
+/// As [`subscribe`], always anew, so that a latched topic sends all that it has; nobody takes it up afterwards.
+///
+/// # Errors
+/// Why it cannot be subscribed to.
+pub async fn subscribe_anew<T>(
+    node: &NodeHandle,
+    topic: &str,
+    profile: QosProfile,
+    end: CancellationToken,
+    mut put: impl FnMut(T) + Send + 'static,
+) -> Result<(), String>
+where
+    T: WrappedTypesupport + Send + 'static,
+{
+    let (topic, profile) = (topic.to_owned(), qos::subscription(topic, profile));
+    let subscribed = node.with(move |node| {
+        let mut stream = node.subscribe::<T>(&topic, profile)?;
+        tokio::spawn(guarded(async move {
+            while let Some(Some(message)) = end.run_until_cancelled(stream.next()).await {
+                put(message);
+            }
+        }));
+        r2r::Result::Ok(())
+    });
+    subscribed.await.ok_or("the node is gone")?.map_err(|error| error.to_string())
+}
+
 /// Hands the messages to one taker after the other.
-async fn take<T: 'static>(
+async fn take<T: Clone + 'static>(
     mut stream: impl futures::Stream<Item = T> + Unpin,
     mut taker: Taker<T>,
     waiting: Arc<Waiting>,
     topic: String,
     profile: QosProfile,
 ) {
-    // Another taker would miss what a latched topic sends to each new subscription.
     let is_latched = profile.durability == DurabilityPolicy::TransientLocal;
+    let most = if is_latched { profile.depth.max(1) } else { 0 };
+    let mut latched = VecDeque::<T>::new();
     loop {
         let (end, mut put) = taker;
+        latched.iter().cloned().for_each(&mut put);
         loop {
             let message = tokio::select! {
                 () = end.cancelled() => break,
                 message = stream.next() => message,
             };
             let Some(message) = message else { return };
+            if is_latched {
+                latched.push_back(message.clone());
+                latched.drain(..latched.len().saturating_sub(most));
+            }
             put(message);
-        }
-        if is_latched {
-            return;
         }
         drop(put);
         let (id, mut taken) = waiting.add(&topic, &profile);
@@ -157,7 +189,12 @@ async fn take<T: 'static>(
         }
         // It was taken up at that moment.
         let (Some(message), Ok((end, mut put))) = (message, taken.await) else { return };
-        put(message);
+        if is_latched {
+            latched.push_back(message);
+            latched.drain(..latched.len().saturating_sub(most));
+        } else {
+            put(message);
+        }
         taker = (end, put);
     }
 }
@@ -211,14 +248,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_latched_one_ends_at_once() {
-        let profile = QosProfile::default().transient_local();
-        let (_messages, stream) = futures::channel::mpsc::channel::<u32>(10);
-        let (to, _heard) = mpsc::unbounded_channel();
-        let (end, first) = taker(&to);
-        end.cancel();
+    async fn who_takes_a_latched_one_up_gets_what_was_sent_last() {
         let waiting = Arc::new(Waiting::default());
-        take(stream, first, waiting.clone(), "/tf_static".to_owned(), profile).await;
-        assert!(waiting.entries().is_empty());
+        let profile = QosProfile::default().keep_last(2).transient_local();
+        let (mut messages, stream) = futures::channel::mpsc::channel::<u32>(10);
+        let (to, mut heard) = mpsc::unbounded_channel();
+        let (end, first) = taker(&to);
+        let topic = "/info".to_owned();
+        tokio::spawn(take(stream, first, waiting.clone(), topic, profile.clone()));
+        for message in 1..=3 {
+            messages.try_send(message).unwrap();
+            assert_eq!(heard.recv().await, Some(message));
+        }
+        end.cancel();
+        while waiting.entries().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let (_end, second) = taker(&to);
+        assert!(waiting.take_up("/info", &profile, second).is_ok());
+        assert_eq!((heard.recv().await, heard.recv().await), (Some(2), Some(3)));
+        messages.try_send(4).unwrap();
+        assert_eq!(heard.recv().await, Some(4));
     }
 }

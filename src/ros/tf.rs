@@ -152,7 +152,12 @@ pub async fn follow(
         let slot = slot.clone();
         let end = shutdown.child_token();
         let put = move |message: TFMessage| slot.put(message, is_static);
-        let done = subscription::subscribe(&node, topic, qos.clone(), end.clone(), put).await;
+        let (qos, ends) = (qos.clone(), end.clone());
+        let done = match is_static {
+            // What it was sent before may have lost some of it.
+            true => subscription::subscribe_anew(&node, topic, qos, ends, put).await,
+            false => subscription::subscribe(&node, topic, qos, ends, put).await,
+        };
         done.inspect_err(|reason| tracing::warn!("cannot subscribe to {topic}: {reason}"))
             .ok()
             .map(|()| end)

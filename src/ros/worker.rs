@@ -285,7 +285,9 @@ impl Worker {
             consumer.add_wanted(&frame, heard, &mut asked);
         }
         let wanted = self.pipeline.possible(asked);
-        let missing = (asked != wanted && !asked.picture).then_some(asked);
+        // A picture is drawn with what there is.
+        let needed = heard.without(OutputSet::DRAWN).needs();
+        let missing = (self.pipeline.possible(needed) != needed).then_some(needed);
         if *lacking != missing {
             let text = missing.map(|asked| {
                 let parts = [
@@ -339,12 +341,15 @@ impl Worker {
             image_health::withhold(&mut result);
             steady.forget();
         }
-        for consumer in self.consumers.all() {
-            consumer.consume(&frame, wanted, fault, &mut result, outputs);
-        }
+        let Consumers { learning, places, grounds } = &mut self.consumers;
+        learning.consume(&frame, wanted, fault, &mut result, outputs);
+        places.consume(&frame, wanted, fault, &mut result, outputs);
         result.times.postprocess += watch.lap();
         output::put_result(outputs, wire_header(header), &result, camera_settings);
         result.times.publish = watch.lap();
+        // Last, for it may wait for tf.
+        grounds.consume(&frame, wanted, fault, &mut result, outputs);
+        result.times.postprocess += watch.lap();
         if let Some(mut picture) = result.picture.take_if(|_| heard.has_any(OutputSet::DRAWN)) {
             let manifest = &self.pipeline.network().model().manifest;
             let (kind, alpha) = (camera_settings.mask.kind, settings.outputs.overlay_alpha);

@@ -171,6 +171,7 @@ fn prune_graph(graph: &[u8], wanted: &[&str], inner: Option<&str>) -> Result<Vec
     for (index, field) in fields.iter().enumerate().rev().filter(|(_, field)| field.number == 1) {
         if strings(field.payload, 2)?.iter().any(|output| needed.contains(output)) {
             needed.extend(strings(field.payload, 1)?);
+            captured(field.payload, &mut needed)?;
         } else {
             dropped_nodes.insert(index);
         }
@@ -188,6 +189,22 @@ fn prune_graph(graph: &[u8], wanted: &[&str], inner: Option<&str>) -> Result<Vec
         }
     }
     Ok(pruned)
+}
+
+/// Adds what the subgraphs of a node (the branches of an `If`, the body of a `Loop`) may take from the graph around them.
+fn captured<'a>(node: &'a [u8], needed: &mut HashSet<&'a str>) -> Result<(), GraphError> {
+    for attribute in payloads(node, 5)? {
+        for graph in payloads(attribute, 6)?.into_iter().chain(payloads(attribute, 11)?) {
+            for node in payloads(graph, 1)? {
+                needed.extend(strings(node, 1)?);
+                captured(node, needed)?;
+            }
+            for output in payloads(graph, 12)? {
+                needed.extend(strings(output, 1)?);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What every field `number` holds; nothing where that is a number.
@@ -341,6 +358,28 @@ mod tests {
         let text = String::from_utf8_lossy(&pruned);
         assert!(text.contains("wl") && text.contains("wa"));
         assert!(!text.contains("wm") && !text.contains("mask"), "{text}");
+    }
+
+    #[test]
+    fn what_a_branch_takes_from_around_it_stays() {
+        let (mut branch, mut then, mut graph) = (Vec::new(), named(1, "then_branch"), Vec::new());
+        put_message(&mut branch, 1, &node(&["a", "wb"], "b"));
+        put_message(&mut then, 6, &branch);
+        let mut choice = node(&["is_so"], "logits");
+        put_message(&mut choice, 5, &then);
+        for node in [&node(&["x", "wa"], "a"), &node(&["x"], "is_so"), &choice] {
+            put_message(&mut graph, 1, node);
+        }
+        for weight in ["wa", "wb", "wc"] {
+            put_message(&mut graph, 5, &named(8, weight));
+        }
+        put_message(&mut graph, 12, &named(1, "logits"));
+        let mut model = Vec::new();
+        put_message(&mut model, 7, &graph);
+        let pruned = prune(&model, &["logits"], None).unwrap();
+        let text = String::from_utf8_lossy(&pruned);
+        assert!(text.contains("wa") && !text.contains("wc"), "{text}");
+        assert_eq!(text.matches("wb").count(), 2, "{text}");
     }
 
     #[test]

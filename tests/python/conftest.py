@@ -14,6 +14,7 @@ import pytest
 import rclpy
 import skimage.data
 import yaml
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from PIL import Image as Picture
 from rclpy.context import Context
@@ -180,16 +181,22 @@ class Peer:
         time.sleep(0.3)
 
     def answer(self, publisher, message, received: list, timeout: float = 10.0):
-        """Publishes a message, again if need be, until something new is received."""
+        """Publishes a message, again if need be, until something new is received that has its stamp, or no stamp."""
         before = len(received)
         deadline = time.monotonic() + timeout
-        while len(received) == before:
+        stamp = message.header.stamp
+
+        def found() -> list:
+            # Of what was published twice before, the second answer may come now.
+            return [one for one in received[before:] if stamp == Time() or getattr(one, "header", message.header).stamp == stamp]
+
+        while not found():
             assert time.monotonic() < deadline, f"no answer from {publisher.topic_name}"
             publisher.publish(message)
             until = time.monotonic() + 1.0
-            while len(received) == before and time.monotonic() < until:
+            while not found() and time.monotonic() < until:
                 time.sleep(0.01)
-        return received[-1]
+        return found()[-1]
 
     def diagnostics(self) -> "Diagnostics":
         return Diagnostics(self.collect(DiagnosticArray, "/diagnostics"))
@@ -231,7 +238,7 @@ class Diagnostics:
 
 @pytest.fixture
 def domain() -> int:
-    return 1 + next(DOMAINS) % 76  # make demo is on 77, make soak on 79
+    return 1 + next(DOMAINS) % 76  # make demo is on 77, benchmarks on 78, make soak on 79, make sim on 80
 
 
 @pytest.fixture(scope="session")
@@ -260,12 +267,35 @@ def start(environment: dict, tmp_path: Path):
         return process
 
     yield start_node
+    ended = []
     for process in started:
         was_running = process.process.poll() is None or process.is_stopped
-        status = process.stop()
+        try:
+            ended.append((process, was_running, process.stop()))
+        except AssertionError:
+            ended.append((process, was_running, "none: it did not stop on SIGINT"))
+    # All of them have ended before any is judged: one that is left would meet the tests after this one.
+    for process, was_running, status in ended:
         assert was_running, f"the node ended by itself with {status}:\n{process.log()}"
         assert status == 0, f"exit status {status}:\n{process.log()}"
         assert "panicked" not in process.log()
+
+
+@pytest.fixture
+def start_doomed(environment: dict, tmp_path: Path):
+    """Starts nodes that the test kills, or that are killed after it."""
+    started: list[Process] = []
+
+    def start_node(parameters: dict, arguments: list[str] | None = None, until: str = "ready") -> Process:
+        started.append(Process(parameters, arguments or [], environment, tmp_path))
+        started[-1].wait_for(until, 60)
+        return started[-1]
+
+    yield start_node
+    for process in started:
+        process.process.kill()
+        process.process.wait(10)
+        process.reader.join(2)
 
 
 @pytest.fixture

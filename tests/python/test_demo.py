@@ -16,6 +16,7 @@ def test_the_demo_shows_what_a_robot_sees(environment: dict, tmp_path: Path) -> 
         pytest.skip("nothing is installed in .deps/install (`make install`), so the demo was not run")
     sheet = tmp_path / "sheet.png"
     command = [sys.executable, ROOT / "scripts" / "demo.py", "--folder", tmp_path / "demo", "--sheet", sheet, "--no-street"]
+    environment = {**environment, "DEMO_DOMAIN_ID": environment["ROS_DOMAIN_ID"]}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
     # Five rooms and a row of things, three pictures of 4:3 each.

@@ -204,19 +204,11 @@ def test_pictures_that_are_none_leave_nothing_behind(start, peer: Peer, tmp_path
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_power_cut_while_saving_leaves_what_was_there_or_what_is_new(environment, peer: Peer, tmp_path: Path, seed: int) -> None:
+def test_a_power_cut_while_saving_leaves_what_was_there_or_what_is_new(start_doomed, peer: Peer, tmp_path: Path, seed: int) -> None:
     """SIGKILL at a moment of chance while the file of what was learnt is written again and again."""
-    from conftest import Process
     from test_learning import Driver
 
-    started: list[Process] = []
-
-    def start(parameters: dict, arguments: list[str] | None = None) -> Process:
-        started.append(Process(parameters, arguments or [], environment, tmp_path))
-        started[-1].wait_for("ready", 60)
-        return started[-1]
-
-    driver = Driver(start, peer, tmp_path)
+    driver = Driver(start_doomed, peer, tmp_path)
     driver.drive(0.5)
     assert driver.call("save").success
     client = peer.client(Trigger, "/squeezenet/learning/save")

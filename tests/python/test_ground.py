@@ -251,6 +251,26 @@ def test_calibration_that_was_sent_once_is_taken(start, peer, tmp_path) -> None:
     check_scan(robot.scans[-1])
 
 
+def test_who_comes_and_goes_leaves_one_subscription_to_a_calibration_that_was_sent_once(start, peer, tmp_path) -> None:
+    kept = peer.publisher(CameraInfo, "/calibration", LATCHED)
+    kept.publish(camera_info())
+    robot = Robot(start, peer, tmp_path, {"ground": {"camera_info_topic": "/calibration"}})
+    robot.info = None
+    robot.mount()
+    picture = draw()
+    listening = next(one for one in peer.node.subscriptions if one.topic_name == "/squeezenet/scan")
+    for _ in range(4):
+        robot.until(lambda: bool(robot.scans), picture)
+        check_scan(robot.scans[-1])
+        peer.node.destroy_subscription(listening)
+        for _ in range(5):
+            robot.show(picture)
+            wait_a_moment(0.1)
+        robot.scans.clear()
+        listening = peer.node.create_subscription(LaserScan, "/squeezenet/scan", robot.scans.append, 10)
+    assert kept.get_subscription_count() == 1
+
+
 @pytest.mark.parametrize("focal", [None, 0.0, 1.0], ids=["no camera_info", "zeros", "an identity"])
 def test_parameters_stand_in_for_calibration_and_tf(start, peer, tmp_path, focal) -> None:
     hfov = 2 * math.degrees(math.atan(WIDTH / 2 / FOCAL))

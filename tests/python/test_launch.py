@@ -11,11 +11,13 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
 from conftest import ROOT, Peer, image_message, photograph, wait
 from sensor_msgs.msg import Image
+from test_parameters import Parameters
 from vision_msgs.msg import Classification
 
 INSTALL = ROOT / ".deps" / "install"
@@ -82,6 +84,74 @@ def test_the_launch_arguments_are_the_documented_ones():
     for call in calls:
         keywords = {keyword.arg for keyword in call.keywords}
         assert {"default_value", "description"} <= keywords, f"{call.args[0].value} lacks one of them"
+
+
+class Part:
+    """Whatever a launch file makes of launch and launch_ros, with what it was given."""
+
+    def __init__(self, *arguments, **options) -> None:
+        self.arguments, self.options = arguments, options
+
+    def perform(self, context: dict) -> str:
+        return context[self.arguments[0]]
+
+
+def composed(monkeypatch: pytest.MonkeyPatch, name: str, given: dict[str, str]) -> list[Part]:
+    """What a launch file starts, told by itself: by stand-ins, since PyPI has no launch_ros, so that each line of it runs."""
+    names = {
+        "launch": ["LaunchDescription"],
+        "launch.actions": ["DeclareLaunchArgument", "IncludeLaunchDescription", "OpaqueFunction"],
+        "launch.conditions": ["IfCondition"],
+        "launch.launch_description_sources": ["PythonLaunchDescriptionSource"],
+        "launch.substitutions": ["LaunchConfiguration"],
+        "launch_ros": [], "launch_ros.actions": ["Node"],
+    }
+    for module, parts in names.items():
+        stand_in = ModuleType(module)
+        vars(stand_in).update({part: type(part, (Part,), {}) for part in parts})
+        monkeypatch.setitem(sys.modules, module, stand_in)
+    spec = importlib.util.spec_from_file_location("launch_file", ROOT / "launch" / name)
+    file = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(file)
+    *arguments, start = file.generate_launch_description().arguments[0]
+    defaults = {argument.arguments[0]: argument.options["default_value"] for argument in arguments}
+    assert set(given) <= set(defaults)
+    return start.options["function"](defaults | given)
+
+
+def test_the_launch_file_gives_the_node_what_it_was_given(monkeypatch, start, peer, tmp_path):
+    config = str(ROOT / "config" / "squeezenet.yaml")
+    [node] = composed(monkeypatch, "detect.launch.py", {})
+    assert node.options["parameters"] == [config] and node.options["respawn"] is False
+    given = {"image_topic": "/eye", "model": "squeezenet1_1_street", "use_sim_time": "false", "namespace": "robot", "respawn": "true"}
+    [node] = composed(monkeypatch, "detect.launch.py", given)
+    options = node.options
+    assert (options["package"], options["executable"], options["name"]) == ("squeezenet_node", "squeezenet_node", "squeezenet")
+    assert options["namespace"] == "robot" and options["respawn"] is True
+    # As launch_ros hands them over: what is no file becomes one.
+    arguments = ["-r", f"__node:={options['name']}", "-r", f"__ns:=/{options['namespace']}"]
+    for number, parameters in enumerate(options["parameters"]):
+        if isinstance(parameters, dict):
+            file = tmp_path / f"launch_params_{number}"
+            whole_name = f"/{options['namespace']}/{options['name']}"
+            file.write_text(yaml.safe_dump({whole_name: {"ros__parameters": parameters}}))
+            parameters = str(file)
+        arguments += ["--params-file", parameters]
+    process = start(arguments=arguments)
+    parameters = Parameters(peer, "/robot/squeezenet")
+    assert parameters.get("image_topic", "model", "config_file") == ["/eye", "squeezenet1_1_street", config]
+    assert f"watching {config}" in process.log()
+    with pytest.raises(RuntimeError, match="config:=/nowhere.yaml: there is no such file"):
+        composed(monkeypatch, "detect.launch.py", {"config": "/nowhere.yaml"})
+
+
+@pytest.mark.parametrize(("variant", "layer"), [("scan", "scan_layer"), ("semantic", "semantic_layer")])
+def test_the_nav2_demo_starts_what_it_says(monkeypatch, variant, layer):
+    squeezenet, costmap, manager, rviz = composed(monkeypatch, "nav2_demo.launch.py", {"variant": variant, "image_topic": "/eye"})
+    assert dict(squeezenet.options["launch_arguments"])["image_topic"] == "/eye"
+    assert costmap.options["parameters"][1]["plugins"] == [layer, "inflation_layer"]
+    assert manager.options["parameters"][0]["node_names"] == ["local_costmap/local_costmap"]
+    assert Path(rviz.options["arguments"][1]).is_file()
 
 
 @contextmanager

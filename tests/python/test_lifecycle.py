@@ -11,7 +11,7 @@ from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification
 
-from conftest import Process, image_message, photograph, wait
+from conftest import image_message, photograph, wait
 
 TOPIC = "/camera/image_raw"
 NAME = "/squeezenet"
@@ -187,9 +187,8 @@ class Bond:
         return [status for status in self.received if status.id == "squeezenet" and status.instance_id != self.instance]
 
 
-def test_a_bond_with_who_wants_one(start, peer, manager, environment, tmp_path):
-    running = Process({"managed": True, "autostart": False}, [], environment, tmp_path)
-    running.wait_for("managed", 60)
+def test_a_bond_with_who_wants_one(start, start_doomed, peer, manager):
+    running = start_doomed({"managed": True, "autostart": False}, until="managed")
     bond = Bond(peer, "manager")
     assert manager.change(Transition.TRANSITION_CONFIGURE)
     assert manager.change(Transition.TRANSITION_ACTIVATE)
@@ -217,6 +216,7 @@ def test_a_bond_with_who_wants_one(start, peer, manager, environment, tmp_path):
     assert bond.heard()[-1].active and bond.heard()[-1].instance_id != alive[-1].instance_id
     running.process.kill()
     running.process.wait(10)
+    time.sleep(0.5)  # what is under way
     count = len(bond.heard())
     time.sleep(1)
     assert len(bond.heard()) == count

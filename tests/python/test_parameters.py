@@ -16,6 +16,7 @@ from rcl_interfaces.srv import (
     SetParameters,
     SetParametersAtomically,
 )
+from rclpy.qos import qos_profile_parameters
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Classification
 
@@ -198,6 +199,24 @@ def test_events_tell_what_changed(start, peer) -> None:
     assert parameters.set_atomically({"labels.top_k": 3, "labels.threshold": 0.25}).successful
     wait(lambda: {"labels.top_k": 3, "labels.threshold": 0.25} in changes(), 10, lambda: str(changes()))
     assert not [change for change in changes() if change.get("labels.top_k") == 0], "a refused set is no change"
+
+
+def test_all_who_ask_while_a_model_is_loaded_are_answered(start, peer) -> None:
+    start({"model": "squeezenet1_1_imagenet"})
+    parameters = Parameters(peer)
+    # rclpy's own clients keep ten answers that come at once.
+    client = peer.node.create_client(SetParameters, f"{NODE}/set_parameters", qos_profile=qos_profile_parameters)
+    assert client.wait_for_service(20)
+    time.sleep(0.5)
+    asked = [{"model": "squeezenet1_1_street"}, *({"labels.top_k": 1 + number % 20} for number in range(40))]
+    answers = []
+    for one in asked:
+        answers.append(client.call_async(SetParameters.Request(parameters=messages(one))))
+        # r2r loses what is more than eleven at the very same moment.
+        time.sleep(0.01)
+    wait(lambda: all(answer.done() for answer in answers), 30, lambda: f"{sum(a.done() for a in answers)} of {len(answers)}")
+    assert all(answer.result().results[0].successful for answer in answers)
+    assert parameters.get("labels.top_k") == [20]
 
 
 def test_a_dump_loads_again(start, peer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import threading
 import time
@@ -106,6 +107,36 @@ def test_a_bad_file_changes_nothing_and_says_where(start, peer, file: Path) -> N
     node.wait_for("labels.top_k", 9)
     diagnostics.received.clear()
     diagnostics.wait_for(lambda status: all(pair.key != "parameter file" for pair in status.values))
+
+
+def test_a_key_that_no_message_can_hold_is_refused(start, peer, file: Path) -> None:
+    diagnostics = peer.diagnostics()
+    node = Reloaded(start, peer, file, {"labels": {"top_k": 3}})
+    file.write_text('/squeezenet:\n  ros__parameters:\n    "a\\0b": 1\n')
+    diagnostics.wait_for(lambda status: any(pair.key == "parameter file" for pair in status.values))
+    assert node.get("labels.top_k") == 3
+    save(file, {"labels": {"top_k": 9}})
+    node.wait_for("labels.top_k", 9)
+
+
+def test_what_came_through_a_pipe_stays(start, peer) -> None:
+    given = text({"labels": {"top_k": 3}})
+    process = start(within=["bash", "-c", f'exec "$@" --params-file <(printf %s {shlex.quote(given)})', "bash"])
+    time.sleep(1)
+    assert Parameters(peer).get("labels.top_k") == [3], process.log()
+
+
+def test_of_two_files_the_one_that_has_gone_is_told_once(start, file: Path) -> None:
+    other = file.with_name("other.yaml")
+    for path in (file, other):
+        save(path, {"labels": {"top_k": 3}})
+    process = start(arguments=["--params-file", str(file), "--params-file", str(other)])
+    time.sleep(0.5)
+    file.unlink()
+    other.write_bytes(b"\xff")
+    process.wait_for("nothing of the file was taken")
+    time.sleep(1)
+    assert process.log().count("has gone") == 1, process.log()
 
 
 def test_what_was_set_stays_unless_the_file_changes_it(start, peer, file: Path) -> None:
@@ -215,6 +246,12 @@ def test_a_head_that_the_model_lacks_is_said(start, peer) -> None:
         return any("has no head for: the mask" in status.message for status in diagnostics.statuses()[-3:])
 
     wait(is_said, 10, process.log)
+    # Who looks at the overlay, which is drawn with what there is, changes nothing of it.
+    overlays = peer.collect(Image, f"{NODE}/overlay")
+    peer.answer(camera, image_message(photograph("coffee")), overlays)
+    diagnostics.received.clear()
+    wait(lambda: len(diagnostics.received) > 2 and is_said(), 10, process.log)
+    assert process.log().count("has no head for") == 1
     assert Parameters(peer).set({"model": OTHER_MODEL})[0].successful
     mask = peer.answer(camera, image_message(photograph("coffee")), masks)
     assert (mask.width, mask.height, mask.encoding) == (640, 480, "mono8")

@@ -3,14 +3,16 @@
 import fcntl
 import importlib.util
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, binary
+from conftest import ROOT, binary, wait
 
 SIM = ROOT / "scripts" / "sim"
 PACKAGES = ROOT / ".deps" / "sim"
@@ -191,6 +193,56 @@ def test_the_driver_stands_still_where_nothing_is_known():
     for ranges in (np.full(61, np.nan), np.full(61, 0.35)):
         command = driver.decide(Pose(0, 0, 0), angles, ranges, 0.2)
         assert command.speed == 0.0
+
+
+def drive(tmp_path, environment: dict, *options: str) -> subprocess.Popen:
+    packages = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
+    own = {"PYTHONPATH": packages, "SQUEEZENET_NODE": str(binary()), "SIM_DOMAIN_ID": environment["ROS_DOMAIN_ID"]}
+    command = [sys.executable, str(SIM / "drive.py"), "--film", str(tmp_path / "sim.gif"), "--json", str(tmp_path / "sim.json"), *options]
+    return subprocess.Popen(command, env={**environment, **own}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1)
+
+
+def test_the_robot_drives_by_the_scan_of_the_node(environment, tmp_path):
+    simulation(1).close()
+    running = drive(tmp_path, environment, "--seeds", "1", "--metres", "0.6", "--film-frames", "5", "--param", "inference.provider:=cpu")
+    try:
+        output, _ = running.communicate(timeout=180)
+    except subprocess.TimeoutExpired:
+        running.send_signal(signal.SIGINT)  # which it passes on to its node
+        output, _ = running.communicate(timeout=30)
+    assert running.returncode == 0, output
+    told = json.loads((tmp_path / "sim.json").read_text())
+    assert told["success"] and told["metres"] >= 0.6 and told["rooms"][0]["frames_without_scan"] == 0
+    assert (tmp_path / "sim.gif").stat().st_size > 10_000
+
+
+def test_a_robot_that_others_steer_goes_where_they_say_until_it_is_ended(environment, start, peer, tmp_path):
+    from geometry_msgs.msg import Twist
+    from nav_msgs.msg import Odometry
+
+    simulation(1).close()
+    start({"image_topic": "/camera/image_raw", "use_sim_time": True})
+    odometry = peer.collect(Odometry, "/odom")
+    commands = peer.publisher(Twist, "/cmd_vel")
+    running = drive(tmp_path, environment, "--drive-by", "cmd_vel", "--no-node")
+    try:
+        wait(lambda: odometry, 60)
+        first, ahead = odometry[0].pose.pose.position, Twist()
+        ahead.linear.x = 0.1
+
+        def has_moved() -> bool:
+            commands.publish(ahead)
+            now = odometry[-1].pose.pose.position
+            return math.hypot(now.x - first.x, now.y - first.y) > 0.1
+
+        wait(has_moved, 90)
+        running.send_signal(signal.SIGINT)
+        output, _ = running.communicate(timeout=30)
+    finally:
+        running.kill()
+    told = json.loads((tmp_path / "sim.json").read_text())
+    assert told["rooms"][0]["end"] == "interrupted" and told["rooms"][0]["seed"] == 1
+    assert running.returncode == (1 if told["collisions"] else 0), output
 
 
 def test_a_floor_that_no_picture_had_is_learnt_along_a_drive(sim, tmp_path, monkeypatch):

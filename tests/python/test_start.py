@@ -139,7 +139,8 @@ def test_the_other_transport_is_named(start, peer) -> None:
 def test_a_second_node_of_the_same_name_is_told(start) -> None:
     nodes = [start(), start()]
     for node in nodes:
-        node.wait_for("there are 2 nodes of the name /squeezenet")
+        # One that is there before might have been killed a moment ago.
+        node.wait_for("there are 2 nodes of the name /squeezenet", 40)
 
 
 def test_of_two_nodes_with_one_file_of_places_the_second_says_so(start, peer, tmp_path: Path) -> None:

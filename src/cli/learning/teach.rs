@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Args;
 
-use super::{new_learner, restore};
+use super::{new_learner, restore_to_write};
 use crate::cli::labelled::{LabelMeaning, Truth, pairs, read_classes, read_label};
 use crate::cli::picture_file::PictureFile;
 use crate::cli::print::{print_line, tell};
@@ -54,7 +54,7 @@ pub(super) fn run(args: &TeachArgs) -> anyhow::Result<Outcome> {
     let mut learner = new_learner(&model, Footprint::default())?;
     let path = &args.learning_file;
     let _lock = Lock::take(path, "--learning-file", "squeezenet_node learning teach")?;
-    restore(&mut learner, &model, path)?;
+    restore_to_write(&mut learner, &model, path)?;
     let before = learner.report().counts.frames;
     let mut outcome = Outcome::Done;
     for (file, label) in &files {

@@ -237,14 +237,16 @@ impl Measures {
         }
     }
 
-    /// The highest threshold below which at most that share of the rightly found ground lies.
+    /// The highest threshold below which at most that share of the rightly found ground lies: the least probability
+    /// that is rounded to its level.
     fn confidence_losing(&self, most: f64) -> Option<f64> {
         let mut below = 0;
         let lost = self.found_ground.iter().position(|count| {
             below += count;
             below as f64 > most * self.both as f64
         });
-        (self.both > 0).then(|| lost.unwrap_or(LEVELS - 1) as f64 / (LEVELS - 1) as f64)
+        let level = lost.unwrap_or(LEVELS - 1) as f64;
+        (self.both > 0).then(|| (level - 0.5).max(0.0) / (LEVELS - 1) as f64)
     }
 }
 
@@ -405,7 +407,7 @@ mod tests {
         assert_eq!(told.error_auroc, Some(1.0));
         assert_eq!(told.risk_at_coverage["1.00"], Some(0.25));
         assert_eq!(told.risk_at_coverage["0.50"], Some(0.0));
-        assert_eq!(told.confidence_losing_3_percent, Some(200.0 / 255.0));
+        assert_eq!(told.confidence_losing_3_percent, Some(199.5 / 255.0));
         let untold = measures(&[0, 0, 1, 1], &[0, 0, 1, 0], 2, &[100, 100, 100, 200]);
         assert_eq!(untold.error_auroc, Some(0.0));
     }

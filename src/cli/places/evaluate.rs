@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::super::labelled::is_picture;
 use super::super::picture_file::PictureFile;
+use super::super::print::tell;
 use super::super::{ModelOptions, Outcome, print_line};
 use super::empty_memory;
 use crate::decode::Decoder;
@@ -98,21 +99,31 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
     }
     let mut pipeline = args.model.pipeline()?;
     let mut memory = empty_memory(&pipeline)?;
-    for (index, file) in references.iter().enumerate() {
-        let vector = embedding(&load(file)?, &mut pipeline)?;
-        memory.places.teach(&format!("{index}"), &vector, View::default(), 1);
+    // A place of which one picture cannot be read is left out, with both of them.
+    let (mut pairs, mut outcome) = (Vec::new(), Outcome::Done);
+    for (reference, query) in references.into_iter().zip(queries) {
+        match load(&reference).and_then(|picture| Ok((picture, load(&query)?))) {
+            Ok((taught, asked)) => {
+                let vector = embedding(&taught, &mut pipeline)?;
+                memory.places.teach(&format!("{}", pairs.len()), &vector, View::default(), 1);
+                pairs.push((reference, query, asked));
+            }
+            Err(error) => {
+                tell(&format!("{error:#}; the place is left out"));
+                outcome = Outcome::SomeFailed;
+            }
+        }
     }
-    let queries: Vec<(PathBuf, Picture)> = queries
-        .into_iter()
-        .map(|file| Ok((file.clone(), load(&file)?)))
-        .collect::<anyhow::Result<_>>()?;
+    if pairs.is_empty() {
+        bail!("no place is left");
+    }
     let mut all = Vec::new();
     let mut curves = None;
     let changes = if args.changes { &change::ALL[..] } else { &change::ALL[..1] };
     for (name, change) in changes {
-        let vectors = queries
+        let vectors = pairs
             .iter()
-            .map(|(file, picture)| {
+            .map(|(_, file, picture)| {
                 embedding(&change(picture), &mut pipeline)
                     .with_context(|| file.display().to_string())
             })
@@ -127,9 +138,9 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
             filtered.push(answer(&after, truth, args.tolerance));
             if args.json && *name == "none" {
                 let row = Row {
-                    query: &queries[truth].0,
-                    expected: &references[truth],
-                    found: &references[matches[0].name],
+                    query: &pairs[truth].1,
+                    expected: &pairs[truth].0,
+                    found: &pairs[matches[0].name].0,
                     similarity: matches[0].similarity,
                     single: &single[truth],
                     filtered: &filtered[truth],
@@ -149,7 +160,7 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
     }
     if args.json {
         print_line(&serde_json::json!({ "figures": all }).to_string())?;
-        return Ok(Outcome::Done);
+        return Ok(outcome);
     }
     print_line(
         "change      recall@1     @5    @10  @100 % precision   filtered@1  @100 % precision",
@@ -168,11 +179,11 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<Outcome> {
     }
     print_line(&format!(
         "{} queries among {} places, {} places off are right",
-        queries.len(),
-        references.len(),
+        pairs.len(),
+        pairs.len(),
         args.tolerance
     ))?;
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 fn pictures(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::learning::{new_learner, restore};
+use crate::cli::learning::{new_learner, restore_to_write};
 use crate::cli::print::tell_left;
 use crate::file_lock::Lock;
 use crate::ground_messages::{Taken, without_numbers};
@@ -184,7 +184,7 @@ impl Learning {
         let take = |path| Lock::take(path, "--learning-file", "squeezenet_node replay");
         let lock = file.as_deref().map(take).transpose()?;
         if let Some(path) = &file
-            && restore(&mut learner, &model, path)?
+            && restore_to_write(&mut learner, &model, path)?
         {
             slot.set(learner.correction().cloned());
         }

@@ -67,6 +67,8 @@ pub struct Truth {
     masks_topic: Option<String>,
     classes: Vec<String>,
     masks: BTreeMap<i64, VecDeque<TrueMask>>,
+    /// Masks that have another size than the answer to their frame.
+    of_other_size: usize,
     score: Score,
     problems: Vec<String>,
 }
@@ -185,6 +187,7 @@ impl Truth {
                         self.count(&truth, answer);
                     } else {
                         let (pixels, answered) = (truth.len(), answer.len());
+                        self.of_other_size += 1;
                         tracing::warn!(
                             "a true mask of {pixels} pixels is not of the answer's size, {answered}: mask.size source gives the picture's"
                         );
@@ -233,9 +236,13 @@ impl Truth {
         let left: usize = self.masks.values().map(VecDeque::len).sum();
         match &self.masks_topic {
             Some(topic) if self.score.masked == 0 => {
-                let reason = format!(
-                    "{topic}: of {left} true masks none has stamp, frame_id and size of a replayed frame"
+                let (of_other_size, all) = (self.of_other_size, left + self.of_other_size);
+                let mut reason = format!(
+                    "{topic}: of {all} true masks none has stamp, frame_id and size of a replayed frame"
                 );
+                if of_other_size > 0 {
+                    reason += &format!("; {of_other_size} have another size than the answer");
+                }
                 self.problems.push(reason);
             }
             Some(topic) if left > 0 => {
