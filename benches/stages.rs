@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
 use image::{ExtendedColorType, ImageBuffer, ImageFormat, Rgb};
 use squeezenet_node::decode::Decoder;
@@ -258,6 +259,16 @@ fn postprocess(criterion: &mut Criterion) {
         });
         group.bench_function("overlay as JPEG", |bencher| {
             bencher.iter(|| overlay::to_jpeg(black_box(&drawn), 80).unwrap().len());
+        });
+        group.bench_function("overlay as JPEG, image crate", |bencher| {
+            bencher.iter(|| {
+                let mut file = Vec::with_capacity(drawn.size.area() / 4);
+                let color = ExtendedColorType::Rgb8;
+                JpegEncoder::new_with_quality(&mut file, 80)
+                    .encode(black_box(&drawn.rgb), width, height, color)
+                    .unwrap();
+                file.len()
+            });
         });
     }
     let values: Vec<f32> = (0..1000).map(|index| (index % 17) as f32).collect();
