@@ -29,27 +29,12 @@ pub fn open<T, E: Error>(
             told = Some(format!("{error}. The file is kept as {}", aside.display()));
         }
     }
-    Ok((bring_back(path, own_suffix, read, failed)?, told))
-}
-
-/// Where no file is at `path`: what was set aside for a model under `own_suffix` comes back to its place, and is read.
-///
-/// # Errors
-/// Those of renaming, made by `failed` of the file's path.
-pub fn bring_back<T, E: Error>(
-    path: &Path,
-    own_suffix: &str,
-    read: impl Fn(&Path) -> Result<Option<T>, E>,
-    failed: impl Fn(&Path, std::io::Error) -> E,
-) -> Result<Option<T>, E> {
     let own = with_suffix(path, own_suffix);
-    match read(&own) {
-        Ok(Some(found)) if !path.exists() => {
-            std::fs::rename(&own, path).map_err(|error| failed(&own, error))?;
-            Ok(Some(found))
-        }
-        _ => Ok(None),
+    if let Ok(Some(found)) = read(&own) {
+        rename(&own, path)?;
+        return Ok((Some(found), told));
     }
+    Ok((None, told))
 }
 
 /// `path` with a dot and `suffix` after its name.

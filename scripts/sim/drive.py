@@ -146,13 +146,13 @@ class Drive:
                 if not alive() or in_a_row >= SILENT_FRAMES:
                     return f"no scan came any more: {self.robot.status}"
             self.picture(scan)
-            if self.options.drive_by == "cmd_vel":
+            if self.robot.is_commanded:
                 self.move_as_commanded(period, due)
             else:
                 self.simulation.step(*self.steer(scan, period), period)
             if self.simulation.metres > reached + STUCK_M:
                 reached, reached_at = self.simulation.metres, self.now()
-            elif self.now() - reached_at > STUCK_S and self.now() - self.started > STUCK_S and self.options.drive_by == "scan":
+            elif self.now() - reached_at > STUCK_S and self.now() - self.started > STUCK_S and not self.robot.is_commanded:
                 return "stuck"
             if self.frames % 10 == 0:
                 self.progress()
@@ -200,19 +200,21 @@ class Drive:
             )
 
     def progress(self) -> None:
+        goal = "" if math.isinf(self.options.metres) else f"of {self.options.metres:g} "
         print(
-            f"\r    {self.world.kind}, seed {self.world.seed}: {self.simulation.metres:5.1f} {'' if math.isinf(self.options.metres) else f'of {self.options.metres:g} '}m, "
+            f"\r    {self.world.kind}, seed {self.world.seed}: {self.simulation.metres:5.1f} {goal}m, "
             f"{self.frames} frames, nearest {self.simulation.nearest:.2f} m, {len(self.simulation.collisions)} collisions ",
             end="", flush=True,
         )
 
     def summary(self, end: str, wall: float) -> dict:
         simulation = self.simulation
+        nearest = round(simulation.nearest, 3) if math.isfinite(simulation.nearest) else None
         # Who steers by /cmd_vel says when it is over.
         is_done = end == "drove" or (end == INTERRUPTED and self.robot.is_commanded)
         return {
             "seed": self.world.seed, "kind": self.world.kind, "end": end, "metres": round(simulation.metres, 2),
-            "collisions": simulation.collisions, "nearest_m": round(simulation.nearest, 3) if math.isfinite(simulation.nearest) else None, "frames": self.frames,
+            "collisions": simulation.collisions, "nearest_m": nearest, "frames": self.frames,
             "frames_without_scan": self.silent, "simulated_s": round(self.frames / self.options.hz, 1), "wall_s": round(wall, 1),
             "decisions": self.why, "success": is_done and not simulation.collisions,
         }

@@ -127,13 +127,7 @@ impl State {
         model: &str,
         sha256: &str,
     ) -> Result<Option<Self>, StateError> {
-        let read = |path: &Path| Ok(Self::read(path, Some(sha256))?.map(|(state, _)| state));
-        let failed =
-            |path: &Path, source| StateError::File { path: path.display().to_string(), source };
-        match read(path)? {
-            Some(state) => Ok(Some(state)),
-            None => model_file::bring_back(path, &suffix_of(model, sha256), read, failed),
-        }
+        Ok(Self::open_with(path, model, sha256, |_| None)?.0)
     }
 
     /// From a file's bytes, with the model's name and SHA-256 that they say.
@@ -165,15 +159,24 @@ impl State {
         model: &str,
         sha256: &str,
     ) -> Result<(Option<Self>, Option<String>), StateError> {
+        Self::open_with(path, model, sha256, |error| match error {
+            StateError::File { .. } => None,
+            StateError::Broken { .. } => Some("damaged".to_owned()),
+            StateError::OtherModel { model, sha256, .. } => Some(suffix_of(model, sha256)),
+        })
+    }
+
+    fn open_with(
+        path: &Path,
+        model: &str,
+        sha256: &str,
+        aside: impl FnOnce(&StateError) -> Option<String>,
+    ) -> Result<(Option<Self>, Option<String>), StateError> {
         model_file::open(
             path,
             &suffix_of(model, sha256),
             |path| Ok(Self::read(path, Some(sha256))?.map(|(state, _)| state)),
-            |error| match error {
-                StateError::File { .. } => None,
-                StateError::Broken { .. } => Some("damaged".to_owned()),
-                StateError::OtherModel { model, sha256, .. } => Some(suffix_of(model, sha256)),
-            },
+            aside,
             |path, source| StateError::File { path: path.display().to_string(), source },
         )
     }

@@ -213,12 +213,7 @@ impl Memory {
     /// # Errors
     /// [`FileError`]
     pub fn load_to_write(path: &Path, expected: &Owner) -> Result<Option<Self>, FileError> {
-        let read = |path: &Path| Self::load(path, expected);
-        let failed = |path: &Path, reason| FileError::Io { path: path.to_owned(), reason };
-        match read(path)? {
-            Some(memory) => Ok(Some(memory)),
-            None => model_file::bring_back(path, &expected.tag(), read, failed),
-        }
+        Ok(Self::open_with(path, expected, |_| None)?.0)
     }
 
     /// Reads a file for a model that is about to run. A file that cannot be taken is renamed, never
@@ -229,18 +224,27 @@ impl Memory {
     /// # Errors
     /// [`FileError::Io`] where reading or renaming fails.
     pub fn open(path: &Path, empty: Self) -> Result<(Self, Option<String>), FileError> {
-        let (memory, told) = model_file::open(
-            path,
-            &empty.owner.tag(),
-            |path| Self::load(path, &empty.owner),
-            |error| match error {
-                FileError::Io { .. } => None,
-                FileError::Damaged { .. } => Some("damaged".to_owned()),
-                FileError::Foreign { found, .. } => Some(found.tag()),
-            },
-            |path, reason| FileError::Io { path: path.to_owned(), reason },
-        )?;
+        let suffix_of = |error: &FileError| match error {
+            FileError::Io { .. } => None,
+            FileError::Damaged { .. } => Some("damaged".to_owned()),
+            FileError::Foreign { found, .. } => Some(found.tag()),
+        };
+        let (memory, told) = Self::open_with(path, &empty.owner, suffix_of)?;
         Ok((memory.unwrap_or(empty), told))
+    }
+
+    fn open_with(
+        path: &Path,
+        expected: &Owner,
+        suffix_of: impl FnOnce(&FileError) -> Option<String>,
+    ) -> Result<(Option<Self>, Option<String>), FileError> {
+        model_file::open(
+            path,
+            &expected.tag(),
+            |path| Self::load(path, expected),
+            suffix_of,
+            |path, reason| FileError::Io { path: path.to_owned(), reason },
+        )
     }
 }
 
@@ -279,6 +283,20 @@ mod tests {
         write(&path, &memory("m").to_bytes().unwrap()).unwrap();
         assert_eq!(Memory::load(&path, &owner("m")).unwrap(), Some(memory("m")));
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn who_writes_goes_on_with_what_was_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("places.bin");
+        write(&path, &memory("m").to_bytes().unwrap()).unwrap();
+        Memory::open(&path, Memory::new(owner("n"), 16, 16)).unwrap();
+        assert!(!path.exists());
+        assert_eq!(Memory::load_to_write(&path, &owner("m")).unwrap(), Some(memory("m")));
+        assert!(path.exists());
+        // Another model's stays where it is.
+        assert!(Memory::load_to_write(&path, &owner("n")).is_err());
+        assert_eq!(Memory::load(&path, &owner("m")).unwrap(), Some(memory("m")));
     }
 
     #[test]

@@ -34,10 +34,10 @@ pub async fn follow(
         let settings = camera.settings().filter(|_| camera.ground.is_wanted());
         let wanted = settings.filter(|_| *is_active.borrow_and_update()).map(|settings| {
             // Of the pictures that come: another topic is subscribed to when it is found.
-            let image_topic = camera.ground.image_topic();
-            let image_topic = image_topic.map(|topic| topic.to_string());
-            let image_topic =
-                image_topic.unwrap_or_else(|| resolver.resolve(&settings.image_topic));
+            let image_topic = camera
+                .ground
+                .image_topic()
+                .map_or_else(|| resolver.resolve(&settings.image_topic), |topic| topic.to_string());
             resolver.resolve(&camera_info_topic(&settings, &image_topic))
         });
         let wanted = match wanted {

@@ -43,14 +43,33 @@ impl CameraOutputs {
     /// # Errors
     /// rcl's.
     pub fn new(node: &mut Node, camera: &str, reliability: Reliability) -> r2r::Result<Self> {
+        let (topics, wanted) = (Vec::new(), OutputSet::default());
+        let mut outputs = Self { topics, wanted, writer: CdrWriter::default() };
+        match outputs.publish(node, camera, reliability) {
+            Ok(()) => {
+                outputs.look_up();
+                Ok(outputs)
+            }
+            Err(error) => {
+                outputs.destroy(node);
+                Err(error)
+            }
+        }
+    }
+
+    fn publish(
+        &mut self,
+        node: &mut Node,
+        camera: &str,
+        reliability: Reliability,
+    ) -> r2r::Result<()> {
         let base = QosProfile::default().keep_last(1).volatile();
         let volatile = match reliability {
             Reliability::BestEffort => base.best_effort(),
             _ => base.reliable(),
         };
         let latched = QosProfile::default().keep_last(1).reliable().transient_local();
-        let (mut topics, mut failed) = (Vec::new(), None);
-        'all: for output in Output::ALL {
+        for output in Output::ALL {
             let Spec { name, ros_type, topics: whose, is_latched, .. } = output.spec();
             let (own, common) = (format!("~/{camera}/{name}"), format!("~/{name}"));
             let names = match (whose, camera) {
@@ -61,23 +80,11 @@ impl CameraOutputs {
             for name in names {
                 let profile = if is_latched { latched.clone() } else { volatile.clone() };
                 let profile = qos::publisher(&name, profile);
-                match node.create_publisher_untyped(&name, ros_type, profile) {
-                    Ok(publisher) => topics.push(Topic { output, name, publisher, is_latched }),
-                    Err(error) => {
-                        failed = Some(error);
-                        break 'all;
-                    }
-                }
+                let publisher = node.create_publisher_untyped(&name, ros_type, profile)?;
+                self.topics.push(Topic { output, name, publisher, is_latched });
             }
         }
-        let mut outputs =
-            Self { topics, wanted: OutputSet::default(), writer: CdrWriter::default() };
-        if let Some(error) = failed {
-            outputs.destroy(node);
-            return Err(error);
-        }
-        outputs.look_up();
-        Ok(outputs)
+        Ok(())
     }
 
     /// Asks the middleware who listens to what: once a frame.

@@ -109,14 +109,7 @@ where
     let profile = qos::subscription(topic, profile);
     let taker: Taker<T> = (end, Box::new(put));
     let Err(taker) = node.waiting().take_up(topic, &profile, taker) else { return Ok(()) };
-    let (topic, waiting) = (topic.to_owned(), node.waiting().clone());
-    // The task is there before the first message: r2r keeps ten for it, and latched ones come all at once.
-    let subscribed = node.with(move |node| {
-        let stream = node.subscribe::<T>(&topic, profile.clone())?;
-        tokio::spawn(guarded(take(stream, taker, waiting, topic, profile)));
-        r2r::Result::Ok(())
-    });
-    subscribed.await.ok_or("the node is gone")?.map_err(|error| error.to_string())
+    begin(node, topic, profile, taker, Some(node.waiting().clone())).await
 }
 
 /// As [`subscribe`], always anew, so that a latched topic sends all that it has; nobody takes it up afterwards.
@@ -128,35 +121,50 @@ pub async fn subscribe_anew<T>(
     topic: &str,
     profile: QosProfile,
     end: CancellationToken,
-    mut put: impl FnMut(T) + Send + 'static,
+    put: impl FnMut(T) + Send + 'static,
 ) -> Result<(), String>
 where
-    T: WrappedTypesupport + Send + 'static,
+    T: WrappedTypesupport + Clone + Send + 'static,
 {
-    let (topic, profile) = (topic.to_owned(), qos::subscription(topic, profile));
+    let profile = qos::subscription(topic, profile);
+    begin(node, topic, profile, (end, Box::new(put)), None).await
+}
+
+async fn begin<T>(
+    node: &NodeHandle,
+    topic: &str,
+    profile: QosProfile,
+    taker: Taker<T>,
+    waiting: Option<Arc<Waiting>>,
+) -> Result<(), String>
+where
+    T: WrappedTypesupport + Clone + Send + 'static,
+{
+    let topic = topic.to_owned();
+    // The task is there before the first message: r2r keeps ten for it, and latched ones come all at once.
     let subscribed = node.with(move |node| {
-        let mut stream = node.subscribe::<T>(&topic, profile)?;
-        tokio::spawn(guarded(async move {
-            while let Some(Some(message)) = end.run_until_cancelled(stream.next()).await {
-                put(message);
-            }
-        }));
+        let stream = node.subscribe::<T>(&topic, profile.clone())?;
+        tokio::spawn(guarded(take(stream, taker, waiting, topic, profile)));
         r2r::Result::Ok(())
     });
     subscribed.await.ok_or("the node is gone")?.map_err(|error| error.to_string())
 }
 
-/// Hands the messages to one taker after the other.
+/// Hands the messages to one taker after the other; without a place to wait for another, to the first alone.
 async fn take<T: Clone + 'static>(
     mut stream: impl futures::Stream<Item = T> + Unpin,
     mut taker: Taker<T>,
-    waiting: Arc<Waiting>,
+    waiting: Option<Arc<Waiting>>,
     topic: String,
     profile: QosProfile,
 ) {
     let is_latched = profile.durability == DurabilityPolicy::TransientLocal;
-    let most = if is_latched { profile.depth.max(1) } else { 0 };
+    let is_kept = is_latched && waiting.is_some();
     let mut latched = VecDeque::<T>::new();
+    let keep = |latched: &mut VecDeque<T>, message| {
+        latched.push_back(message);
+        latched.drain(..latched.len().saturating_sub(profile.depth.max(1)));
+    };
     loop {
         let (end, mut put) = taker;
         latched.iter().cloned().for_each(&mut put);
@@ -166,12 +174,12 @@ async fn take<T: Clone + 'static>(
                 message = stream.next() => message,
             };
             let Some(message) = message else { return };
-            if is_latched {
-                latched.push_back(message.clone());
-                latched.drain(..latched.len().saturating_sub(most));
+            if is_kept {
+                keep(&mut latched, message.clone());
             }
             put(message);
         }
+        let Some(waiting) = &waiting else { return };
         drop(put);
         let (id, mut taken) = waiting.add(&topic, &profile);
         let message = tokio::select! {
@@ -189,9 +197,8 @@ async fn take<T: Clone + 'static>(
         }
         // It was taken up at that moment.
         let (Some(message), Ok((end, mut put))) = (message, taken.await) else { return };
-        if is_latched {
-            latched.push_back(message);
-            latched.drain(..latched.len().saturating_sub(most));
+        if is_kept {
+            keep(&mut latched, message);
         } else {
             put(message);
         }
@@ -219,7 +226,7 @@ mod tests {
         let (to, mut heard) = mpsc::unbounded_channel();
         let (end, first) = taker(&to);
         let topic = "/info".to_owned();
-        let task = tokio::spawn(take(stream, first, waiting.clone(), topic, profile.clone()));
+        let task = tokio::spawn(take(stream, first, Some(waiting.clone()), topic, profile.clone()));
         messages.try_send(1).unwrap();
         assert_eq!(heard.recv().await, Some(1));
         end.cancel();
@@ -248,6 +255,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_that_nobody_may_take_up_ends_at_once() {
+        let profile = QosProfile::default().transient_local();
+        let (_messages, stream) = futures::channel::mpsc::channel::<u32>(10);
+        let (to, _heard) = mpsc::unbounded_channel();
+        let (end, first) = taker(&to);
+        end.cancel();
+        take(stream, first, None, "/tf_static".to_owned(), profile).await;
+    }
+
+    #[tokio::test]
     async fn who_takes_a_latched_one_up_gets_what_was_sent_last() {
         let waiting = Arc::new(Waiting::default());
         let profile = QosProfile::default().keep_last(2).transient_local();
@@ -255,7 +272,7 @@ mod tests {
         let (to, mut heard) = mpsc::unbounded_channel();
         let (end, first) = taker(&to);
         let topic = "/info".to_owned();
-        tokio::spawn(take(stream, first, waiting.clone(), topic, profile.clone()));
+        tokio::spawn(take(stream, first, Some(waiting.clone()), topic, profile.clone()));
         for message in 1..=3 {
             messages.try_send(message).unwrap();
             assert_eq!(heard.recv().await, Some(message));

@@ -1,5 +1,6 @@
 """The node as a process of its own, with an rclpy peer on a ROS domain that no other test uses."""
 
+import importlib.util
 import itertools
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -114,6 +116,14 @@ def on_a_disk(folder: str | Path, size: str) -> list[str]:
     if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
         pytest.skip("no file systems may be mounted here, not even in a namespace of one's own")
     return command
+
+
+def launch_file(name: str) -> ModuleType:
+    """A launch file as a module, by whatever launch there is."""
+    spec = importlib.util.spec_from_file_location("launch_file", ROOT / "launch" / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def wait(condition, timeout: float, describe=lambda: "timed out") -> None:

@@ -240,23 +240,25 @@ def test_what_is_missing_is_said_and_taken_up_when_it_comes(start, peer, tmp_pat
     check_scan(robot.scans[-1])
 
 
-def test_calibration_that_was_sent_once_is_taken(start, peer, tmp_path) -> None:
+def calibrated_once(start, peer, folder: Path) -> tuple[Robot, object]:
+    """A robot whose calibration was sent once, before, and who sent it."""
     kept = peer.publisher(CameraInfo, "/calibration", LATCHED)
     kept.publish(camera_info())
-    robot = Robot(start, peer, tmp_path, {"ground": {"camera_info_topic": "/calibration"}})
+    robot = Robot(start, peer, folder, {"ground": {"camera_info_topic": "/calibration"}})
     robot.info = None
     robot.mount()
+    return robot, kept
+
+
+def test_calibration_that_was_sent_once_is_taken(start, peer, tmp_path) -> None:
+    robot, _ = calibrated_once(start, peer, tmp_path)
     picture = draw()
     robot.until(lambda: bool(robot.scans), picture)
     check_scan(robot.scans[-1])
 
 
 def test_who_comes_and_goes_leaves_one_subscription_to_a_calibration_that_was_sent_once(start, peer, tmp_path) -> None:
-    kept = peer.publisher(CameraInfo, "/calibration", LATCHED)
-    kept.publish(camera_info())
-    robot = Robot(start, peer, tmp_path, {"ground": {"camera_info_topic": "/calibration"}})
-    robot.info = None
-    robot.mount()
+    robot, kept = calibrated_once(start, peer, tmp_path)
     picture = draw()
     listening = next(one for one in peer.node.subscriptions if one.topic_name == "/squeezenet/scan")
     for _ in range(4):

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 import yaml
-from conftest import ROOT, Peer, image_message, photograph, wait
+from conftest import ROOT, Peer, image_message, launch_file, photograph, wait
 from sensor_msgs.msg import Image
 from test_parameters import Parameters
 from vision_msgs.msg import Classification
@@ -110,9 +110,7 @@ def composed(monkeypatch: pytest.MonkeyPatch, name: str, given: dict[str, str]) 
         stand_in = ModuleType(module)
         vars(stand_in).update({part: type(part, (Part,), {}) for part in parts})
         monkeypatch.setitem(sys.modules, module, stand_in)
-    spec = importlib.util.spec_from_file_location("launch_file", ROOT / "launch" / name)
-    file = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(file)
+    file = launch_file(name)
     *arguments, start = file.generate_launch_description().arguments[0]
     defaults = {argument.arguments[0]: argument.options["default_value"] for argument in arguments}
     assert set(given) <= set(defaults)

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 import rclpy
 import yaml
-from conftest import ROOT
+from conftest import ROOT, launch_file
 from rclpy.context import Context
 
 CONFIG = ROOT / "config"
@@ -96,9 +96,7 @@ def launch_files() -> list:
     reason="launch_ros is not there (PyPI has none; apt: ros-jazzy-launch-ros), so no launch file was loaded",
 )
 def test_launch_files_load(file):
-    spec = importlib.util.spec_from_file_location("launch_file", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = launch_file(file.name)
     arguments = {argument.name: argument for argument in module.generate_launch_description().get_launch_arguments()}
     assert "image_topic" in arguments
     assert all(argument.description for argument in arguments.values())
@@ -112,9 +110,7 @@ def test_launch_files_load(file):
 def test_the_nav2_demo_is_composed(variant):
     from launch import LaunchContext
 
-    spec = importlib.util.spec_from_file_location("nav2_demo", ROOT / "launch" / "nav2_demo.launch.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = launch_file("nav2_demo.launch.py")
     context = LaunchContext()
     for argument in module.ARGUMENTS:
         argument.execute(context)
