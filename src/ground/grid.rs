@@ -80,11 +80,16 @@ pub struct GridFromPicture {
 impl GridFromPicture {
     /// For a grid of `cells` that covers the network's input.
     pub fn new(transform: &InputTransform, cells: Size2) -> Self {
+        Self::with_room(transform, cells.map(f64::from))
+    }
+
+    /// For cells of which the network's input has room for so many each way; the last one may be a part.
+    pub fn with_room(transform: &InputTransform, room: [f64; 2]) -> Self {
         let inputs = [transform.input_size.width, transform.input_size.height];
         let in_picture = transform.image_from_tensor();
         let axis = |axis: usize| {
             let (scale, offset) = in_picture[axis];
-            let cells_a_pixel = f64::from(cells[axis]) / f64::from(inputs[axis].max(1)) / scale;
+            let cells_a_pixel = room[axis] / f64::from(inputs[axis].max(1)) / scale;
             (cells_a_pixel, (0.5 - offset) * cells_a_pixel - 0.5)
         };
         let source = transform.source;

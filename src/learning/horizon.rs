@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::correction::Correction;
 
 /// Cells that are kept, the newest, and of a frame at most.
-const MOST_CELLS: usize = 512;
+pub const MOST_CELLS: usize = 512;
 const MOST_OF_FRAME: usize = 8;
 /// Of fewer nothing is said.
 const LEAST_CELLS: usize = 24;
@@ -35,9 +35,9 @@ impl Horizon {
         self.cells.len() >= LEAST_CELLS
     }
 
-    /// Whether there are as many as are kept.
-    pub fn is_full(&self) -> bool {
-        self.cells.len() == MOST_CELLS
+    /// Cells that are known.
+    pub fn count(&self) -> usize {
+        self.cells.len()
     }
 
     /// By how much the mean probability of ground rises above the horizon.
@@ -64,13 +64,13 @@ mod tests {
         };
         take(&mut horizon, &[]);
         take(&mut horizon, &frame(1.0, -2.0));
-        assert!(!horizon.is_known() && !horizon.is_full());
+        assert!(!horizon.is_known() && horizon.count() < LEAST_CELLS);
         (0..2).for_each(|_| take(&mut horizon, &frame(1.0, -2.0)));
         // Odds of 1 to 1 where they were 1 to e².
         let before = 1.0 / (1.0 + 2_f64.exp());
         assert!((horizon.rise(&up) - (0.5 - before)).abs() < 1e-6);
         (0..64).for_each(|_| take(&mut horizon, &frame(0.0, 8.0)));
         assert!(horizon.is_known() && horizon.rise(&up) < 1e-3);
-        assert!(horizon.is_full());
+        assert_eq!(horizon.count(), MOST_CELLS);
     }
 }

@@ -16,16 +16,18 @@ use super::statistics::Statistics;
 use crate::manifest::Model;
 use crate::result::Cells;
 
-/// The margin that ground that was driven over shall have at least, odds of 12 to 1; obstacles the opposite.
-const WANTED: f32 = 2.5;
+/// The margin that ground that was driven over shall have at least, odds of 33 to 1.
+const WANTED_OF_GROUND: f32 = 3.5;
+/// The margin that obstacles shall have at most, odds of 1 to 12.
+const WANTED_OF_OBSTACLE: f32 = -2.5;
 /// A margin of which the shipped model is sure.
 const SURE: f32 = 4.0;
-/// Weights of a frame's cells together: those stood on and bumped into count 1; those above the horizon, which
+/// Weights of a frame's cells together: those stood on and bumped into count 1, as do those above the horizon, which
 /// are no ground; those that the shipped model is sure of; those that it takes for no ground without being sure,
-/// and that nobody has stood on.
-const ABOVE: f64 = 0.5;
+/// with what has been learnt so far too, and that nobody has stood on.
+const ABOVE: f64 = 1.0;
 const STEADY: f64 = 0.2;
-const DOUBTED: f64 = 0.1;
+const DOUBTED: f64 = 0.2;
 /// Cells stood on from which on a frame counts in full.
 const FULL_CELLS: f64 = 40.0;
 /// What is said of a place where the robot was later than this after the last frame is of another place.
@@ -88,7 +90,9 @@ impl Verdict {
 impl Report {
     /// What is changed, for people.
     pub fn change_summary(&self) -> String {
-        if self.is_active {
+        if self.is_active && self.change == 0.0 {
+            "what was learnt before holds".to_owned()
+        } else if self.is_active {
             format!("margin of ground {:+.2} in the last frames learnt from", self.change)
         } else {
             "nothing is changed".to_owned()
@@ -110,6 +114,8 @@ pub struct Learner {
     horizon_share: f64,
     /// The same before a restart, until the horizon is known as well as it was.
     restored_share: f64,
+    /// By so many cells the horizon was known then.
+    restored_cells: usize,
     counts: Counts,
     /// Of cameras that have gone.
     left_out: LeftOut,
@@ -132,6 +138,7 @@ impl Learner {
             horizon: Horizon::default(),
             horizon_share: 1.0,
             restored_share: 1.0,
+            restored_cells: 0,
             counts: Counts::default(),
             left_out: LeftOut::default(),
             correction: None,
@@ -254,10 +261,12 @@ impl Learner {
 
     /// What is to be saved.
     pub fn state(&self) -> State {
+        let is_known = self.horizon.is_known();
         State {
             counts: self.counts,
             statistics: self.statistics.clone(),
             horizon_share: self.horizon_share,
+            horizon_cells: if is_known { self.horizon.count() } else { self.restored_cells },
         }
     }
 
@@ -269,6 +278,7 @@ impl Learner {
         (self.counts, self.statistics) = (state.counts, state.statistics);
         self.horizon = Horizon::default();
         (self.horizon_share, self.restored_share) = (state.horizon_share, state.horizon_share);
+        self.restored_cells = state.horizon_cells;
         self.fit();
         true
     }
@@ -303,8 +313,10 @@ impl Learner {
     }
 
     fn add(&mut self, cells: &Cells, marks: &[Mark], is_above: &[bool]) {
+        let correction = self.correction.as_deref();
         let kind = |cell: usize| {
             let margin = cells.margins[cell];
+            let learnt = || correction.map_or(0.0, |one| one.of(cells.of(cell), margin));
             let is_finite = cells.of(cell).iter().chain([&margin]).all(|value| value.is_finite());
             match marks[cell] {
                 // It would spoil all sums.
@@ -316,7 +328,8 @@ impl Learner {
                 // A ramp or a hill that the model is sure of may rise above the horizon.
                 Mark::None if margin.abs() >= SURE => Some(Kind::Steady),
                 Mark::None if is_above[cell] => Some(Kind::Above),
-                Mark::None => (margin < 0.0).then_some(Kind::Doubted),
+                // What has become ground by now is floor beside the path.
+                Mark::None => (margin < 0.0 && margin + learnt() < 0.0).then_some(Kind::Doubted),
             }
         };
         let kinds: Vec<_> = (0..cells.count()).map(kind).collect();
@@ -331,9 +344,11 @@ impl Learner {
             let margin = cells.margins[cell];
             let of_all = f64::from(of_kind[kind as usize]);
             let (weight, wanted) = match kind {
-                Kind::Ground => ((of_all / FULL_CELLS).min(1.0), (WANTED - margin).max(0.0)),
-                Kind::Obstacle => (1.0, (-WANTED - margin).min(0.0)),
-                Kind::Above => (ABOVE, (-WANTED - margin).min(0.0)),
+                Kind::Ground => {
+                    ((of_all / FULL_CELLS).min(1.0), (WANTED_OF_GROUND - margin).max(0.0))
+                }
+                Kind::Obstacle => (1.0, (WANTED_OF_OBSTACLE - margin).min(0.0)),
+                Kind::Above => (ABOVE, (WANTED_OF_OBSTACLE - margin).min(0.0)),
                 Kind::Steady => (STEADY, 0.0),
                 Kind::Doubted => (DOUBTED, 0.0),
             };
@@ -363,7 +378,7 @@ impl Learner {
         if self.horizon.is_known() {
             let level = corrections.iter().find(|(_, rise, _)| *rise <= MOST_RISE);
             let share = level.map_or(0.0, |(share, ..)| *share);
-            if self.horizon.is_full() {
+            if self.horizon.count() >= self.restored_cells {
                 self.restored_share = 1.0;
             }
             self.horizon_share = share.min(self.restored_share);
@@ -463,6 +478,65 @@ mod tests {
         assert_eq!(a.report().counts, c.report().counts);
         let mut other = Learner::new(3, Footprint::default(), None);
         assert!(!other.restore(a.state()));
+    }
+
+    /// A picture of floor, of which the middle was driven over, and of furniture whose features are near the floor's,
+    /// that nobody has stood on.
+    fn teach_floor(learner: &mut Learner, frames: u32) {
+        let cells = seen(0.0, 0.0, |column, row| match (column, row) {
+            (10..30, 12..) => ([0.0, 1.0], -1.5),
+            (_, 12..) => ([0.2, 0.8], -1.5),
+            _ => ([0.5, 0.5], -2.0),
+        })
+        .cells;
+        let is_driven = |cell: usize| (10..30).contains(&(cell % 40)) && cell / 40 >= 12;
+        let mark = |cell| if is_driven(cell) { Mark::Ground } else { Mark::None };
+        let marks: Vec<_> = (0..cells.count()).map(mark).collect();
+        (0..frames).for_each(|_| learner.teach(&cells, &marks, &vec![false; marks.len()]));
+    }
+
+    #[test]
+    fn floor_beside_the_path_follows_and_furniture_does_not() {
+        let mut learner = Learner::new(2, Footprint::default(), None);
+        let margins = |learner: &Learner| {
+            let correction = learner.correction().unwrap();
+            let of = |features: [f32; 2], margin| margin + correction.of(&features, margin);
+            (of([0.2, 0.8], -1.5), of([0.5, 0.5], -2.0))
+        };
+        teach_floor(&mut learner, 50);
+        let (beside, furniture) = margins(&learner);
+        assert!(beside > 0.8 && furniture < 0.0, "{beside} {furniture}");
+        teach_floor(&mut learner, 500);
+        let (_, later) = margins(&learner);
+        assert!(later < 0.0, "{later}");
+        learner.forget();
+        let mut new = Learner::new(2, Footprint::default(), None);
+        teach_floor(&mut learner, 20);
+        teach_floor(&mut new, 20);
+        assert_eq!(learner.state(), new.state());
+    }
+
+    #[test]
+    fn a_share_that_a_short_drive_has_lessened_comes_back_by_short_drives() {
+        let floor =
+            |row: u32, up: f32| if row < 12 { ([up, 0.0], -1.6) } else { ([1.0, 0.0], -1.5) };
+        let short = |learner: &mut Learner, second: f64, up: f32| {
+            for step in 0..100 {
+                let at = f64::from(step) * 0.06;
+                learner.take(0, seen(second + f64::from(step) * 0.2, at, |_, row| floor(row, up)));
+            }
+            learner.finish();
+        };
+        let mut learner = Learner::new(2, Footprint::default(), None);
+        short(&mut learner, 0.0, 1.0);
+        assert!(learner.state().horizon_share < 0.2, "{:?}", learner.report());
+        for drive in 1..6 {
+            let mut next = Learner::new(2, Footprint::default(), None);
+            assert!(next.restore(learner.state()));
+            short(&mut next, 1e3 * f64::from(drive), -1.0);
+            learner = next;
+        }
+        assert!(learner.state().horizon_share > 0.2, "{:?}", learner.report());
     }
 
     #[test]
@@ -575,7 +649,7 @@ mod tests {
             next.take(0, seen(100.0 + f64::from(step) * 0.2, at, ceiling));
         }
         next.finish();
-        assert!(next.horizon.is_known() && !next.horizon.is_full());
+        assert!(next.horizon.is_known() && next.horizon.count() < learner.horizon.count());
         assert!(next.report().verdict.unwrap().share <= report.verdict.unwrap().share);
     }
 

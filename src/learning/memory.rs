@@ -400,6 +400,8 @@ impl Memory {
         // Time may have gone back.
         (self.moved_ns, self.fresh_from_ns) = (i64::MIN, i64::MIN);
         self.kept_at_m = f64::NEG_INFINITY;
+        // What was marked has gone with the frames.
+        self.is_block_marked = false;
     }
 
     /// The oldest frame, if enough of it is marked.
@@ -415,7 +417,7 @@ impl Memory {
     }
 
     fn keep(&mut self, seen: Seen) {
-        let map = GridFromPicture::new(&seen.cells.transform, seen.cells.size);
+        let map = GridFromPicture::with_room(&seen.cells.transform, seen.cells.room);
         let odom_from_camera = seen.odom_from_base * seen.base_from_camera;
         let is_above = (0..seen.cells.count()).map(|cell| {
             // A little above it: tf may be off by a degree.
@@ -467,9 +469,11 @@ fn mark<'a>(
                 continue;
             };
             let [columns, rows] = seen.cells.size;
-            // A place is a cell's centre.
-            let column = (column.round().max(0.0) as u32).min(columns - 1);
-            let row = (row.round().max(0.0) as u32).min(rows - 1);
+            // A place is a cell's centre; beyond the last whole cell there may be a part of one.
+            let [column, row] = [column, row].map(|at| at.round().max(0.0) as u32);
+            if column >= columns || row >= rows {
+                continue;
+            }
             let cell = &mut frame.taught.marks[(row * columns + column) as usize];
             // What the robot has stood on since did not stop it.
             *cell = mark;
@@ -532,6 +536,37 @@ pub mod tests {
 
     fn plain(_: u32, _: u32) -> ([f32; 2], f32) {
         ([0.0; 2], 0.0)
+    }
+
+    #[test]
+    fn of_a_grid_with_odd_sides_each_pixel_is_in_the_cell_that_shows_it() {
+        let mut cells = seen(0.0, 0.0, plain).cells;
+        // Of 21 by 15 cells of the network's grid two by two make one.
+        (cells.size, cells.room) = ([10, 7], [10.5, 7.5]);
+        let map = GridFromPicture::with_room(&cells.transform, cells.room);
+        let half = [320.0 / 10.5, 240.0 / 7.5].map(|side| 0.45 * side);
+        for cell in 0..70 {
+            let [x, y] = cells.pixel(cell);
+            for (right, down) in [(-1.0, -1.0), (0.0, 0.0), (1.0, 1.0)] {
+                let pixel = Point2::new(x + right * half[0], y + down * half[1]);
+                let [column, row] = map.place(pixel).unwrap().map(|at| at.round() as usize);
+                assert_eq!(row * 10 + column, cell, "{pixel}");
+            }
+        }
+    }
+
+    #[test]
+    fn after_a_jump_what_stops_the_robot_is_marked_anew() {
+        let mut memory = Memory::new(&Footprint::default());
+        for step in 0..40 {
+            memory.take(seen(f64::from(step) * 0.2, f64::from(step) * 0.06, plain));
+        }
+        assert_eq!(memory.block(false), Ok(()));
+        assert_eq!(memory.block(false), Err(BlockError::Again));
+        // The bump has shaken the odometry.
+        memory.let_go();
+        memory.take(seen(8.0, 50.0, plain));
+        assert_eq!(memory.block(true), Ok(()));
     }
 
     #[test]

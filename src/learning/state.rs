@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::horizon::MOST_CELLS;
 use super::statistics::Statistics;
 use crate::{atomic_file, model_file};
 
@@ -44,10 +45,17 @@ pub struct State {
     /// Largest share of the correction that made no ground of what is above the horizon.
     #[serde(default = "whole")]
     pub horizon_share: f64,
+    /// Cells above the horizon by which that was found.
+    #[serde(default = "most_cells")]
+    pub horizon_cells: usize,
 }
 
 fn whole() -> f64 {
     1.0
+}
+
+fn most_cells() -> usize {
+    MOST_CELLS
 }
 
 #[derive(Serialize, Deserialize)]
@@ -210,7 +218,7 @@ mod tests {
             statistics.add(&[value, 0.7, 1.0], f64::from(value).abs() / 7.0, 1.7 / f64::from(i));
         }
         let counts = Counts { metres: 1.5, frames: 4, ground_cells: 90, obstacle_cells: 1 };
-        let state = State { counts, statistics, horizon_share: 0.7 };
+        let state = State { counts, statistics, horizon_share: 0.7, horizon_cells: 40 };
         state.clone().write(&path, "street", "aa").unwrap();
         let (read, model) = State::read(&path, Some("aa")).unwrap().unwrap();
         assert_eq!((read, model.as_str()), (state, "street"));

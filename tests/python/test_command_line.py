@@ -292,3 +292,8 @@ def test_labelled_pictures_teach_and_the_masks_follow(tmp_path):
     assert done.returncode == 1 and "3.png" in done.stderr and "9x9" in done.stderr
     shown = json.loads(run("learning", "show", str(learnt), "--json").stdout)
     assert shown["counts"]["frames"] == 7
+    # Labels of other ids tell nothing, and are not learnt from in silence.
+    for label in labels.iterdir():
+        Picture.fromarray(np.full(table.shape[:2], 9, np.uint8)).save(label)
+    done = run("learning", "teach", *folders, *options)
+    assert done.returncode == 2 and "--classes" in done.stderr and "learnt from" not in done.stdout

@@ -56,17 +56,23 @@ pub(super) fn run(args: &TeachArgs) -> anyhow::Result<Outcome> {
     let _lock = Lock::take(path, "--learning-file", "squeezenet_node learning teach")?;
     restore_to_write(&mut learner, &model, path)?;
     let before = learner.report().counts.frames;
-    let mut outcome = Outcome::Done;
+    let (mut outcome, mut is_told) = (Outcome::Done, false);
     for (file, label) in &files {
-        if let Err(error) = teach(file, label, &meanings, args.driven, &mut pipeline, &mut learner)
-        {
-            tell(&format!("{}: {error:#}", file.display()));
-            outcome = Outcome::SomeFailed;
+        match teach(file, label, &meanings, args.driven, &mut pipeline, &mut learner) {
+            Ok(tells) => is_told |= tells,
+            Err(error) => {
+                tell(&format!("{}: {error:#}", file.display()));
+                outcome = Outcome::SomeFailed;
+            }
         }
     }
     let report = learner.report();
     let taught = report.counts.frames - before;
     ensure!(taught > 0, "none of the {} pictures taught anything; nothing is written", files.len());
+    ensure!(
+        is_told,
+        "no label says of a cell whether it is ground: are their ids those of --classes? nothing is written"
+    );
     learner.state().write(path, &model.manifest.name, &model.manifest.weights_sha256())?;
     let said = match report.verdict.filter(|_| report.is_active) {
         Some(verdict) => verdict.summary(),
@@ -76,6 +82,7 @@ pub(super) fn run(args: &TeachArgs) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// Whether the label says of any cell what it is.
 fn teach(
     file: &Path,
     label: &Path,
@@ -83,7 +90,7 @@ fn teach(
     driven: bool,
     pipeline: &mut Pipeline,
     learner: &mut Learner,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let upright = PictureFile::read(file)?;
     let wanted = Wanted { cells: true, ..Wanted::default() };
     let result = pipeline.process(upright.frame()?, wanted, &CameraSettings::default())?;
@@ -91,8 +98,9 @@ fn teach(
     let truth = read_label(label, result.image_size)?;
     let is_above = |cell| driven && cells.pixel(cell)[1] < HORIZON * f64::from(truth.size.height);
     let is_above: Vec<_> = (0..cells.count()).map(is_above).collect();
-    learner.teach(&cells, &marks(&cells, &truth, meanings, driven), &is_above);
-    Ok(())
+    let marks = marks(&cells, &truth, meanings, driven);
+    learner.teach(&cells, &marks, &is_above);
+    Ok(marks.iter().any(|mark| *mark != Mark::None))
 }
 
 /// What each cell is, by the label at its middle.
