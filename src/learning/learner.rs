@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::correction::Correction;
 use super::footprint::Footprint;
 use super::guard::{GuardError, GuardSet};
-use super::horizon::Horizon;
+use super::horizon::{Horizon, MOST_CELLS};
 use super::memory::{BlockError, LeftOut, Mark, Memory, Seen, Taught};
 use super::state::{Counts, State};
 use super::statistics::Statistics;
@@ -65,7 +65,7 @@ pub struct Report {
     /// `None` before anything is learnt.
     pub verdict: Option<Verdict>,
     /// Mean of what is added to the margin of ground, over the frames last learnt from.
-    pub change: f64,
+    pub change: Option<f64>,
     /// Whether anything is changed.
     pub is_active: bool,
 }
@@ -90,12 +90,12 @@ impl Verdict {
 impl Report {
     /// What is changed, for people.
     pub fn change_summary(&self) -> String {
-        if self.is_active && self.change == 0.0 {
-            "what was learnt before holds".to_owned()
-        } else if self.is_active {
-            format!("margin of ground {:+.2} in the last frames learnt from", self.change)
-        } else {
-            "nothing is changed".to_owned()
+        match self.change {
+            _ if !self.is_active => "nothing is changed".to_owned(),
+            Some(change) => {
+                format!("margin of ground {change:+.2} in the last frames learnt from")
+            }
+            None => "as learnt before; no frame has been learnt from since".to_owned(),
         }
     }
 }
@@ -112,16 +112,16 @@ pub struct Learner {
     horizon: Horizon,
     /// Largest share of the correction that the horizon let pass.
     horizon_share: f64,
-    /// The same before a restart, until the horizon is known as well as it was.
+    /// The same before a restart, until as many cells above the horizon have been seen again.
     restored_share: f64,
-    /// By so many cells the horizon was known then.
+    /// How many that are.
     restored_cells: usize,
     counts: Counts,
     /// Of cameras that have gone.
     left_out: LeftOut,
     correction: Option<Arc<Correction>>,
     verdict: Option<Verdict>,
-    change: f64,
+    change: Option<f64>,
 }
 
 impl Learner {
@@ -143,7 +143,7 @@ impl Learner {
             left_out: LeftOut::default(),
             correction: None,
             verdict: None,
-            change: 0.0,
+            change: None,
         }
     }
 
@@ -261,12 +261,15 @@ impl Learner {
 
     /// What is to be saved.
     pub fn state(&self) -> State {
-        let is_known = self.horizon.is_known();
+        let known = if self.horizon.is_known() { self.horizon.count() } else { 0 };
+        // Short drives add up: each leaves fewer to be seen again.
+        let is_of_before = self.horizon_share >= self.restored_share && self.restored_share < 1.0;
+        let left = self.restored_cells.saturating_sub(known);
         State {
             counts: self.counts,
             statistics: self.statistics.clone(),
             horizon_share: self.horizon_share,
-            horizon_cells: if is_known { self.horizon.count() } else { self.restored_cells },
+            horizon_cells: if is_of_before || known == 0 { left } else { known.max(left) },
         }
     }
 
@@ -278,7 +281,8 @@ impl Learner {
         (self.counts, self.statistics) = (state.counts, state.statistics);
         self.horizon = Horizon::default();
         (self.horizon_share, self.restored_share) = (state.horizon_share, state.horizon_share);
-        self.restored_cells = state.horizon_cells;
+        self.restored_cells = state.horizon_cells.min(MOST_CELLS);
+        self.change = None;
         self.fit();
         true
     }
@@ -308,7 +312,7 @@ impl Learner {
             })
         });
         let (sum, count) = changes.fold((0.0, 0_u32), |(sum, count), one| (sum + one, count + 1));
-        self.change = sum / f64::from(count.max(1));
+        self.change = Some(sum / f64::from(count.max(1)));
         true
     }
 
@@ -374,7 +378,7 @@ impl Learner {
             Some((share, self.horizon.rise(&correction), correction))
         };
         let corrections: Vec<_> = SHARES.into_iter().filter_map(of).collect();
-        // After a restart the horizon is not known yet; no more passes than before until it is as well known.
+        // After a restart the horizon is not known yet; no more passes than before until as much of it was seen again.
         if self.horizon.is_known() {
             let level = corrections.iter().find(|(_, rise, _)| *rise <= MOST_RISE);
             let share = level.map_or(0.0, |(share, ..)| *share);
@@ -520,21 +524,30 @@ mod tests {
     fn a_share_that_a_short_drive_has_lessened_comes_back_by_short_drives() {
         let floor =
             |row: u32, up: f32| if row < 12 { ([up, 0.0], -1.6) } else { ([1.0, 0.0], -1.5) };
-        let short = |learner: &mut Learner, second: f64, up: f32| {
-            for step in 0..100 {
+        let drive = |learner: &mut Learner, steps: u32, second: f64, up: f32| {
+            for step in 0..steps {
                 let at = f64::from(step) * 0.06;
                 learner.take(0, seen(second + f64::from(step) * 0.2, at, |_, row| floor(row, up)));
             }
             learner.finish();
         };
         let mut learner = Learner::new(2, Footprint::default(), None);
-        short(&mut learner, 0.0, 1.0);
+        drive(&mut learner, 100, 0.0, 1.0);
         assert!(learner.state().horizon_share < 0.2, "{:?}", learner.report());
-        for drive in 1..6 {
+        let restart = |learner: &Learner, second: f64| {
             let mut next = Learner::new(2, Footprint::default(), None);
             assert!(next.restore(learner.state()));
-            short(&mut next, 1e3 * f64::from(drive), -1.0);
-            learner = next;
+            drive(&mut next, 30, second, -1.0);
+            assert!(next.horizon.is_known());
+            next
+        };
+        // Two of them have not seen as much.
+        for time in 1..3 {
+            learner = restart(&learner, 1e3 * f64::from(time));
+            assert!(learner.state().horizon_share < 0.2, "{:?}", learner.report());
+        }
+        for time in 3..12 {
+            learner = restart(&learner, 1e3 * f64::from(time));
         }
         assert!(learner.state().horizon_share > 0.2, "{:?}", learner.report());
     }

@@ -400,7 +400,7 @@ impl Memory {
         // Time may have gone back.
         (self.moved_ns, self.fresh_from_ns) = (i64::MIN, i64::MIN);
         self.kept_at_m = f64::NEG_INFINITY;
-        // What was marked has gone with the frames.
+        // What was marked was learnt or has gone with the frames: said again, it is news.
         self.is_block_marked = false;
     }
 

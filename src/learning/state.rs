@@ -45,7 +45,7 @@ pub struct State {
     /// Largest share of the correction that made no ground of what is above the horizon.
     #[serde(default = "whole")]
     pub horizon_share: f64,
-    /// Cells above the horizon by which that was found.
+    /// Cells above the horizon that have to be seen before it may rise after a restart.
     #[serde(default = "most_cells")]
     pub horizon_cells: usize,
 }

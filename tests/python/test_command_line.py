@@ -296,4 +296,4 @@ def test_labelled_pictures_teach_and_the_masks_follow(tmp_path):
     for label in labels.iterdir():
         Picture.fromarray(np.full(table.shape[:2], 9, np.uint8)).save(label)
     done = run("learning", "teach", *folders, *options)
-    assert done.returncode == 2 and "--classes" in done.stderr and "learnt from" not in done.stdout
+    assert done.returncode == 2 and "classes.json" in done.stderr and "learnt from" not in done.stdout

@@ -71,7 +71,8 @@ pub(super) fn run(args: &TeachArgs) -> anyhow::Result<Outcome> {
     ensure!(taught > 0, "none of the {} pictures taught anything; nothing is written", files.len());
     ensure!(
         is_told,
-        "no label says of a cell whether it is ground: are their ids those of --classes? nothing is written"
+        "no label has an id that {} gives a meaning; nothing is written",
+        args.classes.display()
     );
     learner.state().write(path, &model.manifest.name, &model.manifest.weights_sha256())?;
     let said = match report.verdict.filter(|_| report.is_active) {
@@ -98,9 +99,12 @@ fn teach(
     let truth = read_label(label, result.image_size)?;
     let is_above = |cell| driven && cells.pixel(cell)[1] < HORIZON * f64::from(truth.size.height);
     let is_above: Vec<_> = (0..cells.count()).map(is_above).collect();
-    let marks = marks(&cells, &truth, meanings, driven);
-    learner.teach(&cells, &marks, &is_above);
-    Ok(marks.iter().any(|mark| *mark != Mark::None))
+    learner.teach(&cells, &marks(&cells, &truth, meanings, driven), &is_above);
+    let is_told = |cell| {
+        let id = cells.at(cell, &truth.ids, truth.size.width);
+        id.is_some_and(|id| meanings[usize::from(id)].is_some())
+    };
+    Ok((0..cells.count()).any(is_told))
 }
 
 /// What each cell is, by the label at its middle.
