@@ -30,6 +30,7 @@ pub mod image_health;
 pub mod install;
 pub mod learning;
 pub mod lifecycle;
+mod lock;
 pub mod log;
 pub mod manifest;
 pub mod message;

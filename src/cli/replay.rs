@@ -503,11 +503,10 @@ impl Replay {
             self.report.learnt = Some(learning.finish(self.report.stopped)?);
         }
         self.recorder.fill(&mut self.report);
-        let mut compared = 0;
         if let Some(golden) = self.golden.take() {
             let (count, differences) =
                 golden.finish(self.is_whole && !self.report.stopped, &args.topics);
-            compared = count;
+            self.report.golden_frames = count;
             self.report.golden = Some(differences);
         }
         if let Some(truth) = self.truth.take() {
@@ -526,7 +525,7 @@ impl Replay {
             let samples = self.samples.take().unwrap_or_default();
             write_report(path, &self.report, &samples.groups())?;
         }
-        tell(&self.report, compared, args.json)?;
+        tell(&self.report, args.json)?;
         Ok(if self.report.is_bad() { Outcome::SomeFailed } else { Outcome::Done })
     }
 }

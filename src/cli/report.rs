@@ -57,7 +57,7 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Outcome> {
     if args.json {
         print_line(&serde_json::to_string(&merged)?)?;
     } else {
-        tell(&merged, merged.frames, false)?;
+        tell(&merged, false)?;
     }
     Ok(if merged.is_bad() { Outcome::SomeFailed } else { Outcome::Done })
 }

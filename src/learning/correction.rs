@@ -1,9 +1,10 @@
 //! What is learnt, and how it changes a frame.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::cells::Margins;
 use crate::head::segmentation::add_to_ground;
+use crate::lock::lock;
 
 /// Nothing is moved by more than this: odds of 400 to 1.
 const MOST: f32 = 6.0;
@@ -72,12 +73,12 @@ pub struct CorrectionSlot(Arc<Mutex<Option<Arc<Correction>>>>);
 impl CorrectionSlot {
     /// Puts another one in force.
     pub fn set(&self, correction: Option<Arc<Correction>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = correction;
+        *lock(&self.0) = correction;
     }
 
     /// The one in force.
     pub fn get(&self) -> Option<Arc<Correction>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0).clone()
     }
 }
 

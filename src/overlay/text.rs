@@ -4,9 +4,11 @@
 //! left out), which is free to use and to pass on: its licence stands beside it in `font/`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use ab_glyph::{Font, FontRef, GlyphId, PxScale, ScaleFont, point};
+
+use crate::lock::lock;
 
 static FONT: LazyLock<Option<FontRef<'static>>> =
     LazyLock::new(|| FontRef::try_from_slice(include_bytes!("font/DejaVuSans.ttf")).ok());
@@ -69,7 +71,7 @@ pub fn place(text: &str, x: f32, px: u32, mut put: impl FnMut(&Glyph, i32)) {
 }
 
 fn glyph(font: &FontRef<'_>, scale: PxScale, key: Key) -> Arc<Glyph> {
-    let mut glyphs = GLYPHS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut glyphs = lock(&GLYPHS);
     if let Some(glyph) = glyphs.get(&key) {
         return Arc::clone(glyph);
     }

@@ -6,13 +6,14 @@
 //! differs from what was read last. A file system's events would not tell of all of these.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
 use super::parameter_services::Parameters;
 use crate::install;
+use crate::lock::lock;
 use crate::manifest;
 use crate::parameter::{self, Entry, FileRefusal, Given, Section, Store, Value};
 use crate::same_file::is_same;
@@ -227,7 +228,7 @@ pub async fn watch(
     let shown: Vec<String> = files.iter().map(|file| file.path.display().to_string()).collect();
     tracing::info!("watching {}", shown.join(", "));
     let set_warning = |text: Option<String>| {
-        *warning.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        *lock(&warning) = text;
     };
     let looks = |files: &[File]| files.iter().map(|file| look(&file.path)).collect::<Vec<_>>();
     // They may have changed since they were read at the start.

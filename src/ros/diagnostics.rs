@@ -1,7 +1,7 @@
 //! What happens to each camera's frames, counted and said: `/diagnostics`, once a second.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -12,6 +12,7 @@ use super::ground::GroundState;
 use super::output::key_value;
 use crate::answer_state::AnswerState;
 use crate::image_health::{ImageFault, Watch};
+use crate::lock::lock;
 use crate::log::escaped;
 use crate::result::ImageMeasures;
 use crate::settings::{CameraSettings, HealthAction, HealthSettings, Settings};
@@ -270,7 +271,7 @@ impl CameraState {
     }
 
     fn rest(&self) -> MutexGuard<'_, Rest> {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.rest)
     }
 
     /// All frames since the start, for the log.

@@ -2,7 +2,7 @@
 //! once.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use r2r::tf2_msgs::msg::TFMessage;
@@ -14,6 +14,7 @@ use super::tf::{self, TfSlot};
 use crate::ground::{CameraInfo, Reason};
 use crate::ground_messages::{CameraFrame, GroundMessages, GroundSink, is_same_but_for_numbers};
 use crate::image_health::ImageFault;
+use crate::lock::lock;
 use crate::message::{RosMessage, TransformStamped};
 use crate::output::{Output, OutputSet, Sink};
 use crate::overlay::GroundLayer;
@@ -53,17 +54,17 @@ impl GroundState {
 
     /// Takes the camera's calibration, or that there is none any more.
     pub fn set_info(&self, info: Option<CameraInfo>) {
-        *self.info.lock().unwrap_or_else(PoisonError::into_inner) = info.map(Arc::new);
+        *lock(&self.info) = info.map(Arc::new);
     }
 
     /// Takes the name of the pictures' topic after remapping.
     pub fn set_image_topic(&self, topic: &str) {
-        *self.image_topic.lock().unwrap_or_else(PoisonError::into_inner) = Some(topic.into());
+        *lock(&self.image_topic) = Some(topic.into());
     }
 
     /// The name of the pictures' topic after remapping; `None` before the first subscription.
     pub fn image_topic(&self) -> Option<Arc<str>> {
-        self.image_topic.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.image_topic).clone()
     }
 
     /// Facts about the last frame's ground, or why there was none; `None` while nobody asks.
@@ -73,11 +74,11 @@ impl GroundState {
 
     /// The camera's calibration, if it is known.
     pub fn info(&self) -> Option<Arc<CameraInfo>> {
-        self.info.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.info).clone()
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.said)
     }
 
     fn say(&self, prefix: &str, now: Result<String, String>, doubt: Option<String>) {

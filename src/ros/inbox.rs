@@ -4,7 +4,7 @@
 //! and so does a node that is not configured.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
 use r2r::std_srvs::srv::Trigger;
@@ -12,6 +12,7 @@ use r2r::{Node, QosProfile, ServiceRequest};
 use tokio::sync::oneshot;
 
 use super::supervision::guarded;
+use crate::lock::lock;
 
 /// Where a user waits for what came of a request: what to say, or why not.
 pub type Reply = oneshot::Sender<Result<String, String>>;
@@ -39,13 +40,13 @@ impl<R> Inbox<R> {
     /// Takes requests from now on.
     pub fn open(&self) -> Receiver<R> {
         let (sender, receiver) = sync_channel(self.most_waiting);
-        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        *lock(&self.sender) = Some(sender);
         receiver
     }
 
     /// Refuses requests from now on; the receiver ends after those that wait.
     pub fn close(&self) {
-        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.sender) = None;
     }
 
     /// Has the receiver look around.
@@ -58,7 +59,7 @@ impl<R> Inbox<R> {
     /// # Errors
     /// Why not.
     pub fn put(&self, request: R) -> Result<(), String> {
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = lock(&self.sender);
         let Some(sender) = sender.as_ref() else {
             return Err("the node is not configured".to_owned());
         };
@@ -69,7 +70,7 @@ impl<R> Inbox<R> {
 
     /// Hands one over that must not be lost: waits for room.
     pub fn put_surely(&self, request: R) {
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sender = lock(&self.sender).clone();
         if let Some(sender) = sender {
             // Where the receiver has gone there is nobody to whom it matters.
             let _ = sender.send(request);

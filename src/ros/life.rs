@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,7 @@ use super::supervision::{Watch, guarded};
 use super::tf::{self, TfSlot};
 use super::worker::{Consumers, Worker};
 use crate::install;
+use crate::lock::lock;
 use crate::parameter::MOST_CAMERAS;
 use crate::settings::{Reliability, Settings};
 
@@ -368,7 +369,7 @@ async fn report(
         let models = base.models.facts();
         let facts = models.iter().chain(&places.facts).chain(&learning.facts);
         let facts: Vec<_> = facts.cloned().collect();
-        let config = base.file_warning.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let config = lock(&base.file_warning).clone();
         let config =
             config.map(|why| ("parameter file", format!("the parameter file is not taken: {why}")));
         let places_warning = places.warning.clone().map(|text| ("places trouble", text));

@@ -2,7 +2,7 @@
 //! nodes have them. r2r has none.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use anyhow::Context;
@@ -17,6 +17,7 @@ use super::life::{Base, Life};
 use super::qos;
 use super::supervision::guarded;
 use crate::lifecycle::{self, Lifecycle, Outcome, State, Step, TRANSITIONS, Transition};
+use crate::lock::lock;
 
 /// A life that others drive.
 pub struct Managed {
@@ -68,7 +69,7 @@ impl Managed {
     }
 
     fn state(&self) -> MutexGuard<'_, Lifecycle> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Takes a step of the node's own accord.
@@ -121,7 +122,7 @@ impl Managed {
             start_state: state_message(way.start),
             goal_state: state_message(way.goal),
         };
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = lock(&self.events);
         if let Err(error) = events.publish(&event) {
             tracing::warn!("transition_event: {error}");
         }

@@ -6,7 +6,7 @@
 //! messages are made here, unless `--ros-args --disable-rosout-logs` forbids it.
 
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use r2r::builtin_interfaces::msg::Time;
@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::qos;
+use crate::lock::lock;
 use crate::log::escaped;
 use crate::settings::LogLevel;
 
@@ -179,7 +180,7 @@ impl<S: Subscriber> Layer<S> for Rcl {
             line,
         };
         // Who logs that logging fails logs for ever; without a node there is no /rosout any more.
-        let _ = rosout.lock().unwrap_or_else(PoisonError::into_inner).publish(&message);
+        let _ = lock(rosout).publish(&message);
     }
 }
 

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::lock::lock;
+
 /// What the receiver has to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn<T> {
@@ -147,7 +149,7 @@ impl<T> Mailboxes<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

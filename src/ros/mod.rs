@@ -43,7 +43,7 @@ mod typed_topic;
 mod worker;
 
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -242,11 +242,6 @@ fn set_up_allocator() {
             libc::mallopt(libc::M_ARENA_MAX, 2);
         }
     }
-}
-
-/// Locks a mutex, be it that a thread panicked over it: what is kept in those is whole at any time.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn cancel_on_signal(shutdown: CancellationToken) {

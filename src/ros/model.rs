@@ -7,9 +7,9 @@ use std::time::Instant;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 
-use super::lock;
 use crate::caught::catch;
 use crate::install;
+use crate::lock::lock;
 use crate::manifest::Model;
 use crate::parameter::Refusal;
 use crate::pipeline::Pipeline;

@@ -1,6 +1,6 @@
 //! The publishers of one camera.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use r2r::builtin_interfaces::msg::Time;
 use r2r::diagnostic_msgs::msg::KeyValue;
@@ -8,6 +8,7 @@ use r2r::std_msgs::msg::Header;
 use r2r::{Clock, Node, PublisherUntyped, QosProfile};
 
 use super::qos;
+use crate::lock::lock;
 use crate::log::escaped;
 use crate::message::cdr::CdrWriter;
 use crate::message::{self, RosMessage, Stamp};
@@ -127,7 +128,7 @@ pub fn key_value(key: &str, value: impl Into<String>) -> KeyValue {
 
 /// ROS time now; 0 where the clock does not tell.
 pub fn now(clock: &Mutex<Clock>) -> Time {
-    let now = clock.lock().unwrap_or_else(PoisonError::into_inner).get_now();
+    let now = lock(clock).get_now();
     Clock::to_builtin_time(&now.unwrap_or_default())
 }
 

@@ -2,7 +2,7 @@
 //! knows no ranges, takes undeclared names and sends no events.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::StreamExt;
 use r2r::rcl_interfaces::msg::{
@@ -16,6 +16,7 @@ use super::model::ModelSlot;
 use super::output::now;
 use super::qos;
 use super::supervision::guarded;
+use crate::lock::lock;
 use crate::parameter::{Allowed, Entry, FileRefusal, Parameter, Refusal, Store, Value};
 
 /// Requests of one kind that wait for their answers at most, as rclcpp's services keep.
@@ -118,12 +119,12 @@ pub struct Parameters {
 
 impl Parameters {
     fn lock(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.store)
     }
 
     /// Does `work` while nobody changes a parameter.
     pub fn between_changes<R>(&self, work: impl FnOnce() -> R) -> R {
-        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&self.changing);
         work()
     }
 
@@ -219,7 +220,7 @@ impl Parameters {
     }
 
     fn send(&self, event: &ParameterEvent) {
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = lock(&self.events);
         if let Err(error) = events.publish(event) {
             tracing::warn!("/parameter_events: {error}");
         }

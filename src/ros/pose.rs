@@ -1,6 +1,6 @@
 //! The robot's pose, for places that remember where they were taught.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -14,6 +14,7 @@ use super::executor::NodeHandle;
 use super::names::Resolver;
 use super::subscription::subscribe;
 use super::typed_topic::{Offer, TypedTopic};
+use crate::lock::lock;
 use crate::pose::Pose;
 use crate::settings::Settings;
 
@@ -31,7 +32,7 @@ pub struct PoseSlot(Arc<Mutex<Option<(Pose, Instant)>>>);
 impl PoseSlot {
     /// The newest pose and how old it is. A robot that stands still may get none for long.
     pub fn newest(&self) -> Option<(Pose, Duration)> {
-        let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = lock(&self.0);
         slot.as_ref().map(|(pose, at)| (pose.clone(), at.elapsed()))
     }
 
@@ -43,7 +44,7 @@ impl PoseSlot {
             orientation: [q.x, q.y, q.z, q.w],
         };
         if pose.is_valid() {
-            let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = lock(&self.0);
             *slot = Some((pose, Instant::now()));
         } else {
             tracing::debug!("a pose that is no pose is passed over: {pose:?}");

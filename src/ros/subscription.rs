@@ -7,7 +7,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::StreamExt;
 use r2r::qos::DurabilityPolicy;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::executor::NodeHandle;
 use super::qos;
 use super::supervision::guarded;
+use crate::lock::lock;
 
 /// Who takes the messages of a subscription, and until when.
 type Taker<T> = (CancellationToken, Box<dyn FnMut(T) + Send>);
@@ -37,7 +38,7 @@ struct Entry {
 
 impl Waiting {
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Hands a taker to a subscription that waits; the taker comes back where there is none of this

@@ -4,13 +4,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::caught::is_catching;
+use crate::lock::lock;
 use crate::restarts::{self, Restarts};
 
 /// The one that hears of panics, for tasks wherever they are started.
@@ -110,7 +111,7 @@ impl Watch {
     }
 
     fn last(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
-        self.last_panic.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.last_panic)
     }
 }
 

@@ -14,10 +14,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::executor::NodeHandle;
-use super::{lock, subscription};
+use super::subscription;
 use crate::ground::tf_buffer::{At, Insertion, TfBuffer, TfError};
 use crate::ground::transform::{self, Transform};
 use crate::ground_messages::TfSource;
+use crate::lock::lock;
 use crate::message;
 
 const LOOK_AROUND: Duration = Duration::from_millis(100);

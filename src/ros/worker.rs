@@ -1,7 +1,7 @@
 //! The inference thread: takes the newest frame, runs the pipeline, publishes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -23,6 +23,7 @@ use super::output::{CameraOutputs, now, wire_header, wire_stamp};
 use super::places::Places;
 use crate::head::segmentation::Steady;
 use crate::image_health;
+use crate::lock::lock;
 use crate::output::{self, OutputSet, Timing};
 use crate::overlay::{self, Layer, Overlay};
 use crate::pipeline::{Pipeline, PipelineError};
@@ -393,7 +394,7 @@ fn age_of(clock: &Mutex<Clock>, stamp: &Time, camera: Option<&CameraState>) -> O
     if stamp.sec == 0 && stamp.nanosec == 0 {
         return None;
     }
-    let now = clock.lock().unwrap_or_else(PoisonError::into_inner).get_now().ok()?;
+    let now = lock(clock).get_now().ok()?;
     let stamp = Duration::new(u64::try_from(stamp.sec).ok()?, stamp.nanosec);
     let age = now.checked_sub(stamp);
     if let Some(ahead) = stamp.checked_sub(now)

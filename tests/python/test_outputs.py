@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from PIL import Image as Picture
 from sensor_msgs.msg import CompressedImage, Image
 from test_ground import OPTICAL, Robot, draw
+from test_parameters import Parameters
 from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
 
 PICTURE = draw()
@@ -131,3 +132,32 @@ def test_an_output_alone_is_answered_as_among_others(start, peer: Peer, tmp_path
     robot.show(PICTURE)
     wait(lambda: received, 20, robot.process.log)
     one.check(received[-1])
+
+
+def test_the_mask_takes_the_models_own_classes_while_it_runs(start, peer: Peer, tmp_path) -> None:
+    robot = Robot(start, peer, tmp_path)
+    masks = peer.collect(Image, "/squeezenet/mask")
+    costs = peer.collect(Image, "/squeezenet/traversability")
+    infos = peer.collect(LabelInfo, "/squeezenet/label_info", LATCHED)
+    parameters = Parameters(peer)
+
+    def names() -> dict[int, str]:
+        return {one.class_id: one.class_name for one in infos[-1].class_map}
+
+    def answer() -> None:
+        stamp = peer.stamp()
+        robot.show(PICTURE, stamp)
+        wait(lambda: all(got and got[-1].header.stamp == stamp for got in (masks, costs)), 20, robot.process.log)
+
+    own = {0: "floor", 1: "wall", 2: "sky"}
+    for kind, named, check in (
+        ("semantic", own, means(0, 1, 2)),
+        ("traversability", {0: "traversable", 1: "caution", 2: "obstacle", 3: "background"}, means(0, 2, 3)),
+    ):
+        (result,) = parameters.set({"mask.kind": kind})
+        assert result.successful, result.reason
+        wait(lambda named=named: infos and names() == named, 20, lambda: f"{infos[-1:]}\n{robot.process.log()}")
+        answer()
+        check(masks[-1])
+        # What a costmap takes is of the model's classes either way.
+        means(0, 254, 255)(costs[-1])

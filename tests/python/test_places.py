@@ -190,6 +190,23 @@ def test_a_taught_label_stands_among_the_others(start, peer, tmp_path):
     assert best(robot.show("coffee", labels)) == "espresso"
 
 
+def test_clearing_one_kind_leaves_the_other(start, peer, tmp_path):
+    process = start(settings(tmp_path))
+    labels = peer.collect(Classification, "/squeezenet/labels")
+    robot = Robot(peer, process)
+    robot.teach("coffee", "kitchen")
+    robot.teach("coffee", "my mug", "learn_label")
+    robot.teach("astronaut", "our captain", "learn_label")
+    assert best(robot.show("astronaut", labels)) == "our captain"
+    cleared = robot.call("clear_labels")
+    assert cleared.success and cleared.message == "2 views forgotten"
+    assert best(robot.show("coffee", labels)) == "espresso"
+    assert best(robot.show("astronaut", labels)) != "our captain"
+    assert best(robot.show("coffee", robot.places)) == "kitchen", "places stay"
+    again = robot.call("clear_labels")
+    assert again.success and again.message == "0 views forgotten"
+
+
 POSES = {
     "PoseStamped": (PoseStamped, lambda m: m.pose),
     "PoseWithCovarianceStamped": (PoseWithCovarianceStamped, lambda m: m.pose.pose),

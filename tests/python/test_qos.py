@@ -49,6 +49,19 @@ def test_overrides_are_in_force_on_remapped_topics(start, peer):
     assert peer.answer(camera, image_message(photograph("coffee")), labels).results
 
 
+def test_outputs_offer_what_the_parameter_says(start, peer):
+    camera = peer.publisher(Image, "/camera/image_raw", RELIABLE)
+    labels = peer.collect(Classification, "/squeezenet/labels", BEST_EFFORT)
+    start({"output.reliability": "best_effort"})
+    peer.wait_subscribed(camera)
+    for name in ("labels", "mask", "confidence", "traversability", "timing"):
+        assert offered(peer, f"/squeezenet/{name}").reliability == ReliabilityPolicy.BEST_EFFORT, name
+    latched = offered(peer, "/squeezenet/label_info")
+    assert latched.reliability == ReliabilityPolicy.RELIABLE, "what is latched has to arrive"
+    assert latched.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert peer.answer(camera, image_message(photograph("coffee")), labels).results
+
+
 @pytest.mark.parametrize(
     ("parameter", "reason"),
     [

@@ -65,6 +65,9 @@ pub struct Report {
     pub truth: Option<Score>,
     /// Differences from the golden file, if one was given.
     pub golden: Option<Vec<String>>,
+    /// Frames that were compared with the golden file.
+    #[serde(default)]
+    pub golden_frames: u64,
     /// Budgets that were missed.
     pub over_budget: Vec<String>,
     /// The figures over time.
@@ -262,6 +265,7 @@ impl Report {
         if let Some(golden) = &other.golden {
             self.golden.get_or_insert_default().extend(golden.iter().cloned());
         }
+        self.golden_frames += other.golden_frames;
         self.over_budget.extend(other.over_budget.iter().cloned());
         self.frames += other.frames;
         self.frames_per_s =
@@ -350,8 +354,10 @@ mod tests {
         assert_eq!((merged.frames, merged.frames_per_s), (100, 50.0));
         assert_eq!(merged.traversable, Some((0.5, 2)));
         assert!(!merged.is_bad());
-        merged.merge(&Report { golden: Some(vec!["x".to_owned()]), ..Report::default() });
+        let golden = Some(vec!["x".to_owned()]);
+        merged.merge(&Report { golden, frames: 9, golden_frames: 7, ..Report::default() });
         assert!(merged.is_bad());
+        assert_eq!((merged.frames, merged.golden_frames), (109, 7), "one run alone was compared");
     }
 
     #[test]

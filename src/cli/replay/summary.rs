@@ -35,7 +35,7 @@ pub fn write_report(
 }
 
 /// Says how it went: on standard output, or beside it when that carries JSON.
-pub fn tell(report: &Report, compared: u64, is_json: bool) -> anyhow::Result<()> {
+pub fn tell(report: &Report, is_json: bool) -> anyhow::Result<()> {
     const SHOWN: usize = 20;
     let mut lines = vec![format!(
         "{} frames with {} in {:.1} s{}: {:.1} frames/s, {} failures{}",
@@ -82,8 +82,11 @@ pub fn tell(report: &Report, compared: u64, is_json: bool) -> anyhow::Result<()>
         ));
     }
     if let Some(differences) = &report.golden {
-        lines
-            .push(format!("  golden       {} differences in {compared} frames", differences.len()));
+        lines.push(format!(
+            "  golden       {} differences in {} frames",
+            differences.len(),
+            report.golden_frames
+        ));
         lines.extend(differences.iter().take(SHOWN).map(|text| format!("    {text}")));
         if differences.len() > SHOWN {
             lines.push(format!("    and {} more", differences.len() - SHOWN));

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 
@@ -12,6 +12,7 @@ use super::source::{Camera, FrameFailure, Item, QueuedFrame};
 use crate::bag::{BagError, Message};
 use crate::head::segmentation::Steady;
 use crate::learning::CorrectionSlot;
+use crate::lock::lock;
 use crate::pipeline::Pipeline;
 use crate::result::{FrameResult, Wanted};
 use crate::settings::CameraSettings;
@@ -104,7 +105,7 @@ impl Workers {
 }
 
 fn next(queue: &Mutex<Receiver<Task>>) -> Option<Task> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+    lock(queue).recv().ok()
 }
 
 fn process(
