@@ -7,6 +7,11 @@ use super::correction::Correction;
 use super::statistics::Statistics;
 use crate::manifest::Model;
 
+/// A cell whose margin is no more than this on its own side is held as if it were answered wrongly.
+const CLOSE: f32 = 0.3;
+/// How many times as much such a cell weighs in the next fit.
+const RAISE: f64 = 3.0;
+
 /// Why a file is no guard set.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("no guard set: {0}")]
@@ -100,19 +105,32 @@ impl GuardSet {
     /// Sums of the cells, each wanting no change: the prior of what is learnt.
     pub fn prior(&self) -> Statistics {
         let mut statistics = Statistics::new(self.channels + 2);
-        let mut input = Vec::with_capacity(self.channels + 2);
-        let counts = self.counts();
-        for (cell, features) in self.features.chunks_exact(self.channels).enumerate() {
-            input.clear();
-            input.extend_from_slice(features);
-            input.extend([self.margins[cell], 1.0]);
-            statistics.add(&input, 1.0 / f64::from(counts[usize::from(self.domains[cell])]), 0.0);
+        for (cell, weight) in self.weights().into_iter().enumerate() {
+            statistics.add(&self.input(cell), weight, 0.0);
         }
         statistics
     }
 
-    /// By how many points the share of cells that are answered rightly falls, mean over the domains; below 0
-    /// where it rises.
+    /// What its cells weigh beyond [`GuardSet::prior`], which is nothing yet.
+    pub fn held(&self) -> Held<'_> {
+        let raised = Statistics::new(self.channels + 2);
+        Held { guard: self, weights: self.weights(), raised }
+    }
+
+    /// Each domain weighs 1.
+    fn weights(&self) -> Vec<f64> {
+        let counts = self.counts();
+        self.domains.iter().map(|domain| 1.0 / f64::from(counts[usize::from(*domain)])).collect()
+    }
+
+    /// Features, margin and 1.
+    fn input(&self, cell: usize) -> Vec<f32> {
+        let features = &self.features[cell * self.channels..][..self.channels];
+        features.iter().copied().chain([self.margins[cell], 1.0]).collect()
+    }
+
+    /// By how many points the share of cells that are answered rightly falls, in the domain where it falls most;
+    /// below 0 where it rises in all.
     pub fn fall(&self, correction: &Correction) -> f64 {
         let counts = self.counts();
         let mut lost = [0_i32; 256];
@@ -125,10 +143,8 @@ impl GuardSet {
             }
         }
         let shares = lost.iter().zip(counts).filter(|(_, count)| *count > 0);
-        let (sum, domains) = shares.fold((0.0, 0), |(sum, domains), (lost, count)| {
-            (sum + f64::from(*lost) / f64::from(count), domains + 1)
-        });
-        100.0 * sum / f64::from(domains.max(1))
+        let falls = shares.map(|(lost, count)| 100.0 * f64::from(*lost) / f64::from(count));
+        falls.reduce(f64::max).unwrap_or(0.0)
     }
 
     /// Cells of each domain.
@@ -136,6 +152,56 @@ impl GuardSet {
         let mut counts = [0; 256];
         self.domains.iter().for_each(|domain| counts[usize::from(*domain)] += 1);
         counts
+    }
+}
+
+/// A guard set of which some cells weigh more than others.
+#[derive(Debug, Clone)]
+pub struct Held<'a> {
+    guard: &'a GuardSet,
+    weights: Vec<f64>,
+    raised: Statistics,
+}
+
+impl Held<'_> {
+    /// Sums of the cells for what they weigh beyond [`GuardSet::prior`], each wanting no change.
+    pub fn raised(&self) -> &Statistics {
+        &self.raised
+    }
+
+    /// Raises what those cells weigh that the model answers rightly and the correction wrongly, or nearly so; false,
+    /// and nothing is raised, where in no domain more than `most` points of the cells are answered wrongly that were not.
+    pub fn raise(&mut self, correction: &Correction, most: f64) -> bool {
+        let guard = self.guard;
+        let mut lost = [0_u32; 256];
+        let mut close = Vec::new();
+        for (cell, features) in guard.features.chunks_exact(guard.channels).enumerate() {
+            let sign = if guard.is_ground[cell] { 1.0 } else { -1.0 };
+            let margin = guard.margins[cell];
+            let (before, after) =
+                (sign * margin, sign * (margin + correction.of(features, margin)));
+            if before <= 0.0 {
+                continue;
+            }
+            if after <= 0.0 {
+                lost[usize::from(guard.domains[cell])] += 1;
+            }
+            // One that was as close before is not to be pushed away.
+            if after <= CLOSE.min(0.99 * before) {
+                close.push(cell);
+            }
+        }
+        let is_held =
+            |(lost, count): (u32, u32)| 100.0 * f64::from(lost) <= most * f64::from(count);
+        if lost.into_iter().zip(guard.counts()).all(is_held) {
+            return false;
+        }
+        for cell in close {
+            let more = (RAISE - 1.0) * self.weights[cell];
+            self.raised.add(&guard.input(cell), more, 0.0);
+            self.weights[cell] += more;
+        }
+        true
     }
 }
 
@@ -220,5 +286,35 @@ pub mod tests {
         // All is ground: half of it is not.
         assert_eq!(of([0.0, 0.0, 0.0, 4.0]), 50.0);
         assert_eq!(of([0.0, 9.0, 0.0, 0.0]), 0.0);
+        // One domain does not make up for another: what is wrong in the second is made right in the first.
+        let mut two = guard_set();
+        for cell in (1..100).step_by(2) {
+            two.is_ground[cell] = true;
+        }
+        assert_eq!(two.fall(&Correction::new(&[0.0, 0.0, 0.0, 4.0], 1.0).unwrap()), 50.0);
+    }
+
+    #[test]
+    fn what_falls_is_held_more_until_it_does_not() {
+        let guard = guard_set();
+        // What is learnt cannot all be had without unlearning something.
+        let mut statistics = Statistics::new(4);
+        let floor = [0.0, 0.2, -3.0, 1.0];
+        (0..20).for_each(|_| statistics.add(&floor, 1.0, 6.5));
+        (0..5).for_each(|_| statistics.add(&[1.0, 0.4, 3.0, 1.0], 1.0, 0.0));
+        let prior = guard.prior();
+        let mut held = guard.held();
+        let mut falls = Vec::new();
+        for _ in 0..20 {
+            let found = statistics.solve(Some(&prior), Some(held.raised()), 0.01).unwrap();
+            let correction = Correction::new(&found, 1.0).unwrap();
+            falls.push(guard.fall(&correction));
+            let taught = -3.0 + correction.of(&floor[..2], -3.0);
+            assert!(taught > 0.0, "what was taught is kept: {taught}");
+            if !held.raise(&correction, 0.5) {
+                break;
+            }
+        }
+        assert!(falls[0] > 10.0 && *falls.last().unwrap() <= 0.5 && falls.len() < 20, "{falls:?}");
     }
 }

@@ -68,15 +68,23 @@ impl Statistics {
     }
 
     /// The coefficients of least squares: `w (x c - y)²` of all that was added, plus `(x c)²` of what was added to
-    /// `prior`, scaled to `prior_weight`, plus a small stiffness. `None` where nothing can be told.
-    pub fn solve(&self, prior: Option<&Self>, prior_weight: f64) -> Option<Vec<f64>> {
+    /// `prior`, scaled to `prior_weight`, and of `raised` in the same scale, plus a small stiffness. `None` where nothing
+    /// can be told.
+    pub fn solve(
+        &self,
+        prior: Option<&Self>,
+        raised: Option<&Self>,
+        prior_weight: f64,
+    ) -> Option<Vec<f64>> {
         let size = self.size;
         let mut matrix = DMatrix::<f64>::from_row_slice(size, size, &self.squares);
         let mut of_one =
             self.squares.iter().map(|sum| sum / self.weight.max(1e-9)).collect::<Vec<_>>();
         if let Some(prior) = prior.filter(|prior| prior.size == size && prior.weight > 0.0) {
             let share = prior_weight / prior.weight;
-            matrix += DMatrix::from_row_slice(size, size, &prior.squares) * share;
+            for sums in [Some(prior), raised].into_iter().flatten() {
+                matrix += DMatrix::from_row_slice(size, size, &sums.squares) * share;
+            }
             of_one = prior.squares.iter().map(|sum| sum / prior.weight).collect();
         }
         for i in 0..size {
@@ -104,7 +112,7 @@ mod tests {
                 let x = f64::from(state >> 8) / f64::from(1 << 24) * 4.0 - 2.0;
                 statistics.add(&[x as f32, 1.0], 1.0, a * x + b);
             }
-            let found: Vec<f64> = statistics.solve(None, 0.0).unwrap();
+            let found: Vec<f64> = statistics.solve(None, None, 0.0).unwrap();
             prop_assert!((found[0] - a).abs() < 0.01 && (found[1] - b).abs() < 0.01, "{found:?}");
         }
     }
@@ -118,14 +126,14 @@ mod tests {
             statistics.add(&[1.0, 0.0], 1.0, 3.0);
             statistics.add(&[0.0, 1.0], 1.0, 3.0);
         });
-        let found = statistics.solve(Some(&prior), 90.0).unwrap();
+        let found = statistics.solve(Some(&prior), None, 90.0).unwrap();
         // 10 against 90 and a little, and against next to nothing.
         assert!((0.25..0.3).contains(&found[0]) && found[1] > 2.9, "{found:?}");
     }
 
     #[test]
     fn nothing_added_changes_nothing_and_the_weight_is_bounded() {
-        assert_eq!(Statistics::new(2).solve(None, 20.0).unwrap(), [0.0, 0.0]);
+        assert_eq!(Statistics::new(2).solve(None, None, 20.0).unwrap(), [0.0, 0.0]);
         let mut statistics = Statistics::new(1);
         (0..2000).for_each(|_| {
             statistics.add(&[1.0], 1.0, 1.0);
@@ -135,7 +143,7 @@ mod tests {
             statistics.add(&[1.0], 1.0, -1.0);
             statistics.fade();
         });
-        assert!(statistics.solve(None, 0.0).unwrap()[0] < -0.9);
+        assert!(statistics.solve(None, None, 0.0).unwrap()[0] < -0.9);
         assert!(statistics.is_whole());
     }
 }
