@@ -4,13 +4,11 @@ use safetensors::{Dtype, SafeTensors};
 use thiserror::Error;
 
 use super::correction::Correction;
-use super::statistics::Statistics;
+use super::statistics::{Raised, Statistics};
 use crate::manifest::Model;
 
 /// A cell whose margin is no more than this on its own side is held as if it were answered wrongly.
 const CLOSE: f32 = 0.3;
-/// How many times as much such a cell weighs in the next fit.
-const RAISE: f64 = 3.0;
 
 /// Why a file is no guard set.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -111,10 +109,39 @@ impl GuardSet {
         statistics
     }
 
-    /// What its cells weigh beyond [`GuardSet::prior`], which is nothing yet.
-    pub fn held(&self) -> Held<'_> {
-        let raised = Statistics::new(self.channels + 2);
-        Held { guard: self, weights: self.weights(), raised }
+    /// Its cells, to be raised by [`GuardSet::raise`].
+    pub fn held(&self) -> Raised {
+        Raised::new(self.weights(), self.channels + 2)
+    }
+
+    /// Raises in `held` those cells that the model answers rightly and the correction wrongly, or nearly so; false,
+    /// and nothing is raised, where in no domain more than `most` points of the cells are answered wrongly that were not.
+    pub fn raise(&self, held: &mut Raised, correction: &Correction, most: f64) -> bool {
+        let mut lost = [0_u32; 256];
+        let mut close = Vec::new();
+        for (cell, features) in self.features.chunks_exact(self.channels).enumerate() {
+            let sign = if self.is_ground[cell] { 1.0 } else { -1.0 };
+            let margin = self.margins[cell];
+            let (before, after) =
+                (sign * margin, sign * (margin + correction.of(features, margin)));
+            if before <= 0.0 {
+                continue;
+            }
+            if after <= 0.0 {
+                lost[usize::from(self.domains[cell])] += 1;
+            }
+            // One that was as close before is not to be pushed away.
+            if after <= CLOSE.min(0.99 * before) {
+                close.push(cell);
+            }
+        }
+        let is_held =
+            |(lost, count): (u32, u32)| 100.0 * f64::from(lost) <= most * f64::from(count);
+        if lost.into_iter().zip(self.counts()).all(is_held) {
+            return false;
+        }
+        close.into_iter().for_each(|cell| held.raise(cell, &self.input(cell)));
+        true
     }
 
     /// Each domain weighs 1.
@@ -152,56 +179,6 @@ impl GuardSet {
         let mut counts = [0; 256];
         self.domains.iter().for_each(|domain| counts[usize::from(*domain)] += 1);
         counts
-    }
-}
-
-/// A guard set of which some cells weigh more than others.
-#[derive(Debug, Clone)]
-pub struct Held<'a> {
-    guard: &'a GuardSet,
-    weights: Vec<f64>,
-    raised: Statistics,
-}
-
-impl Held<'_> {
-    /// Sums of the cells for what they weigh beyond [`GuardSet::prior`], each wanting no change.
-    pub fn raised(&self) -> &Statistics {
-        &self.raised
-    }
-
-    /// Raises what those cells weigh that the model answers rightly and the correction wrongly, or nearly so; false,
-    /// and nothing is raised, where in no domain more than `most` points of the cells are answered wrongly that were not.
-    pub fn raise(&mut self, correction: &Correction, most: f64) -> bool {
-        let guard = self.guard;
-        let mut lost = [0_u32; 256];
-        let mut close = Vec::new();
-        for (cell, features) in guard.features.chunks_exact(guard.channels).enumerate() {
-            let sign = if guard.is_ground[cell] { 1.0 } else { -1.0 };
-            let margin = guard.margins[cell];
-            let (before, after) =
-                (sign * margin, sign * (margin + correction.of(features, margin)));
-            if before <= 0.0 {
-                continue;
-            }
-            if after <= 0.0 {
-                lost[usize::from(guard.domains[cell])] += 1;
-            }
-            // One that was as close before is not to be pushed away.
-            if after <= CLOSE.min(0.99 * before) {
-                close.push(cell);
-            }
-        }
-        let is_held =
-            |(lost, count): (u32, u32)| 100.0 * f64::from(lost) <= most * f64::from(count);
-        if lost.into_iter().zip(guard.counts()).all(is_held) {
-            return false;
-        }
-        for cell in close {
-            let more = (RAISE - 1.0) * self.weights[cell];
-            self.raised.add(&guard.input(cell), more, 0.0);
-            self.weights[cell] += more;
-        }
-        true
     }
 }
 
@@ -306,12 +283,12 @@ pub mod tests {
         let mut held = guard.held();
         let mut falls = Vec::new();
         for _ in 0..20 {
-            let found = statistics.solve(Some(&prior), Some(held.raised()), 0.01).unwrap();
+            let found = statistics.solve(Some(&prior), &[&held], 0.01).unwrap();
             let correction = Correction::new(&found, 1.0).unwrap();
             falls.push(guard.fall(&correction));
             let taught = -3.0 + correction.of(&floor[..2], -3.0);
             assert!(taught > 0.0, "what was taught is kept: {taught}");
-            if !held.raise(&correction, 0.5) {
+            if !guard.raise(&mut held, &correction, 0.5) {
                 break;
             }
         }

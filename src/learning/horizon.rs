@@ -2,16 +2,21 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::correction::Correction;
+use super::statistics::Raised;
 
 /// Cells that are kept, the newest, and of a frame at most.
-pub const MOST_CELLS: usize = 512;
+const MOST_CELLS: usize = 512;
 const MOST_OF_FRAME: usize = 8;
 /// Of fewer nothing is said.
 const LEAST_CELLS: usize = 24;
+/// A cell whose probability of ground rises by more than this is held more in the next fit.
+const MOST_OF_CELL: f64 = 0.02;
 
 /// Cells above the horizon of which the shipped model is not sure.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Horizon {
     /// Features and the shipped margin.
     cells: VecDeque<(Vec<f32>, f32)>,
@@ -31,22 +36,54 @@ impl Horizon {
     }
 
     /// Whether there are enough cells to tell.
-    pub fn is_known(&self) -> bool {
+    fn is_known(&self) -> bool {
         self.cells.len() >= LEAST_CELLS
     }
 
-    /// Cells that are known.
-    pub fn count(&self) -> usize {
-        self.cells.len()
+    /// Whether all cells have so many features, and all are numbers, as those of a file need not be.
+    pub fn is_whole(&self, channels: usize) -> bool {
+        let is_whole = |(features, margin): &(Vec<f32>, f32)| {
+            features.len() == channels
+                && features.iter().chain([margin]).all(|value| value.is_finite())
+        };
+        self.cells.len() <= MOST_CELLS && self.cells.iter().all(is_whole)
     }
 
-    /// By how much the mean probability of ground rises above the horizon.
+    /// By how much the mean probability of ground rises above the horizon; 0 where too little is known of it.
     pub fn rise(&self, correction: &Correction) -> f64 {
+        if !self.is_known() {
+            return 0.0;
+        }
+        self.rises(correction).sum::<f64>() / self.cells.len() as f64
+    }
+
+    /// Its cells, to be raised by [`Horizon::raise`]; together they weigh as much as a domain of the guard set.
+    pub fn held(&self, channels: usize) -> Raised {
+        let weight = 1.0 / self.cells.len().max(1) as f64;
+        Raised::new(vec![weight; self.cells.len()], channels + 2)
+    }
+
+    /// Raises in `held` the cells of which the correction makes more ground; false, and nothing is raised, where the mean
+    /// probability rises by no more than `most`.
+    pub fn raise(&self, held: &mut Raised, correction: &Correction, most: f64) -> bool {
+        if self.rise(correction) <= most {
+            return false;
+        }
+        for (at, rise) in self.rises(correction).enumerate() {
+            if rise > MOST_OF_CELL {
+                let (features, margin) = &self.cells[at];
+                let input: Vec<f32> = features.iter().copied().chain([*margin, 1.0]).collect();
+                held.raise(at, &input);
+            }
+        }
+        true
+    }
+
+    fn rises(&self, correction: &Correction) -> impl Iterator<Item = f64> {
         let probability = |margin: f32| 1.0 / (1.0 + f64::from(-margin).exp());
-        let rises = self.cells.iter().map(|(features, margin)| {
+        self.cells.iter().map(move |(features, margin)| {
             probability(margin + correction.of(features, *margin)) - probability(*margin)
-        });
-        rises.sum::<f64>() / self.cells.len().max(1) as f64
+        })
     }
 }
 
@@ -64,13 +101,13 @@ mod tests {
         };
         take(&mut horizon, &[]);
         take(&mut horizon, &frame(1.0, -2.0));
-        assert!(!horizon.is_known() && horizon.count() < LEAST_CELLS);
+        assert!(!horizon.is_known() && horizon.rise(&up) == 0.0);
         (0..2).for_each(|_| take(&mut horizon, &frame(1.0, -2.0)));
         // Odds of 1 to 1 where they were 1 to e².
         let before = 1.0 / (1.0 + 2_f64.exp());
         assert!((horizon.rise(&up) - (0.5 - before)).abs() < 1e-6);
         (0..64).for_each(|_| take(&mut horizon, &frame(0.0, 8.0)));
         assert!(horizon.is_known() && horizon.rise(&up) < 1e-3);
-        assert_eq!(horizon.count(), MOST_CELLS);
+        assert!(horizon.cells.len() == MOST_CELLS && horizon.is_whole(1) && !horizon.is_whole(2));
     }
 }

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::correction::Correction;
 use super::footprint::Footprint;
 use super::guard::{GuardError, GuardSet};
-use super::horizon::{Horizon, MOST_CELLS};
+use super::horizon::Horizon;
 use super::memory::{BlockError, LeftOut, Mark, Memory, Seen, Taught};
 use super::state::{Counts, State};
-use super::statistics::Statistics;
+use super::statistics::{Raised, Statistics};
 use crate::manifest::Model;
 use crate::result::Cells;
 
@@ -112,12 +112,6 @@ pub struct Learner {
     memories: BTreeMap<usize, Memory>,
     statistics: Statistics,
     horizon: Horizon,
-    /// Largest share of the correction that the horizon let pass.
-    horizon_share: f64,
-    /// The same before a restart, until as many cells above the horizon have been seen again.
-    restored_share: f64,
-    /// How many that are.
-    restored_cells: usize,
     counts: Counts,
     /// Of cameras that have gone.
     left_out: LeftOut,
@@ -138,9 +132,6 @@ impl Learner {
             memories: BTreeMap::new(),
             statistics: Statistics::new(channels + 2),
             horizon: Horizon::default(),
-            horizon_share: 1.0,
-            restored_share: 1.0,
-            restored_cells: 0,
             counts: Counts::default(),
             left_out: LeftOut::default(),
             correction: None,
@@ -263,27 +254,21 @@ impl Learner {
 
     /// What is to be saved.
     pub fn state(&self) -> State {
-        let known = if self.horizon.is_known() { self.horizon.count() } else { 0 };
-        // Short drives add up: each leaves fewer to be seen again.
-        let is_of_before = self.horizon_share >= self.restored_share && self.restored_share < 1.0;
-        let left = self.restored_cells.saturating_sub(known);
         State {
             counts: self.counts,
             statistics: self.statistics.clone(),
-            horizon_share: self.horizon_share,
-            horizon_cells: if is_of_before || known == 0 { left } else { known.max(left) },
+            horizon: self.horizon.clone(),
         }
     }
 
     /// Goes on from what was saved; false, and nothing changes, if it is of another mask.
     pub fn restore(&mut self, state: State) -> bool {
-        if state.statistics.size() != self.channels + 2 || !state.statistics.is_whole() {
+        let State { counts, statistics, horizon } = state;
+        let is_own = statistics.size() == self.channels + 2 && horizon.is_whole(self.channels);
+        if !is_own || !statistics.is_whole() {
             return false;
         }
-        (self.counts, self.statistics) = (state.counts, state.statistics);
-        self.horizon = Horizon::default();
-        (self.horizon_share, self.restored_share) = (state.horizon_share, state.horizon_share);
-        self.restored_cells = state.horizon_cells.min(MOST_CELLS);
+        (self.counts, self.statistics, self.horizon) = (counts, statistics, horizon);
         self.change = None;
         self.fit();
         true
@@ -369,20 +354,25 @@ impl Learner {
         self.counts.obstacle_cells += u64::from(of_kind[Kind::Obstacle as usize]);
     }
 
-    /// Coefficients that answer what was learnt, and the guard set as rightly as before in each domain where that can be.
+    /// Coefficients that answer what was learnt, and the guard set as rightly as before in each domain and make no ground of
+    /// what is above the horizon, where that can be.
     fn solve(&self) -> Option<Vec<f64>> {
-        let solve = |raised: Option<&Statistics>| {
-            self.statistics.solve(self.prior.as_ref(), raised, PRIOR_FRAMES)
-        };
-        let mut found = solve(None)?;
-        let Some(guard) = &self.guard else { return Some(found) };
-        let mut held = guard.held();
+        let solve =
+            |raised: &[&Raised]| self.statistics.solve(self.prior.as_ref(), raised, PRIOR_FRAMES);
+        let mut found = solve(&[])?;
+        let mut above = self.horizon.held(self.channels);
+        let mut known = self.guard.as_ref().map(|guard| (guard, guard.held()));
         for _ in 0..MOST_ROUNDS {
             let correction = Correction::new(&found, 1.0)?;
-            if !held.raise(&correction, MOST_FALL) {
+            let is_above_raised = self.horizon.raise(&mut above, &correction, MOST_RISE);
+            let is_known_raised = known
+                .as_mut()
+                .is_some_and(|(guard, held)| guard.raise(held, &correction, MOST_FALL));
+            if !is_above_raised && !is_known_raised {
                 break;
             }
-            found = solve(Some(held.raised()))?;
+            let raised: Vec<_> = known.iter().map(|(_, held)| held).chain([&above]).collect();
+            found = solve(&raised)?;
         }
         Some(found)
     }
@@ -393,24 +383,12 @@ impl Learner {
             return;
         }
         let Some(found) = self.solve() else { return };
-        let of = |share| {
-            let correction = Correction::new(&found, share)?;
-            Some((share, self.horizon.rise(&correction), correction))
-        };
-        let corrections: Vec<_> = SHARES.into_iter().filter_map(of).collect();
-        // After a restart the horizon is not known yet; no more passes than before until as much of it was seen again.
-        if self.horizon.is_known() {
-            let level = corrections.iter().find(|(_, rise, _)| *rise <= MOST_RISE);
-            let share = level.map_or(0.0, |(share, ..)| *share);
-            if self.horizon.count() >= self.restored_cells {
-                self.restored_share = 1.0;
-            }
-            self.horizon_share = share.min(self.restored_share);
-        }
         let mut verdict = Verdict { fall: 0.0, rise: 0.0, share: 0.0 };
-        for (share, rise, correction) in corrections {
+        for share in SHARES {
+            let Some(correction) = Correction::new(&found, share) else { return };
+            let rise = self.horizon.rise(&correction);
             let fall = self.guard.as_ref().map_or(0.0, |guard| guard.fall(&correction));
-            let holds = fall <= MOST_FALL && share <= self.horizon_share;
+            let holds = fall <= MOST_FALL && rise <= MOST_RISE;
             let in_force = if holds { share } else { 0.0 };
             verdict = Verdict { fall, rise: 100.0 * rise, share: in_force };
             if holds {
@@ -541,9 +519,8 @@ mod tests {
     }
 
     #[test]
-    fn a_share_that_a_short_drive_has_lessened_comes_back_by_short_drives() {
-        let floor =
-            |row: u32, up: f32| if row < 12 { ([up, 0.0], -1.6) } else { ([1.0, 0.0], -1.5) };
+    fn what_the_horizon_forbade_comes_back_over_short_drives() {
+        let floor = |row: u32, up: f32| ([if row < 12 { up } else { 1.0 }, 0.0], -1.5);
         let drive = |learner: &mut Learner, steps: u32, second: f64, up: f32| {
             for step in 0..steps {
                 let at = f64::from(step) * 0.06;
@@ -551,25 +528,21 @@ mod tests {
             }
             learner.finish();
         };
+        let floor_margin = |learner: &Learner| {
+            -1.5 + learner.correction().map_or(0.0, |one| one.of(&[1.0, 0.0], -1.5))
+        };
         let mut learner = Learner::new(2, Footprint::default(), None);
         drive(&mut learner, 100, 0.0, 1.0);
-        assert!(learner.state().horizon_share < 0.2, "{:?}", learner.report());
-        let restart = |learner: &Learner, second: f64| {
+        assert!(floor_margin(&learner) < -1.0, "{:?}", learner.report());
+        for time in 1..20 {
             let mut next = Learner::new(2, Footprint::default(), None);
             assert!(next.restore(learner.state()));
-            drive(&mut next, 30, second, -1.0);
-            assert!(next.horizon.is_known());
-            next
-        };
-        // Two of them have not seen as much.
-        for time in 1..3 {
-            learner = restart(&learner, 1e3 * f64::from(time));
-            assert!(learner.state().horizon_share < 0.2, "{:?}", learner.report());
+            assert_eq!(next.correction(), learner.correction());
+            // Another ceiling.
+            drive(&mut next, 30, 1e3 * f64::from(time), -1.0);
+            learner = next;
         }
-        for time in 3..12 {
-            learner = restart(&learner, 1e3 * f64::from(time));
-        }
-        assert!(learner.state().horizon_share > 0.2, "{:?}", learner.report());
+        assert!(floor_margin(&learner) > 1.0, "{:?}", learner.report());
     }
 
     #[test]
@@ -664,26 +637,29 @@ mod tests {
         let mut learner = Learner::new(2, Footprint::default(), None);
         for step in 0..200 {
             let at = f64::from(step) * 0.06;
-            let same = |_, row| ([1.0, 0.0], if row < 12 { -1.6 } else { -1.5 });
+            let same = |_, _| ([1.0, 0.0], -1.5);
             learner.take(0, seen(f64::from(step) * 0.2, at, same));
         }
+        let floor_margin = |learner: &Learner| {
+            -1.5 + learner.correction().map_or(0.0, |one| one.of(&[1.0, 0.0], -1.5))
+        };
         let report = learner.report();
         assert!(report.counts.ground_cells > 500, "{report:?}");
-        assert!(report.verdict.unwrap().share < 0.2, "{report:?}");
+        assert!(report.verdict.unwrap().rise <= 100.0 * MOST_RISE, "{report:?}");
+        assert!(floor_margin(&learner) < -1.0, "{report:?}");
         // Nor after a restart, before the horizon is seen again.
         let mut next = Learner::new(2, Footprint::default(), None);
         assert!(next.restore(learner.state()));
-        assert_eq!(next.report().verdict.unwrap().share, report.verdict.unwrap().share);
+        assert_eq!(next.report().verdict, report.verdict);
         assert_eq!(next.correction(), learner.correction());
         // Nor where the first frames show something else up there.
         for step in 0..60 {
             let at = f64::from(step) * 0.06;
-            let ceiling = |_, row| if row < 12 { ([0.0, 1.0], -1.6) } else { ([1.0, 0.0], -1.5) };
+            let ceiling = |_, row| if row < 12 { ([0.0, 1.0], -1.5) } else { ([1.0, 0.0], -1.5) };
             next.take(0, seen(100.0 + f64::from(step) * 0.2, at, ceiling));
         }
         next.finish();
-        assert!(next.horizon.is_known() && next.horizon.count() < learner.horizon.count());
-        assert!(next.report().verdict.unwrap().share <= report.verdict.unwrap().share);
+        assert!(floor_margin(&next) < -1.0, "{:?}", next.report());
     }
 
     #[test]

@@ -9,9 +9,9 @@
 //!   was stopped by.
 //! - [`Statistics`] are the sums over the marked cells.
 //! - [`GuardSet`] are cells of the shipped model's own validation pictures. They are the prior: where they
-//!   say what a feature means, little is changed. And they are asked again after each fit: a correction by
-//!   which they fall is taken back, by tenths. So is one that makes ground of what is above the horizon of the
-//!   last frames (`Horizon`).
+//!   say what a feature means, little is changed. And they are asked again after each fit: those that fall weigh
+//!   more in the next, as do cells above the horizon of the last frames (`Horizon`) of which it makes ground. A
+//!   correction by which they still fall is taken back, by tenths.
 //! - [`Learner`] puts these together.
 
 mod bumper;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::horizon::MOST_CELLS;
+use super::horizon::Horizon;
 use super::statistics::Statistics;
 use crate::{atomic_file, model_file};
 
@@ -42,20 +42,9 @@ pub struct State {
     pub counts: Counts,
     /// The sums of it.
     pub statistics: Statistics,
-    /// Largest share of the correction that made no ground of what is above the horizon.
-    #[serde(default = "whole")]
-    pub horizon_share: f64,
-    /// Cells above the horizon that have to be seen before it may rise after a restart.
-    #[serde(default = "most_cells")]
-    pub horizon_cells: usize,
-}
-
-fn whole() -> f64 {
-    1.0
-}
-
-fn most_cells() -> usize {
-    MOST_CELLS
+    /// What was seen above the horizon last.
+    #[serde(default)]
+    pub horizon: Horizon,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -217,8 +206,10 @@ mod tests {
             let value = f32::from(i).sin() / 3.0;
             statistics.add(&[value, 0.7, 1.0], f64::from(value).abs() / 7.0, 1.7 / f64::from(i));
         }
+        let mut horizon = Horizon::default();
+        horizon.take(&[(&[0.1, 0.7], -1.3), (&[0.0, 1.0 / 3.0], -0.2)]);
         let counts = Counts { metres: 1.5, frames: 4, ground_cells: 90, obstacle_cells: 1 };
-        let state = State { counts, statistics, horizon_share: 0.7, horizon_cells: 40 };
+        let state = State { counts, statistics, horizon };
         state.clone().write(&path, "street", "aa").unwrap();
         let (read, model) = State::read(&path, Some("aa")).unwrap().unwrap();
         assert_eq!((read, model.as_str()), (state, "street"));

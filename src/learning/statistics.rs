@@ -8,6 +8,9 @@ const MOST_WEIGHT: f64 = 500.0;
 /// Stiffness of each coefficient by itself, as a share of what the features of one unit of weight say.
 const RIDGE: f64 = 0.02;
 
+/// How many times as much an input of [`Raised`] weighs with each turn.
+const RAISE: f64 = 3.0;
+
 /// Sums over inputs `x` of weight `w` and wanted output `y`: of `w x xT` and `w x y`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Statistics {
@@ -73,18 +76,20 @@ impl Statistics {
     pub fn solve(
         &self,
         prior: Option<&Self>,
-        raised: Option<&Self>,
+        raised: &[&Raised],
         prior_weight: f64,
     ) -> Option<Vec<f64>> {
         let size = self.size;
         let mut matrix = DMatrix::<f64>::from_row_slice(size, size, &self.squares);
         let mut of_one =
             self.squares.iter().map(|sum| sum / self.weight.max(1e-9)).collect::<Vec<_>>();
-        if let Some(prior) = prior.filter(|prior| prior.size == size && prior.weight > 0.0) {
-            let share = prior_weight / prior.weight;
-            for sums in [Some(prior), raised].into_iter().flatten() {
-                matrix += DMatrix::from_row_slice(size, size, &sums.squares) * share;
-            }
+        let prior = prior.filter(|prior| prior.size == size && prior.weight > 0.0);
+        // Without a prior each of `raised` is a domain by itself.
+        let share = prior.map_or(prior_weight, |prior| prior_weight / prior.weight);
+        for sums in raised.iter().map(|raised| &raised.sums).chain(prior) {
+            matrix += DMatrix::from_row_slice(size, size, &sums.squares) * share;
+        }
+        if let Some(prior) = prior {
             of_one = prior.squares.iter().map(|sum| sum / prior.weight).collect();
         }
         for i in 0..size {
@@ -94,6 +99,28 @@ impl Statistics {
         // Cholesky reads the lower half alone.
         let solved = Cholesky::new(matrix)?.solve(&DVector::from_column_slice(&self.products));
         solved.iter().all(|value| value.is_finite()).then(|| solved.as_slice().to_vec())
+    }
+}
+
+/// Inputs that want no change and weigh the more the oftener they were given one.
+#[derive(Debug, Clone)]
+pub struct Raised {
+    weights: Vec<f64>,
+    /// For what they weigh beyond their first weights.
+    sums: Statistics,
+}
+
+impl Raised {
+    /// Inputs of that length with their first weights.
+    pub fn new(weights: Vec<f64>, size: usize) -> Self {
+        Self { weights, sums: Statistics::new(size) }
+    }
+
+    /// Has one of them weigh three times as much.
+    pub fn raise(&mut self, at: usize, input: &[f32]) {
+        let more = (RAISE - 1.0) * self.weights[at];
+        self.sums.add(input, more, 0.0);
+        self.weights[at] += more;
     }
 }
 
@@ -112,7 +139,7 @@ mod tests {
                 let x = f64::from(state >> 8) / f64::from(1 << 24) * 4.0 - 2.0;
                 statistics.add(&[x as f32, 1.0], 1.0, a * x + b);
             }
-            let found: Vec<f64> = statistics.solve(None, None, 0.0).unwrap();
+            let found: Vec<f64> = statistics.solve(None, &[], 0.0).unwrap();
             prop_assert!((found[0] - a).abs() < 0.01 && (found[1] - b).abs() < 0.01, "{found:?}");
         }
     }
@@ -126,14 +153,14 @@ mod tests {
             statistics.add(&[1.0, 0.0], 1.0, 3.0);
             statistics.add(&[0.0, 1.0], 1.0, 3.0);
         });
-        let found = statistics.solve(Some(&prior), None, 90.0).unwrap();
+        let found = statistics.solve(Some(&prior), &[], 90.0).unwrap();
         // 10 against 90 and a little, and against next to nothing.
         assert!((0.25..0.3).contains(&found[0]) && found[1] > 2.9, "{found:?}");
     }
 
     #[test]
     fn nothing_added_changes_nothing_and_the_weight_is_bounded() {
-        assert_eq!(Statistics::new(2).solve(None, None, 20.0).unwrap(), [0.0, 0.0]);
+        assert_eq!(Statistics::new(2).solve(None, &[], 20.0).unwrap(), [0.0, 0.0]);
         let mut statistics = Statistics::new(1);
         (0..2000).for_each(|_| {
             statistics.add(&[1.0], 1.0, 1.0);
@@ -143,7 +170,7 @@ mod tests {
             statistics.add(&[1.0], 1.0, -1.0);
             statistics.fade();
         });
-        assert!(statistics.solve(None, None, 0.0).unwrap()[0] < -0.9);
+        assert!(statistics.solve(None, &[], 0.0).unwrap()[0] < -0.9);
         assert!(statistics.is_whole());
     }
 }
